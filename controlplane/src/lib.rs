@@ -1,0 +1,1 @@
+//! The control plane: listener, sessions, users, configuration, API.

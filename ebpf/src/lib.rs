@@ -1,0 +1,1 @@
+//! XDP steering program, its maps and its loader.

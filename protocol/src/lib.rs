@@ -1,0 +1,16 @@
+//! Wire formats and sans-IO state machines of PPTP and PPP.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number: bytes, time and randomness are
+//! arguments, so both ends of every protocol can be run against each other in memory.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`machine`] | the contract that every state machine keeps |
+//! | [`mppe`] | MPPE keys and the reference cipher |
+//! | [`time`] | instants as numbers, so that a test can own the clock |
+
+#![forbid(unsafe_code)]
+
+pub mod machine;
+pub mod mppe;
+pub mod time;

@@ -1,0 +1,1 @@
+//! Labs in network namespaces for tests and the demonstration.
