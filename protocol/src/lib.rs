@@ -7,10 +7,12 @@
 //! |---|---|
 //! | [`machine`] | the contract that every state machine keeps |
 //! | [`mppe`] | MPPE keys and the reference cipher |
+//! | [`mschap`] | MS-CHAPv2's hashes and responses |
 //! | [`time`] | instants as numbers, so that a test can own the clock |
 
 #![forbid(unsafe_code)]
 
 pub mod machine;
 pub mod mppe;
+pub mod mschap;
 pub mod time;
