@@ -3,5 +3,9 @@
 //! | module | what |
 //! |---|---|
 //! | [`api`] | all that the control plane sees: commands in, events out, counters |
+//! | [`frame`] | packet memory: regions, frames, pools |
+//! | [`io`] | drivers that bring frames in and out |
 
 pub mod api;
+pub mod frame;
+pub mod io;

@@ -1,0 +1,204 @@
+//! Frames: chunks of one mapped region, each with exactly one owner at any time.
+//!
+//! A [`Frame`] is an owned handle; moving it is moving the packet, so a packet goes from port to
+//! worker to port without a copy. A frame is never lost: one that is dropped goes back to its
+//! region's [`Depot`], so that the chunks in pools, rings, ports and the depot always sum to
+//! [`Region::chunks`]. All unsafe code about packet memory is here; nothing here does I/O.
+
+mod depot;
+mod pool;
+mod region;
+#[cfg(test)]
+mod tests;
+
+pub use depot::Depot;
+pub use pool::Pool;
+pub use region::{Region, RegionError};
+
+use std::fmt;
+
+/// Size of a chunk, bytes: one page, so that a chunk never crosses one (AF_XDP's aligned mode).
+pub const CHUNK: usize = 4096;
+
+/// What AF_XDP is told to leave free before its own headroom, bytes.
+pub const UMEM_HEADROOM: u16 = 128;
+
+/// Bytes before a packet as drivers hand it over: [`UMEM_HEADROOM`] and the 256 bytes that XDP
+/// keeps for itself (`XDP_PACKET_HEADROOM`), which are free again once the packet is ours.
+pub const HEADROOM: usize = START as usize;
+
+/// The longest packet that a frame holds behind [`HEADROOM`], bytes.
+pub const CAPACITY: usize = CHUNK - HEADROOM;
+
+/// [`HEADROOM`] as frames keep it.
+const START: u16 = UMEM_HEADROOM + 256;
+
+const CHUNK_SHIFT: u32 = CHUNK.trailing_zeros();
+
+/// One chunk and the packet in it. Whoever has the frame has the chunk.
+pub struct Frame {
+    region: &'static Region,
+    index: u32,
+    start: u16,
+    len: u16,
+}
+
+impl Frame {
+    /// The handle of chunk `index`, empty, starting at [`HEADROOM`]. `index` must come from a
+    /// place that owned it: the depot, a pool, or a descriptor that the kernel gave back.
+    const fn own(region: &'static Region, index: u32) -> Self {
+        Self { region, index, start: START, len: 0 }
+    }
+
+    /// Gives up the handle, not the chunk: the caller now owns `index`.
+    const fn disown(self) -> u32 {
+        let index = self.index;
+        std::mem::forget(self);
+        index
+    }
+
+    /// Length of the packet, bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Whether the packet has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Free bytes before the packet.
+    #[must_use]
+    pub fn headroom(&self) -> usize {
+        usize::from(self.start)
+    }
+
+    /// Free bytes behind the packet.
+    #[must_use]
+    pub fn tailroom(&self) -> usize {
+        CHUNK - usize::from(self.start) - usize::from(self.len)
+    }
+
+    /// The packet.
+    #[must_use]
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        let first = self.region.chunk(self.index).wrapping_add(usize::from(self.start));
+        // SAFETY: `start + len <= CHUNK` holds for every frame, so the range lies in this chunk,
+        // which is mapped for ever and was zeroed by the kernel. This frame is the chunk's only
+        // owner, so nobody writes to it while it is borrowed.
+        unsafe { std::slice::from_raw_parts(first, usize::from(self.len)) }
+    }
+
+    /// The packet, to be changed in place.
+    #[inline]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        let first = self.region.chunk(self.index).wrapping_add(usize::from(self.start));
+        // SAFETY: as in `data`; the only owner is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(first, usize::from(self.len)) }
+    }
+
+    /// Puts `n` bytes before the packet and returns them; they hold what was there before.
+    /// `None`, and no change, without that much headroom.
+    #[inline]
+    pub fn push_front(&mut self, n: usize) -> Option<&mut [u8]> {
+        let n = u16::try_from(n).ok()?;
+        self.start = self.start.checked_sub(n)?;
+        self.len += n;
+        self.data_mut().get_mut(..usize::from(n))
+    }
+
+    /// Takes `n` bytes off the front of the packet. `false`, and no change, if it is shorter.
+    #[inline]
+    #[must_use]
+    pub fn pull_front(&mut self, n: usize) -> bool {
+        let Some((n, rest)) =
+            u16::try_from(n).ok().and_then(|n| Some((n, self.len.checked_sub(n)?)))
+        else {
+            return false;
+        };
+        self.start += n;
+        self.len = rest;
+        true
+    }
+
+    /// Cuts the packet to `len` bytes; a shorter one stays as it is.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        if let Ok(len) = u16::try_from(len) {
+            self.len = self.len.min(len);
+        }
+    }
+
+    /// Makes the packet `len` bytes long; bytes that this adds hold what was there before.
+    /// `false`, and no change, if the chunk has no room for it.
+    #[inline]
+    #[must_use]
+    pub fn set_len(&mut self, len: usize) -> bool {
+        match u16::try_from(len) {
+            Ok(short) if usize::from(self.start) + len <= CHUNK => {
+                self.len = short;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Empties the frame and moves its start back to [`HEADROOM`].
+    #[inline]
+    pub fn reset(&mut self) {
+        self.start = START;
+        self.len = 0;
+    }
+
+    /// Replaces the packet by `bytes`, behind [`HEADROOM`]. `false`, and an empty frame, if they
+    /// are more than [`CAPACITY`].
+    #[inline]
+    #[must_use]
+    pub fn fill(&mut self, bytes: &[u8]) -> bool {
+        self.reset();
+        let fits = self.set_len(bytes.len());
+        if fits {
+            self.data_mut().copy_from_slice(bytes);
+        }
+        fits
+    }
+
+    /// Asks the processor to load the cache line in which the packet starts.
+    #[inline]
+    pub fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let first = self.region.chunk(self.index).wrapping_add(usize::from(self.start));
+            // SAFETY: a prefetch reads nothing that a program can see and never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.cast::<i8>().cast_const()) };
+        }
+    }
+
+    /// The region that the chunk belongs to.
+    #[must_use]
+    pub fn region(&self) -> &'static Region {
+        self.region
+    }
+}
+
+impl Drop for Frame {
+    /// Returns the chunk to the region's depot. Workers give frames back to their pool, which is
+    /// cheaper; this is the net below them.
+    fn drop(&mut self) {
+        self.region.depot().put(self.index);
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("index", &self.index)
+            .field("start", &self.start)
+            .field("len", &self.len)
+            .finish()
+    }
+}

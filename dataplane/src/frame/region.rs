@@ -1,0 +1,104 @@
+//! The memory that frames are made of: one anonymous mapping per NUMA node.
+//!
+//! A region is never unmapped, so a frame or the kernel can hold a chunk for as long as it likes.
+//! It never looks into packets.
+
+use std::ptr::NonNull;
+
+use super::{CHUNK, CHUNK_SHIFT, Depot};
+
+/// Why there is no memory for frames.
+#[derive(Debug, thiserror::Error)]
+pub enum RegionError {
+    /// No chunks, or more than descriptors can name.
+    #[error("a frame region has between 1 and {max} frames, not {chunks}", max = u32::MAX >> 1)]
+    Size {
+        /// The number asked for.
+        chunks: u32,
+    },
+    /// The kernel did not give the memory.
+    #[error("no memory for {chunks} frames of 4 KiB: {source}; set fewer frames")]
+    Map {
+        /// The number asked for.
+        chunks: u32,
+        /// The kernel's reason.
+        source: std::io::Error,
+    },
+}
+
+/// One mapping, cut into chunks of [`CHUNK`] bytes. All are in the depot at first.
+#[derive(Debug)]
+pub struct Region {
+    base: NonNull<u8>,
+    chunks: u32,
+    depot: Depot,
+}
+
+// SAFETY: the mapping is only reached through frames, each the single owner of its chunk; the
+// region's own fields never change and the depot is a concurrent queue.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps a region that stays until the process ends: a daemon makes one per NUMA node.
+    ///
+    /// # Errors
+    /// If `chunks` is 0 or beyond 2³¹ − 1, or the kernel has no such memory.
+    pub fn new(chunks: u32) -> Result<&'static Self, RegionError> {
+        if chunks == 0 || chunks > u32::MAX >> 1 {
+            return Err(RegionError::Size { chunks });
+        }
+        let bytes = (chunks as usize) << CHUNK_SHIFT;
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory of
+        // ours.
+        let mapped = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        let base = match NonNull::new(mapped.cast::<u8>()) {
+            Some(base) if mapped != libc::MAP_FAILED => base,
+            _ => {
+                return Err(RegionError::Map { chunks, source: std::io::Error::last_os_error() });
+            }
+        };
+        // Fewer TLB misses where the kernel has huge pages to spare; a refusal costs nothing.
+        #[cfg(not(miri))]
+        // SAFETY: the range is the mapping made above, and the advice does not change its content.
+        unsafe {
+            libc::madvise(mapped, bytes, libc::MADV_HUGEPAGE);
+        }
+        Ok(Box::leak(Box::new(Self { base, chunks, depot: Depot::new(chunks) })))
+    }
+
+    /// Number of chunks: what pools, rings, ports and depot always sum to.
+    #[must_use]
+    pub const fn chunks(&self) -> u32 {
+        self.chunks
+    }
+
+    /// Size of the mapping, bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        (self.chunks as usize) << CHUNK_SHIFT
+    }
+
+    /// Where the chunks are that no pool, ring or port holds.
+    #[must_use]
+    pub const fn depot(&self) -> &Depot {
+        &self.depot
+    }
+
+    /// First byte of a chunk.
+    #[inline]
+    pub(super) fn chunk(&self, index: u32) -> *mut u8 {
+        debug_assert!(index < self.chunks, "a frame names a chunk of its region");
+        self.base.as_ptr().wrapping_add((index as usize) * CHUNK)
+    }
+}
