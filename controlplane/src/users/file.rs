@@ -1,0 +1,172 @@
+//! The users-file: pppd's chap-secrets, one user a line: `client server secret [address]`.
+//!
+//! Words are separated by blanks, quoted by `"` or `'`, a backslash takes the next character as it
+//! is, `#` begins a comment. A line that makes no sense is reported and loses no other line. What
+//! only pppd can mean (`*` as client, secrets in other files) is refused.
+
+use std::net::Ipv4Addr;
+
+use protocol::mschap::NtHash;
+use zeroize::Zeroizing;
+
+use super::{MAX_NAME, User};
+
+/// A line that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadLine {
+    /// Its number, from 1.
+    pub line: usize,
+    /// Why. Never holds a secret.
+    pub reason: String,
+}
+
+/// The users of a file, each with the number of its line, and the lines that make no sense.
+#[must_use]
+pub fn parse(bytes: &[u8]) -> (Vec<(usize, User)>, Vec<BadLine>) {
+    let mut users = Vec::new();
+    let mut bad = Vec::new();
+    for (line, bytes) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+        let parsed = std::str::from_utf8(bytes)
+            .map_err(|_| "is not UTF-8".to_owned())
+            .and_then(|text| words(text.trim_end_matches('\r')))
+            .and_then(|words| user(&words));
+        match parsed {
+            Ok(Some(user)) => users.push((line, user)),
+            Ok(None) => {}
+            Err(reason) => bad.push(BadLine { line, reason }),
+        }
+    }
+    (users, bad)
+}
+
+fn user(words: &[Zeroizing<String>]) -> Result<Option<User>, String> {
+    let (name, secret, address) = match words {
+        [] => return Ok(None),
+        [name, _server, secret] => (name, secret, None),
+        [name, _server, secret, address] => (name, secret, Some(address.as_str())),
+        [_, _, _, _, _, ..] => return Err("gives more than one address".to_owned()),
+        _ => return Err("is not `client server secret [address]`".to_owned()),
+    };
+    if name.as_str() == "*" {
+        return Err("`*` as client: name each user".to_owned());
+    }
+    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(format!("a name has 1 to {MAX_NAME} bytes and no control characters"));
+    }
+    if secret.starts_with('@') || secret.starts_with('&') {
+        return Err("secrets in other files are not supported".to_owned());
+    }
+    let remote_address: Option<Ipv4Addr> = match address {
+        None | Some("*") => None,
+        Some("-") => return Err("`-` allows no address: leave the user out".to_owned()),
+        Some(text) => Some(text.parse().map_err(|_| format!("`{text}` is no IPv4 address"))?),
+    };
+    Ok(Some(User {
+        name: name.to_string(),
+        nt_hash: NtHash::of_password(secret),
+        profile: None,
+        remote_address,
+        disabled: false,
+        comment: String::new(),
+    }))
+}
+
+/// Splits a line as pppd does. Words may be secrets, so they are wiped after use.
+fn words(line: &str) -> Result<Vec<Zeroizing<String>>, String> {
+    let mut words = Vec::new();
+    let mut letters = line.chars().peekable();
+    loop {
+        while letters.next_if(|letter| letter.is_whitespace()).is_some() {}
+        match letters.peek() {
+            None | Some('#') => return Ok(words),
+            Some(_) => {}
+        }
+        let mut word = Zeroizing::new(String::with_capacity(line.len()));
+        let mut quote = None;
+        while let Some(letter) = letters.next() {
+            match letter {
+                '\\' => word.push(letters.next().ok_or("ends in a backslash")?),
+                '"' | '\'' if quote.is_none() => quote = Some(letter),
+                _ if quote == Some(letter) => quote = None,
+                _ if quote.is_none() && letter.is_whitespace() => break,
+                _ => word.push(letter),
+            }
+        }
+        if quote.is_some() {
+            return Err("has a quote that is not closed".to_owned());
+        }
+        words.push(word);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn chap_secrets_are_read_as_pppd_reads_them() {
+        let (users, bad) = parse(
+            "# client server secret address\n\
+             ivan * secret 10.0.0.7\r\n\
+             \n\
+             \"anna maria\" penstock 'with \" # inside' *   # comment\n\
+             иван * пароль\n\
+             back\\ slash * a\\\"b\n"
+                .as_bytes(),
+        );
+        assert_eq!(bad, []);
+        let expect = [
+            (2, "ivan", "secret", Some(Ipv4Addr::new(10, 0, 0, 7))),
+            (4, "anna maria", "with \" # inside", None),
+            (5, "иван", "пароль", None),
+            (6, "back slash", "a\"b", None),
+        ];
+        assert_eq!(users.len(), expect.len());
+        for ((line, user), (number, name, secret, address)) in users.iter().zip(expect) {
+            assert_eq!((*line, user.name.as_str(), user.remote_address), (number, name, address));
+            assert_eq!(user.nt_hash, NtHash::of_password(secret));
+        }
+    }
+
+    #[test]
+    fn bad_lines_are_reported_and_lose_no_others() {
+        let text =
+            b"one\na * b nonsense\n* * b\nc * \"open\nd * @/etc/secret\ne * x 1.2.3.4 1.2.3.5\n\
+                     f * x -\n\xff * x\ng * end\\\n\"\" * x\nlast * good\n";
+        let (users, bad) = parse(text);
+        assert_eq!(users.len(), 1);
+        assert_eq!((users[0].0, users[0].1.name.as_str()), (11, "last"));
+        let shown: String =
+            bad.iter().map(|bad| format!("line {}: {}\n", bad.line, bad.reason)).collect();
+        insta::assert_snapshot!(shown, @r"
+        line 1: is not `client server secret [address]`
+        line 2: `nonsense` is no IPv4 address
+        line 3: `*` as client: name each user
+        line 4: has a quote that is not closed
+        line 5: secrets in other files are not supported
+        line 6: gives more than one address
+        line 7: `-` allows no address: leave the user out
+        line 8: is not UTF-8
+        line 9: ends in a backslash
+        line 10: a name has 1 to 255 bytes and no control characters
+        ");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn what_is_quoted_is_read_as_it_was(name in "[^\\x00-\\x1f\\x7f-\\u{9f}*]{1,40}", secret in "[^@&\\n\\r][^\\n\\r]{0,20}") {
+            let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+            let (users, bad) = parse(format!("{} * {}", quoted(&name), quoted(&secret)).as_bytes());
+            prop_assert_eq!(bad, vec![]);
+            prop_assert_eq!(&users[0].1.name, &name);
+            prop_assert_eq!(&users[0].1.nt_hash, &NtHash::of_password(&secret));
+        }
+    }
+}
