@@ -1,0 +1,222 @@
+//! Capture of a link into a pcap file, and what can be proved from it.
+//! The decoding of the control connection is tshark's, an implementation independent of ours.
+//! Never drops a frame silently: the socket's buffer holds more than a test sends.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow, bail};
+use tempfile::TempDir;
+
+use crate::netns::Namespace;
+use crate::packet::{Direction, PacketSocket};
+
+const ETHERNET_HEADER: usize = 14;
+const PROTOCOL_GRE: u8 = 47;
+/// A quiet link this long after the request to end has nothing more to give.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// A running capture.
+#[derive(Debug)]
+pub struct Capture {
+    directory: TempDir,
+    path: PathBuf,
+    ending: Ending,
+    writer: JoinHandle<Result<Vec<Vec<u8>>>>,
+}
+
+/// Tells the writer to end, at the latest when it is dropped.
+#[derive(Debug)]
+struct Ending(Arc<AtomicBool>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Capture {
+    /// Captures what passes on a link in both directions from now on.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn start(namespace: &Namespace, link: &str) -> Result<Self> {
+        let socket = PacketSocket::open(namespace, link, Direction::Both)?;
+        let directory = TempDir::new()?;
+        let path = directory.path().join("link.pcap");
+        let file = BufWriter::new(File::create(&path)?);
+        let ending = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&ending);
+        let writer = std::thread::spawn(move || write_frames(&socket, file, &flag));
+        Ok(Self { directory, path, ending: Ending(ending), writer })
+    }
+
+    /// Ends the capture when the link is quiet.
+    ///
+    /// # Errors
+    /// When the file could not be written.
+    pub fn finish(self) -> Result<Trace> {
+        let Self { directory, path, ending, writer } = self;
+        drop(ending);
+        let frames = writer.join().map_err(|_| anyhow!("the capture's thread died"))??;
+        Ok(Trace { _directory: directory, path, frames })
+    }
+}
+
+/// What passed on a link.
+#[derive(Debug)]
+pub struct Trace {
+    _directory: TempDir,
+    path: PathBuf,
+    frames: Vec<Vec<u8>>,
+}
+
+impl Trace {
+    /// The pcap file. It is removed with the trace.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All frames, in the order of capture.
+    pub fn frames(&self) -> &[Vec<u8>] {
+        &self.frames
+    }
+
+    /// How many frames hold these bytes anywhere.
+    pub fn holding(&self, bytes: &[u8]) -> usize {
+        self.frames.iter().filter(|frame| contains(frame, bytes)).count()
+    }
+
+    /// GRE packets (header and payload, RFC 2637 §4.1), without the IP header.
+    pub fn gre(&self) -> impl Iterator<Item = &[u8]> {
+        self.frames.iter().filter_map(|frame| gre_of(frame))
+    }
+
+    /// Names of the PPTP control messages in their order, as tshark decodes them.
+    ///
+    /// # Errors
+    /// When tshark finds anything to complain about in the control connection: a malformed
+    /// message, or bytes that are none.
+    pub fn control_messages(&self) -> Result<Vec<String>> {
+        let complaints = self.tshark(
+            "tcp.port == 1723 && (_ws.malformed || (pptp && _ws.expert.severity >= 6291456))",
+            &["frame.number", "_ws.expert.message"],
+        )?;
+        if !complaints.is_empty() {
+            bail!("tshark complains about the control connection: {complaints:?}");
+        }
+        let undecoded =
+            self.tshark("tcp.port == 1723 && tcp.len > 0 && !pptp", &["frame.number"])?;
+        if !undecoded.is_empty() {
+            bail!("tshark sees no PPTP message in frames {undecoded:?}");
+        }
+        let mut names = Vec::new();
+        for types in self.tshark("pptp", &["pptp.control_message_type"])? {
+            // Messages that share a segment come separated by commas.
+            for number in types.split(',') {
+                names.push(message_name(number.trim()).to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// One line for each frame that the display filter lets through: its fields, by tabs.
+    ///
+    /// # Errors
+    /// When tshark is not there or refuses the filter.
+    pub fn tshark(&self, filter: &str, fields: &[&str]) -> Result<Vec<String>> {
+        let mut command = Command::new("tshark");
+        command.arg("-r").arg(&self.path).args(["-n", "-Y", filter, "-T", "fields"]);
+        for field in fields {
+            command.args(["-e", field]);
+        }
+        let output = command.output().context("starting tshark")?;
+        if !output.status.success() {
+            bail!("tshark: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+    }
+}
+
+/// RFC 2637 §1.4, table of control messages.
+fn message_name(number: &str) -> &str {
+    match number {
+        "1" => "SCCRQ",
+        "2" => "SCCRP",
+        "3" => "StopCCRQ",
+        "4" => "StopCCRP",
+        "5" => "Echo-Request",
+        "6" => "Echo-Reply",
+        "7" => "OCRQ",
+        "8" => "OCRP",
+        "9" => "ICRQ",
+        "10" => "ICRP",
+        "11" => "ICCN",
+        "12" => "CCRQ",
+        "13" => "CDN",
+        "14" => "WAN-Error-Notify",
+        "15" => "SLI",
+        other => other,
+    }
+}
+
+fn write_frames(
+    socket: &PacketSocket,
+    mut file: impl Write,
+    ending: &AtomicBool,
+) -> Result<Vec<Vec<u8>>> {
+    // pcap: magic of microsecond times, version 2.4, zone, accuracy, longest frame, Ethernet.
+    file.write_all(&0xA1B2_C3D4_u32.to_le_bytes())?;
+    file.write_all(&2_u16.to_le_bytes())?;
+    file.write_all(&4_u16.to_le_bytes())?;
+    for word in [0_u32, 0, 65535, 1] {
+        file.write_all(&word.to_le_bytes())?;
+    }
+    let mut frames = Vec::new();
+    let mut buffer = vec![0; 65535];
+    loop {
+        match socket.receive(&mut buffer, QUIET) {
+            Ok(Some(length)) => {
+                let frame = &buffer[..length];
+                let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+                for word in [
+                    u32::try_from(since.as_secs())?,
+                    since.subsec_micros(),
+                    u32::try_from(length)?,
+                    u32::try_from(length)?,
+                ] {
+                    file.write_all(&word.to_le_bytes())?;
+                }
+                file.write_all(frame)?;
+                frames.push(frame.to_vec());
+            }
+            Ok(None) if ending.load(Ordering::Relaxed) => break,
+            Ok(None) => {}
+            // The link went down or away: what passed before stays.
+            Err(_) => break,
+        }
+    }
+    file.flush()?;
+    Ok(frames)
+}
+
+fn contains(frame: &[u8], bytes: &[u8]) -> bool {
+    !bytes.is_empty() && frame.windows(bytes.len()).any(|window| window == bytes)
+}
+
+fn gre_of(frame: &[u8]) -> Option<&[u8]> {
+    let ethertype = frame.get(12..ETHERNET_HEADER)?;
+    let packet = frame.get(ETHERNET_HEADER..)?;
+    let first = *packet.first()?;
+    if ethertype != [0x08, 0x00] || first >> 4 != 4 || *packet.get(9)? != PROTOCOL_GRE {
+        return None;
+    }
+    let length = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));
+    packet.get(usize::from(first & 0x0F) * 4..length)
+}
