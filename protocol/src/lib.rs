@@ -5,14 +5,18 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`gre`] | the data channel's headers, windows and acknowledgments |
 //! | [`machine`] | the contract that every state machine keeps |
 //! | [`mppe`] | MPPE keys and the reference cipher |
 //! | [`mschap`] | MS-CHAPv2's hashes and responses |
+//! | [`pptp`] | the control connection: messages, stream, machine, Call IDs |
 //! | [`time`] | instants as numbers, so that a test can own the clock |
 
 #![forbid(unsafe_code)]
 
+pub mod gre;
 pub mod machine;
 pub mod mppe;
 pub mod mschap;
+pub mod pptp;
 pub mod time;

@@ -1,0 +1,66 @@
+//! From a TCP stream to control messages (RFC 2637 §1.4, §2): coalesced or split at any octet.
+//! Holds at most one message; a bad header ends the stream for good, for nothing after it can be
+//! told apart (RFC 2637 §3).
+
+use super::message::{Error, HEADER_LEN, Header, MAX_LEN, Message};
+
+/// Splits a stream into messages.
+#[derive(Debug, Clone)]
+pub struct Splitter {
+    buffer: [u8; MAX_LEN],
+    filled: usize,
+    ended: bool,
+}
+
+impl Default for Splitter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Splitter {
+    /// At the start of a stream.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { buffer: [0; MAX_LEN], filled: 0, ended: false }
+    }
+
+    /// The next message, taking octets off the front of `input`. `None` when all of `input` is
+    /// taken and no message is complete, or after an error.
+    ///
+    /// # Errors
+    /// The error of the first bad header, as soon as its twelve octets are there. It is returned
+    /// once.
+    pub fn next(&mut self, input: &mut &[u8]) -> Option<Result<Message, Error>> {
+        if self.ended {
+            *input = &[];
+            return None;
+        }
+        let header = match self.fill(input, HEADER_LEN)?.first_chunk() {
+            Some(octets) => Header::parse(octets),
+            None => return None,
+        };
+        let result = match header {
+            Ok(header) => Message::parse(self.fill(input, header.kind().message_len())?),
+            Err(error) => Err(error),
+        };
+        self.filled = 0;
+        self.ended = result.is_err();
+        Some(result)
+    }
+
+    /// Fills the buffer up to `wanted` octets and returns it; `None` if `input` is used up before.
+    fn fill(&mut self, input: &mut &[u8], wanted: usize) -> Option<&[u8]> {
+        if let Some(missing) = self.buffer.get_mut(self.filled..wanted) {
+            let count = missing.len().min(input.len());
+            let (taken, rest) = input.split_at_checked(count)?;
+            missing.get_mut(..count)?.copy_from_slice(taken);
+            self.filled += count;
+            *input = rest;
+        }
+        (self.filled >= wanted).then_some(&self.buffer[..self.filled])
+    }
+}
+
+#[cfg(test)]
+mod tests;
