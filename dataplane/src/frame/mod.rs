@@ -6,12 +6,14 @@
 //! [`Region::chunks`]. All unsafe code about packet memory is here; nothing here does I/O.
 
 mod depot;
+mod lent;
 mod pool;
 mod region;
 #[cfg(test)]
 mod tests;
 
 pub use depot::Depot;
+pub(crate) use lent::Lent;
 pub use pool::Pool;
 pub use region::{Region, RegionError};
 

@@ -4,6 +4,8 @@
 //! It never looks into packets.
 
 use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{CHUNK, CHUNK_SHIFT, Depot};
 
@@ -29,9 +31,17 @@ pub enum RegionError {
 /// One mapping, cut into chunks of [`CHUNK`] bytes. All are in the depot at first.
 #[derive(Debug)]
 pub struct Region {
-    base: NonNull<u8>,
+    pub(super) base: NonNull<u8>,
     chunks: u32,
     depot: Depot,
+    resting: Mutex<Vec<Rest>>,
+}
+
+/// Chunks that a closed socket left behind.
+#[derive(Debug)]
+struct Rest {
+    since: Instant,
+    chunks: Vec<u32>,
 }
 
 // SAFETY: the mapping is only reached through frames, each the single owner of its chunk; the
@@ -74,10 +84,16 @@ impl Region {
         unsafe {
             libc::madvise(mapped, bytes, libc::MADV_HUGEPAGE);
         }
-        Ok(Box::leak(Box::new(Self { base, chunks, depot: Depot::new(chunks) })))
+        Ok(Box::leak(Box::new(Self {
+            base,
+            chunks,
+            depot: Depot::new(chunks),
+            resting: Mutex::default(),
+        })))
     }
 
-    /// Number of chunks: what pools, rings, ports and depot always sum to.
+    /// Number of chunks: what pools, ports, depot, workers' hands and
+    /// [`Self::resting`] always sum to.
     #[must_use]
     pub const fn chunks(&self) -> u32 {
         self.chunks
@@ -93,6 +109,37 @@ impl Region {
     #[must_use]
     pub const fn depot(&self) -> &Depot {
         &self.depot
+    }
+
+    /// How long chunks of a closed AF_XDP socket rest. The kernel takes the socket's pool apart
+    /// after close returns (30–50 ms on veth, seconds where the NIC resets its link), and the NIC
+    /// may write to a chunk until then.
+    pub const REST: Duration = Duration::from_secs(10);
+
+    /// Chunks that closed sockets left behind and that are not in the depot yet.
+    #[must_use]
+    pub fn resting(&self) -> usize {
+        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.iter().map(|rest| rest.chunks.len()).sum()
+    }
+
+    /// Puts chunks aside for [`Self::REST`].
+    pub(super) fn rest(&self, chunks: Vec<u32>) {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.push(Rest { since: Instant::now(), chunks });
+    }
+
+    /// Returns chunks to the depot that have rested long enough at `now`. For whoever opens or
+    /// closes sockets, not for the path of a packet: it locks.
+    pub fn wake(&self, now: Instant) {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.retain(|rest| {
+            let awake = now.saturating_duration_since(rest.since) >= Self::REST;
+            if awake {
+                rest.chunks.iter().for_each(|&index| self.depot.put(index));
+            }
+            !awake
+        });
     }
 
     /// First byte of a chunk.

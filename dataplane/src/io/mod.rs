@@ -2,10 +2,13 @@
 //!
 //! | driver | packets | used as |
 //! |---|---|---|
+//! | [`xsk`] | Ethernet frames of one NIC queue (AF_XDP) | access and core ports |
 //! | [`memory`] | either | tests and benches |
 
 mod counters;
 pub mod memory;
+mod sys;
+pub mod xsk;
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;

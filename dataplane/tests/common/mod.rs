@@ -1,0 +1,43 @@
+//! What tests of drivers need of the kernel: a network namespace of their own, and `ip`.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::expect_used, reason = "a test")]
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Runs `test` in a new network namespace, which goes with the thread. Needs root.
+pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    let outcome = std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+            .expect("this test makes a network namespace, which needs root");
+        // The kernel's own IPv6 chatter would mix with the packets of the test.
+        for which in ["all", "default"] {
+            let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
+        }
+        ip("link set lo up");
+        test();
+    })
+    .join();
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs `ip` with these words in the namespace of the calling thread.
+pub fn ip(words: &str) {
+    let output = Command::new("ip").args(words.split_whitespace()).output().expect("ip is there");
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Repeats `attempt` until it returns something, for up to ten seconds.
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(result) = attempt() {
+            return result;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "{what}: not within ten seconds");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
