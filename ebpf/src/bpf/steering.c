@@ -1,0 +1,133 @@
+// Steers packets of PPTP to the AF_XDP socket of the queue that they came in by: GRE of known
+// tunnels (RFC 2637 §4.1) on access ports, packets to subscribers on core ports. Never changes a
+// packet, and never keeps from the kernel what is not surely ours: only PPTP's GRE to an address
+// that we serve, with a Call ID that the sender does not have, is dropped.
+//
+// All reads are at constant offsets, so that the verifier accepts the program of a daemon that has
+// CAP_BPF without CAP_PERFMON. A packet whose headers are elsewhere (VLAN tags, IP options) goes
+// to the kernel, and so do fragments, which the kernel reassembles.
+
+#include "maps.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define NETWORK_16(value) __builtin_bswap16(value)
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the object is built for little-endian machines (-target bpfel)"
+#endif
+
+static void *(*const map_lookup)(void *map, const void *key) = (void *)HELPER_MAP_LOOKUP_ELEM;
+static long (*const redirect_map)(void *map, __u64 key, __u64 otherwise) =
+    (void *)HELPER_REDIRECT_MAP;
+
+INLINE int counted(int verdict, __u32 reason)
+{
+    __u64 *counter = map_lookup(&counters, &reason);
+    if (counter)
+        *counter += 1;
+    return verdict;
+}
+
+// To the socket of the queue that the packet came in by; to the kernel if there is none, where the
+// raw socket or the TUN brings it to a worker by the slow way.
+INLINE int steer(const struct xdp_md *context, const struct port *port, __u32 redirected,
+                 __u32 without_socket)
+{
+    __u32 queue = context->rx_queue_index;
+    if (queue >= port->queues)
+        return counted(XDP_PASS, without_socket);
+
+    int verdict = redirect_map(&sockets, port->first_socket + queue, XDP_PASS);
+    return counted(verdict, verdict == XDP_REDIRECT ? redirected : without_socket);
+}
+
+INLINE int unknown_tunnel(__u16 own_call_id)
+{
+    __u32 call_id = NETWORK_16(own_call_id);
+    __u32 word = call_id / 64;
+    __u64 *bits = map_lookup(&call_ids, &word);
+    if (bits && (*bits >> (call_id % 64) & 1))
+        return counted(XDP_DROP, REASON_DROP_OTHER_PEER);
+    return counted(XDP_DROP, REASON_DROP_UNKNOWN_TUNNEL);
+}
+
+// A GRE packet to an address that we serve.
+INLINE int steer_gre(const struct xdp_md *context, const struct port *port, const struct ipv4 *ip)
+{
+    const void *end = (const void *)(long)context->data_end;
+    const struct gre *gre = (const void *)(ip + 1);
+
+    // What the frame does not hold or the IP header does not claim (Ethernet pads short packets)
+    // names no tunnel. The kernel discards it and counts it as malformed.
+    if ((const void *)(gre + 1) > end ||
+        NETWORK_16(ip->total_length) < sizeof(struct ipv4) + sizeof(struct gre))
+        return counted(XDP_PASS, REASON_PASS_GRE_SHORT);
+
+    // Plain GRE tunnels of the kernel may end at the same address.
+    if ((gre->flags_and_version & GRE_VERSION_MASK) != GRE_VERSION_PPTP ||
+        !(gre->flags & GRE_KEY_PRESENT) || gre->protocol != NETWORK_16(GRE_PPP))
+        return counted(XDP_PASS, REASON_PASS_GRE_NOT_PPTP);
+
+    struct tunnel_key key = {.peer = ip->source, .own_call_id = gre->call_id, .zero = 0};
+    if (!map_lookup(&tunnels, &key))
+        return unknown_tunnel(gre->call_id);
+
+    return steer(context, port, REASON_REDIRECT_TUNNEL, REASON_PASS_GRE_NO_SOCKET);
+}
+
+INLINE int steer_to_subscriber(const struct xdp_md *context, const struct port *port,
+                               const struct ipv4 *ip)
+{
+    struct prefix_key key = {.length = 32, .address = ip->destination};
+    const __u32 *action = map_lookup(&prefixes, &key);
+    if (!action)
+        return counted(XDP_PASS, REASON_PASS_NO_PREFIX);
+    if (*action != PREFIX_STEER)
+        return counted(XDP_PASS, REASON_PASS_EXEMPT_PREFIX);
+
+    return steer(context, port, REASON_REDIRECT_SUBSCRIBER, REASON_PASS_SUBSCRIBER_NO_SOCKET);
+}
+
+SECTION("xdp")
+int steering(struct xdp_md *context)
+{
+    const void *end = (const void *)(long)context->data_end;
+    const struct ethernet *ethernet = (const void *)(long)context->data;
+    const struct ipv4 *ip = (const void *)(ethernet + 1);
+
+    __u32 interface = context->ingress_ifindex;
+    const struct port *port = map_lookup(&ports, &interface);
+    if (!port)
+        return counted(XDP_PASS, REASON_PASS_UNKNOWN_PORT);
+
+    if ((const void *)(ethernet + 1) > end)
+        return counted(XDP_PASS, REASON_PASS_SHORT);
+    if (ethernet->type == NETWORK_16(ETHERNET_VLAN) ||
+        ethernet->type == NETWORK_16(ETHERNET_SERVICE_VLAN))
+        return counted(XDP_PASS, REASON_PASS_VLAN);
+    if (ethernet->type != NETWORK_16(ETHERNET_IPV4))
+        return counted(XDP_PASS, REASON_PASS_NOT_IPV4);
+    // A packet that was broadcast on the link is never forwarded (RFC 1812 §5.3.4).
+    if (ethernet->destination[0] & ETHERNET_GROUP)
+        return counted(XDP_PASS, REASON_PASS_GROUP_ADDRESS);
+
+    if ((const void *)(ip + 1) > end)
+        return counted(XDP_PASS, REASON_PASS_SHORT);
+    if (ip->version_and_length != IPV4_WITHOUT_OPTIONS)
+        return counted(XDP_PASS, REASON_PASS_IP_OPTIONS);
+    if (ip->fragment & NETWORK_16(IPV4_MORE_FRAGMENTS_OR_OFFSET))
+        return counted(XDP_PASS, REASON_PASS_FRAGMENT);
+
+    if (ip->protocol == IPV4_GRE && (port->roles & ROLE_ACCESS)) {
+        __u32 destination = ip->destination;
+        if (map_lookup(&listeners, &destination))
+            return steer_gre(context, port, ip);
+        // GRE to somebody else may be a subscriber's own: it is judged like any packet.
+    }
+
+    if (!(port->roles & ROLE_CORE))
+        return counted(XDP_PASS, REASON_PASS_NO_CORE_ROLE);
+    return steer_to_subscriber(context, port, ip);
+}
+
+// No helper that the program calls asks for the GPL.
+const char steering_license[] SECTION("license") = "MIT";

@@ -1,0 +1,82 @@
+// Headers as they lie in a packet and the keys and values of the maps. No structure has padding:
+// the verifier refuses a key with bytes that were never written, and Rust (layout.rs) asserts the
+// same sizes and offsets.
+
+#pragma once
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+_Static_assert(sizeof(__u16) == 2 && sizeof(__u32) == 4 && sizeof(__u64) == 8, "integer sizes");
+
+#define OFFSET(type, member) __builtin_offsetof(type, member)
+
+// What the kernel gives to the program (uapi/linux/bpf.h).
+struct xdp_md {
+    __u32 data;
+    __u32 data_end;
+    __u32 data_meta;
+    __u32 ingress_ifindex;
+    __u32 rx_queue_index;
+    __u32 egress_ifindex;
+};
+
+struct ethernet {
+    __u8 destination[6];
+    __u8 source[6];
+    __u16 type;
+};
+_Static_assert(sizeof(struct ethernet) == 14, "Ethernet header");
+
+// IPv4 header without options (RFC 791 §3.1).
+struct ipv4 {
+    __u8 version_and_length;
+    __u8 type_of_service;
+    __u16 total_length;
+    __u16 identification;
+    __u16 fragment;
+    __u8 time_to_live;
+    __u8 protocol;
+    __u16 checksum;
+    __u32 source;
+    __u32 destination;
+};
+_Static_assert(sizeof(struct ipv4) == 20, "IPv4 header");
+_Static_assert(OFFSET(struct ipv4, destination) == 16, "IPv4 destination");
+
+// First part of PPTP's GRE header, always there (RFC 2637 §4.1).
+struct gre {
+    __u8 flags;
+    __u8 flags_and_version;
+    __u16 protocol;
+    __u16 payload_length;
+    __u16 call_id;
+};
+_Static_assert(sizeof(struct gre) == 8, "GRE header");
+
+// A tunnel as its packets name it: who sends, and the Call ID that we gave out. Network order.
+struct tunnel_key {
+    __u32 peer;
+    __u16 own_call_id;
+    __u16 zero;
+};
+_Static_assert(sizeof(struct tunnel_key) == 8, "tunnel key");
+_Static_assert(OFFSET(struct tunnel_key, own_call_id) == 4, "tunnel key: Call ID");
+
+// An IPv4 prefix as the trie of prefixes wants it: bits that count, then the address in network
+// order.
+struct prefix_key {
+    __u32 length;
+    __u32 address;
+};
+_Static_assert(sizeof(struct prefix_key) == 8, "prefix key");
+
+// A port: what it is for (ROLE_*), and which part of the socket map belongs to its queues.
+struct port {
+    __u32 roles;
+    __u32 first_socket;
+    __u32 queues;
+};
+_Static_assert(sizeof(struct port) == 12, "port");
+_Static_assert(OFFSET(struct port, queues) == 8, "port: queues");

@@ -1,0 +1,134 @@
+//! Keys and values of the maps as the program in `bpf/structs.h` lays them out. Addresses and Call
+//! IDs are in network order. Never holds a pointer or padding: both languages assert sizes and
+//! offsets, so that a change on one side alone does not build.
+
+use std::mem::{offset_of, size_of};
+use std::net::Ipv4Addr;
+
+use aya::Pod;
+
+/// A tunnel as its packets name it (`struct tunnel_key`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct TunnelKey {
+    peer: [u8; 4],
+    own_call_id: [u8; 2],
+    zero: [u8; 2],
+}
+
+const _: () = assert!(size_of::<TunnelKey>() == 8);
+const _: () = assert!(offset_of!(TunnelKey, own_call_id) == 4);
+
+// SAFETY: plain bytes without padding, asserted above; every bit pattern is a value.
+unsafe impl Pod for TunnelKey {}
+
+impl TunnelKey {
+    pub(crate) fn new(peer: Ipv4Addr, own_call_id: u16) -> Self {
+        Self { peer: peer.octets(), own_call_id: own_call_id.to_be_bytes(), zero: [0; 2] }
+    }
+}
+
+/// A port (`struct port`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct PortEntry {
+    pub(crate) roles: u32,
+    pub(crate) first_socket: u32,
+    pub(crate) queues: u32,
+}
+
+const _: () = assert!(size_of::<PortEntry>() == 12);
+const _: () = assert!(offset_of!(PortEntry, queues) == 8);
+
+// SAFETY: plain integers without padding, asserted above; every bit pattern is a value.
+unsafe impl Pod for PortEntry {}
+
+/// A prefix (`struct prefix_key`): aya's key puts the length before these bytes.
+pub(crate) type PrefixKey = aya::maps::lpm_trie::Key<[u8; 4]>;
+
+const _: () = assert!(size_of::<PrefixKey>() == 8);
+
+/// Words of the bitmap of Call IDs (`CALL_ID_WORDS`).
+pub(crate) const CALL_ID_WORDS: usize = 1024;
+
+const _: () = assert!(CALL_ID_WORDS * 64 == 1 << 16);
+
+/// What a port is for (`ROLE_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Roles {
+    /// Subscribers dial in by it: PPTP's GRE is steered.
+    Access,
+    /// It leads to the core: packets to subscribers are steered.
+    Core,
+    /// Both, as on a box with one arm.
+    Both,
+}
+
+impl Roles {
+    pub(crate) fn bits(self) -> u32 {
+        match self {
+            Self::Access => 1,
+            Self::Core => 2,
+            Self::Both => 3,
+        }
+    }
+}
+
+/// What is done with packets to a prefix (`PREFIX_*`). The longest prefix decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PrefixAction {
+    /// They go to a worker: subscribers are there.
+    Steer,
+    /// They go to the kernel: an exemption inside a subscribers' prefix, such as our own address.
+    Pass,
+}
+
+impl PrefixAction {
+    pub(crate) fn value(self) -> u32 {
+        match self {
+            Self::Steer => 1,
+            Self::Pass => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    const CONSTANTS: &str = include_str!("bpf/constants.h");
+
+    fn defined(name: &str) -> u32 {
+        let rest = CONSTANTS
+            .lines()
+            .find_map(|line| line.strip_prefix("#define ")?.strip_prefix(name)?.strip_prefix(' '))
+            .unwrap_or_else(|| panic!("{name} is not in constants.h"));
+        rest.parse().unwrap()
+    }
+
+    #[test]
+    fn roles_and_actions_have_the_programs_values() {
+        assert_eq!(Roles::Access.bits(), defined("ROLE_ACCESS"));
+        assert_eq!(Roles::Core.bits(), defined("ROLE_CORE"));
+        assert_eq!(Roles::Both.bits(), defined("ROLE_ACCESS") | defined("ROLE_CORE"));
+        assert_eq!(PrefixAction::Steer.value(), defined("PREFIX_STEER"));
+        assert_eq!(PrefixAction::Pass.value(), defined("PREFIX_PASS"));
+        assert_eq!(CALL_ID_WORDS, defined("CALL_ID_WORDS") as usize);
+    }
+
+    #[test]
+    fn reasons_have_the_programs_names_and_values() {
+        let ours: Vec<String> = Reason::ALL
+            .iter()
+            .map(|reason| format!("REASON_{} = {}", reason.name().to_uppercase(), *reason as u32))
+            .chain([format!("REASONS = {}", Reason::ALL.len())])
+            .collect();
+        let theirs: Vec<&str> = CONSTANTS
+            .lines()
+            .filter_map(|line| line.trim().strip_suffix(','))
+            .filter(|line| line.starts_with("REASON"))
+            .collect();
+        assert_eq!(ours, theirs);
+    }
+}

@@ -1,0 +1,72 @@
+//! Ethernet frames for tests, every field free to be wrong.
+
+use std::net::Ipv4Addr;
+
+pub const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+pub const OTHER_PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 8);
+pub const LISTENER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub const SUBSCRIBER: Ipv4Addr = Ipv4Addr::new(10, 20, 3, 4);
+/// Our own address, inside the subscribers' prefix.
+pub const EXEMPT: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 1);
+pub const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+pub const CALL_ID: u16 = 0x1234;
+pub const UNUSED_CALL_ID: u16 = 0x1235;
+
+pub const UDP: u8 = 17;
+pub const TCP: u8 = 6;
+pub const GRE: u8 = 47;
+
+/// What differs from frame to frame.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    pub destination_mac: [u8; 6],
+    pub ethertype: u16,
+    pub version_and_length: u8,
+    pub total_length: u16,
+    pub fragment: u16,
+    pub protocol: u8,
+    pub source: Ipv4Addr,
+    pub destination: Ipv4Addr,
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    pub fn ipv4(protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, payload: Vec<u8>) -> Self {
+        Self {
+            destination_mac: [0x02, 0, 0, 0, 0, 1],
+            ethertype: 0x0800,
+            version_and_length: 0x45,
+            total_length: u16::try_from(20 + payload.len()).unwrap(),
+            fragment: 0x4000,
+            protocol,
+            source,
+            destination,
+            payload,
+        }
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(self.destination_mac);
+        bytes.extend([0x02, 0, 0, 0, 0, 2]);
+        bytes.extend(self.ethertype.to_be_bytes());
+        bytes.extend([self.version_and_length, 0]);
+        bytes.extend(self.total_length.to_be_bytes());
+        bytes.extend([0, 1]);
+        bytes.extend(self.fragment.to_be_bytes());
+        bytes.extend([64, self.protocol, 0, 0]);
+        bytes.extend(self.source.octets());
+        bytes.extend(self.destination.octets());
+        bytes.extend(&self.payload);
+        bytes
+    }
+}
+
+/// PPTP's GRE with a sequence number (RFC 2637 §4.1).
+pub fn pptp(source: Ipv4Addr, destination: Ipv4Addr, call_id: u16) -> Frame {
+    let mut gre = vec![0x30, 0x01, 0x88, 0x0B, 0, 4];
+    gre.extend(call_id.to_be_bytes());
+    gre.extend([0, 0, 0, 1]);
+    gre.extend([0xFF, 0x03, 0xC0, 0x21]);
+    Frame::ipv4(GRE, source, destination, gre)
+}

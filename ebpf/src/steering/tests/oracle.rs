@@ -1,0 +1,116 @@
+//! The program's verdicts, said once more in Rust and compared on arbitrary frames.
+
+use std::cell::RefCell;
+
+use proptest::prelude::*;
+
+use super::frames::*;
+use super::verdicts::Bench;
+use super::*;
+
+fn expected(frame: &[u8], roles: Roles) -> Reason {
+    if matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xA8]) {
+        return Reason::PassVlan;
+    }
+    if frame[12..14] != [0x08, 0x00] {
+        return Reason::PassNotIpv4;
+    }
+    if frame[0] & 1 == 1 {
+        return Reason::PassGroupAddress;
+    }
+    let ip = &frame[14..];
+    if ip.len() < 20 {
+        return Reason::PassShort;
+    }
+    if ip[0] != 0x45 {
+        return Reason::PassIpOptions;
+    }
+    if u16::from_be_bytes([ip[6], ip[7]]) & 0x3FFF != 0 {
+        return Reason::PassFragment;
+    }
+    let address = |at: usize| Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
+    if ip[9] == GRE && roles != Roles::Core && address(16) == LISTENER {
+        return expected_gre(&ip[20..], u16::from_be_bytes([ip[2], ip[3]]), address(12));
+    }
+    match address(16) {
+        _ if roles == Roles::Access => Reason::PassNoCoreRole,
+        EXEMPT => Reason::PassExemptPrefix,
+        to if to.octets()[..2] == [10, 20] => Reason::RedirectSubscriber,
+        _ => Reason::PassNoPrefix,
+    }
+}
+
+fn expected_gre(gre: &[u8], total_length: u16, source: Ipv4Addr) -> Reason {
+    if gre.len() < 8 || total_length < 28 {
+        return Reason::PassGreShort;
+    }
+    if gre[0] & 0x20 == 0 || gre[1] & 7 != 1 || gre[2..4] != [0x88, 0x0B] {
+        return Reason::PassGreNotPptp;
+    }
+    match (source, u16::from_be_bytes([gre[6], gre[7]])) {
+        (PEER, CALL_ID) => Reason::RedirectTunnel,
+        (_, CALL_ID) => Reason::DropOtherPeer,
+        _ => Reason::DropUnknownTunnel,
+    }
+}
+
+prop_compose! {
+    fn gre()(
+        flags in prop_oneof![4 => Just(0x30), 1 => any::<u8>()],
+        version in prop_oneof![4 => Just(0x81), 1 => any::<u8>()],
+        protocol in prop_oneof![8 => Just(0x880B), 1 => any::<u16>()],
+        call_id in prop_oneof![Just(CALL_ID), Just(UNUSED_CALL_ID), any::<u16>()],
+        rest in prop::collection::vec(any::<u8>(), 0..16),
+    ) -> Vec<u8> {
+        let mut gre = vec![flags, version];
+        gre.extend(protocol.to_be_bytes());
+        gre.extend([0, 0]);
+        gre.extend(call_id.to_be_bytes());
+        gre.extend(rest);
+        gre
+    }
+}
+
+prop_compose! {
+    /// Mostly right frames with something wrong here and there, cut anywhere.
+    fn plausible()(
+        group in prop::bool::weighted(0.05),
+        ethertype in prop_oneof![16 => Just(0x0800), 1 => Just(0x8100), 1 => any::<u16>()],
+        version_and_length in prop_oneof![16 => Just(0x45), 1 => any::<u8>()],
+        fragment in prop_oneof![8 => Just(0), 8 => Just(0x4000), 1 => any::<u16>()],
+        protocol in prop_oneof![8 => Just(GRE), 4 => Just(UDP), 1 => any::<u8>()],
+        source in prop_oneof![Just(PEER), Just(OTHER_PEER), any::<u32>().prop_map(Into::into)],
+        destination in prop_oneof![
+            4 => Just(LISTENER), 2 => Just(SUBSCRIBER), 1 => Just(EXEMPT), 1 => Just(STRANGER),
+            1 => any::<u32>().prop_map(Into::into)
+        ],
+        payload in gre(),
+        total_length in prop::option::weighted(0.1, any::<u16>()),
+        cut in prop::option::weighted(0.2, 14_usize..60),
+    ) -> Vec<u8> {
+        let mut frame = Frame::ipv4(protocol, source, destination, payload);
+        frame.destination_mac[0] |= u8::from(group);
+        frame.ethertype = ethertype;
+        frame.version_and_length = version_and_length;
+        frame.fragment = fragment;
+        frame.total_length = total_length.unwrap_or(frame.total_length);
+        let mut bytes = frame.bytes();
+        bytes.truncate(cut.unwrap_or(bytes.len()));
+        bytes
+    }
+}
+
+#[test]
+fn the_program_judges_every_frame_as_the_oracle_does() {
+    let bench = RefCell::new(Bench::with_socket(Roles::Both));
+    let frames = prop_oneof![
+        8 => plausible(),
+        1 => prop::collection::vec(any::<u8>(), 14..100),
+    ];
+    let roles = prop_oneof![Just(Roles::Access), Just(Roles::Core), Just(Roles::Both)];
+    proptest!(ProptestConfig::with_cases(4096), |(frame in frames, roles in roles)| {
+        let mut bench = bench.borrow_mut();
+        bench.set_roles(roles);
+        prop_assert_eq!(bench.judge(&frame), expected(&frame, roles));
+    });
+}

@@ -1,0 +1,283 @@
+//! Packet in, verdict and reason out, by BPF_PROG_RUN.
+
+use super::frames::*;
+use super::kernel::{CountingSocket, prog_run};
+use super::*;
+use crate::reason::Verdict;
+
+/// Frames of BPF_PROG_RUN come in by it.
+const LOOPBACK: u32 = 1;
+
+/// The program with a tunnel, a listener and a subscribers' prefix, and perhaps a socket.
+pub(super) struct Bench {
+    steering: Steering,
+    _socket: Option<CountingSocket>,
+}
+
+impl Bench {
+    pub(super) fn new(roles: Roles) -> Self {
+        let mut steering = load();
+        steering.insert_listener(LISTENER).unwrap();
+        steering.insert_tunnel(PEER, CALL_ID).unwrap();
+        let prefix = Ipv4Addr::new(10, 20, 255, 255);
+        steering.insert_prefix(prefix, 16, PrefixAction::Steer).unwrap();
+        steering.insert_prefix(EXEMPT, 32, PrefixAction::Pass).unwrap();
+        let mut bench = Self { steering, _socket: None };
+        bench.set_roles(roles);
+        bench
+    }
+
+    pub(super) fn with_socket(roles: Roles) -> Self {
+        let mut bench = Self::new(roles);
+        let socket = CountingSocket::unbound();
+        bench.steering.maps.sockets.set(0, socket.as_fd().as_raw_fd(), 0).unwrap();
+        bench._socket = Some(socket);
+        bench
+    }
+
+    /// As `attach` would, without touching the machine's loopback.
+    pub(super) fn set_roles(&mut self, roles: Roles) {
+        let entry = PortEntry { roles: roles.bits(), first_socket: 0, queues: 1 };
+        self.steering.maps.ports.set(LOOPBACK, entry).unwrap();
+    }
+
+    /// The one reason that was counted. Asserts that the verdict is that reason's.
+    pub(super) fn judge(&mut self, frame: &[u8]) -> Reason {
+        let before = self.steering.counters().unwrap();
+        let program: &mut Xdp = program(&mut self.steering.ebpf).unwrap();
+        let verdict = match prog_run(program.fd().unwrap().as_fd(), frame) {
+            1 => Verdict::Drop,
+            2 => Verdict::Pass,
+            4 => Verdict::Redirect,
+            other => panic!("verdict {other}"),
+        };
+        let after = self.steering.counters().unwrap();
+        let counted: Vec<(Reason, u64)> = Reason::ALL
+            .into_iter()
+            .map(|reason| (reason, after.get(reason) - before.get(reason)))
+            .filter(|(_, packets)| *packets > 0)
+            .collect();
+        let [(reason, 1)] = counted[..] else { panic!("one packet, one reason: {counted:?}") };
+        assert_eq!(verdict, reason.verdict(), "{reason:?}");
+        reason
+    }
+}
+
+fn udp(destination: Ipv4Addr) -> Frame {
+    Frame::ipv4(UDP, STRANGER, destination, vec![0; 16])
+}
+
+#[test]
+fn gre_of_a_known_tunnel_goes_to_the_queues_socket() {
+    let frame = pptp(PEER, LISTENER, CALL_ID).bytes();
+    for roles in [Roles::Access, Roles::Both] {
+        assert_eq!(Bench::with_socket(roles).judge(&frame), Reason::RedirectTunnel);
+    }
+}
+
+#[test]
+fn gre_of_a_known_tunnel_goes_to_the_kernel_where_no_socket_waits() {
+    let frame = pptp(PEER, LISTENER, CALL_ID).bytes();
+    assert_eq!(Bench::new(Roles::Access).judge(&frame), Reason::PassGreNoSocket);
+}
+
+#[test]
+fn gre_by_a_queue_that_the_port_does_not_have_goes_to_the_kernel() {
+    let mut bench = Bench::with_socket(Roles::Both);
+    let entry = PortEntry { roles: Roles::Both.bits(), first_socket: 0, queues: 0 };
+    bench.steering.maps.ports.set(LOOPBACK, entry).unwrap();
+    assert_eq!(bench.judge(&pptp(PEER, LISTENER, CALL_ID).bytes()), Reason::PassGreNoSocket);
+    assert_eq!(bench.judge(&udp(SUBSCRIBER).bytes()), Reason::PassSubscriberNoSocket);
+}
+
+#[test]
+fn gre_of_no_known_tunnel_is_dropped() {
+    let mut bench = Bench::with_socket(Roles::Access);
+    let unused = pptp(PEER, LISTENER, UNUSED_CALL_ID).bytes();
+    assert_eq!(bench.judge(&unused), Reason::DropUnknownTunnel);
+    let others = pptp(OTHER_PEER, LISTENER, CALL_ID).bytes();
+    assert_eq!(bench.judge(&others), Reason::DropOtherPeer);
+}
+
+#[test]
+fn a_tunnel_is_unknown_again_when_it_is_gone() {
+    let mut bench = Bench::with_socket(Roles::Access);
+    let frame = pptp(PEER, LISTENER, CALL_ID).bytes();
+    bench.steering.insert_tunnel(OTHER_PEER, CALL_ID).unwrap();
+    bench.steering.remove_tunnel(PEER, CALL_ID).unwrap();
+    assert_eq!(bench.judge(&frame), Reason::DropOtherPeer);
+    bench.steering.remove_tunnel(OTHER_PEER, CALL_ID).unwrap();
+    assert_eq!(bench.judge(&frame), Reason::DropUnknownTunnel);
+}
+
+#[test]
+fn gre_to_an_address_where_pptp_is_not_served_is_the_kernels() {
+    let mut bench = Bench::with_socket(Roles::Access);
+    let frame = pptp(PEER, LISTENER, UNUSED_CALL_ID).bytes();
+    let foreign = pptp(PEER, STRANGER, CALL_ID).bytes();
+    assert_eq!(bench.judge(&foreign), Reason::PassNoCoreRole);
+    bench.set_roles(Roles::Both);
+    assert_eq!(bench.judge(&foreign), Reason::PassNoPrefix);
+    bench.steering.remove_listener(LISTENER).unwrap();
+    assert_eq!(bench.judge(&frame), Reason::PassNoPrefix);
+}
+
+/// A subscriber may run a tunnel of its own through us.
+#[test]
+fn gre_to_a_subscriber_is_a_subscribers_packet() {
+    let frame = pptp(STRANGER, SUBSCRIBER, CALL_ID).bytes();
+    assert_eq!(Bench::with_socket(Roles::Both).judge(&frame), Reason::RedirectSubscriber);
+}
+
+#[test]
+fn gre_to_a_listener_by_a_core_port_is_the_kernels() {
+    let frame = pptp(PEER, LISTENER, CALL_ID).bytes();
+    assert_eq!(Bench::with_socket(Roles::Core).judge(&frame), Reason::PassNoPrefix);
+}
+
+/// RFC 2637 §4.1: version 1, protocol type 0x880B, key present.
+#[test]
+fn gre_that_is_not_pptps_is_the_kernels() {
+    let mut bench = Bench::with_socket(Roles::Access);
+    let pptp = pptp(PEER, LISTENER, CALL_ID);
+    for (octet, value) in [(1, 0x00), (1, 0x02), (2, 0x08), (3, 0x00), (0, 0x10)] {
+        let mut frame = pptp.clone();
+        frame.payload[octet] = value;
+        assert_eq!(bench.judge(&frame.bytes()), Reason::PassGreNotPptp, "{octet}: {value:#04x}");
+    }
+}
+
+#[test]
+fn gre_with_acknowledgement_alone_is_steered_too() {
+    let mut frame = pptp(PEER, LISTENER, CALL_ID);
+    frame.payload[0] = 0x20;
+    frame.payload[1] = 0x81;
+    assert_eq!(Bench::with_socket(Roles::Access).judge(&frame.bytes()), Reason::RedirectTunnel);
+}
+
+#[test]
+fn a_truncated_frame_is_the_kernels_at_every_length() {
+    let mut bench = Bench::with_socket(Roles::Both);
+    for frame in [pptp(PEER, LISTENER, CALL_ID), pptp(PEER, LISTENER, UNUSED_CALL_ID)] {
+        let bytes = frame.bytes();
+        for length in 14..34 {
+            assert_eq!(bench.judge(&bytes[..length]), Reason::PassShort, "{length}");
+        }
+        for length in 34..42 {
+            assert_eq!(bench.judge(&bytes[..length]), Reason::PassGreShort, "{length}");
+        }
+    }
+    let bytes = udp(SUBSCRIBER).bytes();
+    for length in 14..34 {
+        assert_eq!(bench.judge(&bytes[..length]), Reason::PassShort, "{length}");
+    }
+}
+
+#[test]
+fn ethernet_padding_is_no_gre_header() {
+    let mut bench = Bench::with_socket(Roles::Access);
+    let mut frame = pptp(PEER, LISTENER, CALL_ID);
+    for total_length in [0, 20, 27] {
+        frame.total_length = total_length;
+        assert_eq!(bench.judge(&frame.bytes()), Reason::PassGreShort, "{total_length}");
+    }
+}
+
+#[test]
+fn fragments_are_the_kernels() {
+    const MORE_FRAGMENTS: u16 = 0x2000;
+    let mut bench = Bench::with_socket(Roles::Both);
+    for mut frame in [pptp(PEER, LISTENER, CALL_ID), udp(SUBSCRIBER)] {
+        for fragment in [MORE_FRAGMENTS, 0x0001, 0x1FFF, MORE_FRAGMENTS | 0x00B9] {
+            frame.fragment = fragment;
+            assert_eq!(bench.judge(&frame.bytes()), Reason::PassFragment, "{fragment:#06x}");
+        }
+    }
+}
+
+#[test]
+fn whole_packets_are_steered_whatever_the_dont_fragment_bit_says() {
+    let mut bench = Bench::with_socket(Roles::Both);
+    for fragment in [0x0000, 0x4000] {
+        let mut frame = pptp(PEER, LISTENER, CALL_ID);
+        frame.fragment = fragment;
+        assert_eq!(bench.judge(&frame.bytes()), Reason::RedirectTunnel);
+    }
+}
+
+#[test]
+fn ip_options_are_the_kernels() {
+    let mut bench = Bench::with_socket(Roles::Both);
+    for mut frame in [pptp(PEER, LISTENER, CALL_ID), udp(SUBSCRIBER)] {
+        for version_and_length in [0x46, 0x4F, 0x44, 0x65, 0x00] {
+            frame.version_and_length = version_and_length;
+            assert_eq!(bench.judge(&frame.bytes()), Reason::PassIpOptions);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_plain_ipv4_is_the_kernels() {
+    let mut bench = Bench::with_socket(Roles::Both);
+    let mut frame = pptp(PEER, LISTENER, CALL_ID);
+    for (ethertype, reason) in [
+        (0x8100, Reason::PassVlan),
+        (0x88A8, Reason::PassVlan),
+        (0x0806, Reason::PassNotIpv4),
+        (0x86DD, Reason::PassNotIpv4),
+        (0x0026, Reason::PassNotIpv4),
+    ] {
+        frame.ethertype = ethertype;
+        assert_eq!(bench.judge(&frame.bytes()), reason, "{ethertype:#06x}");
+    }
+}
+
+/// RFC 1812 §5.3.4.
+#[test]
+fn what_was_broadcast_on_the_link_is_the_kernels() {
+    let mut frame = udp(SUBSCRIBER);
+    frame.destination_mac = [0xFF; 6];
+    let reason = Bench::with_socket(Roles::Both).judge(&frame.bytes());
+    assert_eq!(reason, Reason::PassGroupAddress);
+}
+
+#[test]
+fn the_control_connection_is_the_kernels() {
+    let segment = [4, 0, 1723_u16.to_be_bytes()[0], 1723_u16.to_be_bytes()[1]];
+    let frame = Frame::ipv4(TCP, PEER, LISTENER, segment.repeat(5)).bytes();
+    assert_eq!(Bench::with_socket(Roles::Access).judge(&frame), Reason::PassNoCoreRole);
+    assert_eq!(Bench::with_socket(Roles::Both).judge(&frame), Reason::PassNoPrefix);
+}
+
+#[test]
+fn packets_to_subscribers_are_steered_by_core_ports_only() {
+    let frame = udp(SUBSCRIBER).bytes();
+    for (roles, reason) in [
+        (Roles::Core, Reason::RedirectSubscriber),
+        (Roles::Both, Reason::RedirectSubscriber),
+        (Roles::Access, Reason::PassNoCoreRole),
+    ] {
+        assert_eq!(Bench::with_socket(roles).judge(&frame), reason);
+    }
+    assert_eq!(Bench::new(Roles::Core).judge(&frame), Reason::PassSubscriberNoSocket);
+}
+
+#[test]
+fn the_longest_prefix_decides() {
+    let mut bench = Bench::with_socket(Roles::Core);
+    assert_eq!(bench.judge(&udp(EXEMPT).bytes()), Reason::PassExemptPrefix);
+    bench.steering.remove_prefix(EXEMPT, 32).unwrap();
+    assert_eq!(bench.judge(&udp(EXEMPT).bytes()), Reason::RedirectSubscriber);
+    bench.steering.remove_prefix(SUBSCRIBER, 16).unwrap();
+    assert_eq!(bench.judge(&udp(EXEMPT).bytes()), Reason::PassNoPrefix);
+    bench.steering.insert_prefix(STRANGER, 0, PrefixAction::Steer).unwrap();
+    assert_eq!(bench.judge(&udp(EXEMPT).bytes()), Reason::RedirectSubscriber);
+}
+
+#[test]
+fn an_unknown_port_is_the_kernels() {
+    let mut bench = Bench::with_socket(Roles::Both);
+    bench.steering.maps.ports.remove(LOOPBACK).unwrap();
+    let frame = pptp(PEER, LISTENER, UNUSED_CALL_ID).bytes();
+    assert_eq!(bench.judge(&frame), Reason::PassUnknownPort);
+}
