@@ -4,6 +4,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +14,8 @@ use crate::netns::Namespace;
 use crate::process::Process;
 
 const KERNEL: &str = "linux.uml";
+/// Where `scripts/setup` unpacks peers that must not be installed on the host.
+const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 /// A boot takes two seconds on an idle machine; tests share theirs.
 const BOOT: Duration = Duration::from_secs(60);
 const POWER_OFF: Duration = Duration::from_secs(30);
@@ -74,7 +77,9 @@ impl Guest {
         let script = directory.path().join("init");
         std::fs::write(&script, init_script(uplink))?;
         std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755))?;
-        let mut command = namespace.command(KERNEL);
+        let unpacked = format!("{PEERS}/usr/bin/{KERNEL}");
+        let kernel = if Path::new(&unpacked).exists() { &unpacked } else { KERNEL };
+        let mut command = namespace.command(kernel);
         command
             .arg("mem=128M")
             .args(["root=/dev/root", "rootfstype=hostfs", "hostfs=/", "ro"])
@@ -167,10 +172,13 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /etc/ppp
 modules=/usr/lib/uml/modules/$(uname -r)/kernel
+[ -d $modules ] || modules={PEERS}$modules
 for module in lib/crypto/libarc4 lib/crc-ccitt drivers/net/slip/slhc \
-    drivers/net/ppp/ppp_generic drivers/net/ppp/ppp_async drivers/net/ppp/ppp_mppe; do
+    drivers/net/ppp/ppp_generic drivers/net/ppp/ppp_async drivers/net/ppp/ppp_mppe \
+    fs/overlayfs/overlay; do
     insmod $modules/$module.ko
 done
+[ ! -d {PEERS}/usr/sbin ] || mount -t overlay overlay -o lowerdir={PEERS}/usr/sbin:/usr/sbin /usr/sbin
 [ -e /dev/ppp ] || mknod /dev/ppp c 108 0
 ip link set lo up
 ip address add {address} dev vec0

@@ -1,0 +1,44 @@
+# What can be done here: `make help`.
+
+SHELL := /bin/bash
+# Tools for links and guests live there, also for users who do not have it on their path.
+export PATH := $(PATH):/usr/sbin:/sbin
+# The demonstration needs root for its namespaces, the build does not.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DURATION)
+# With cargo-nextest each test is a process with a time limit; without it, cargo's own runner.
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint ebpf
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: ## dial 20 subscribers in a lab and show their traffic (DURATION=seconds, YES=1 to install unasked)
+	@scripts/setup run
+	cargo build --release --locked --bin penstock --bin penstock-demo
+	$(AS_ROOT) target/release/penstock-demo
+
+test: ## everything, with real Linux clients; needs root (YES=1 to install unasked)
+	@scripts/setup test
+	cargo build --locked --workspace --bins
+ifdef NEXTEST
+	cargo nextest run --locked --workspace --no-fail-fast
+else
+	cargo test --locked --workspace --no-fail-fast -- --test-threads=2
+endif
+
+check: ## the fast tier: what needs neither root nor a network
+ifdef NEXTEST
+	cargo nextest run --locked --workspace --profile check
+else
+	cargo test --locked -p penstock-protocol -p penstock-controlplane --lib
+endif
+
+lint: ## format and clippy, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+ebpf: ## rebuild the steering program's committed object; needs clang
+	@scripts/setup ebpf
+	$(MAKE) -C ebpf
