@@ -36,7 +36,7 @@ pub enum PortDrop {
     NoFrame,
     /// The packet is longer than a frame.
     TooLong,
-    /// The kernel's receive queue of the socket or device was full (`SO_RXQ_OVFL`).
+    /// The kernel's receive queue of the socket or device was full.
     SocketQueue,
     /// What the kernel handed over contradicts itself: a short header, an offload that does not
     /// fit the packet.

@@ -3,10 +3,12 @@
 //! | driver | packets | used as |
 //! |---|---|---|
 //! | [`xsk`] | Ethernet frames of one NIC queue (AF_XDP) | access and core ports |
+//! | [`raw`] | IPv4 packets of protocol 47 (raw socket) | access port of the embedded default; reassembled GRE from the kernel beside AF_XDP |
 //! | [`memory`] | either | tests and benches |
 
 mod counters;
 pub mod memory;
+pub mod raw;
 mod sys;
 pub mod xsk;
 

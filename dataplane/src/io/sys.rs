@@ -53,6 +53,8 @@ pub(super) unsafe trait Plain: Copy {}
 // SAFETY: an integer.
 unsafe impl Plain for libc::c_int {}
 // SAFETY: integers only.
+unsafe impl Plain for [u32; 9] {}
+// SAFETY: integers only.
 unsafe impl Plain for libc::xdp_mmap_offsets {}
 // SAFETY: integers only.
 unsafe impl Plain for libc::xdp_options {}
