@@ -9,6 +9,7 @@
 //! | [`machine`] | the contract that every state machine keeps |
 //! | [`mppe`] | MPPE keys and the reference cipher |
 //! | [`mschap`] | MS-CHAPv2's hashes and responses |
+//! | [`ppp`] | framing, LCP, authentication, CCP, IPCP, and the link that runs them |
 //! | [`pptp`] | the control connection: messages, stream, machine, Call IDs |
 //! | [`time`] | instants as numbers, so that a test can own the clock |
 
@@ -18,5 +19,6 @@ pub mod gre;
 pub mod machine;
 pub mod mppe;
 pub mod mschap;
+pub mod ppp;
 pub mod pptp;
 pub mod time;

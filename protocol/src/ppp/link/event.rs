@@ -1,0 +1,166 @@
+//! What the owner tells a link, and what a link tells its owner.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::mppe::{SessionKey, Strength};
+use crate::ppp::auth::{Accepted, Attempt, Refusal};
+use crate::ppp::ccp;
+use crate::ppp::frame::Framing;
+
+use super::config::Addresses;
+use super::reason::Reason;
+
+/// What the owner tells a link.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The tunnel is there: begin.
+    Open,
+    /// A PPP frame came, in any form of its header. Control protocols and data that the data plane
+    /// did not expect; other data is not for the link.
+    Frame(&'a [u8]),
+    /// The deadline passed that the last [`Wait`](crate::machine::Output::Wait) named. Harmless
+    /// when early.
+    Deadline,
+    /// The answer to [`Event::Authenticate`]. Ignored if its exchange is over.
+    Verdict {
+        /// Identifier of the [`Attempt`].
+        identifier: u8,
+        /// The decision.
+        verdict: Verdict,
+    },
+    /// The data plane accepted packets of the peer since the last input: the peer lives.
+    Alive,
+    /// End the link in good order.
+    Close(Reason),
+}
+
+/// The decision about an [`Attempt`].
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// The user may come in.
+    Accept {
+        /// From [`Attempt::verify`] or from RADIUS.
+        accepted: Accepted,
+        /// What IPCP assigns.
+        addresses: Addresses,
+        /// Encryption for this user in place of the configured one.
+        encryption: Option<ccp::Policy>,
+        /// `M=` of the Success packet.
+        message: String,
+    },
+    /// The user may not.
+    Reject {
+        /// `E=` of the Failure packet.
+        refusal: Refusal,
+        /// `M=` of the Failure packet.
+        message: String,
+    },
+}
+
+/// A step of a login that was reached, for its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// LCP is open.
+    LcpUp,
+    /// The peer (server) or we (client) proved the password.
+    Authenticated,
+    /// CCP is open: encryption is agreed.
+    CcpUp,
+    /// IPCP is open.
+    IpcpUp,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LcpUp => "lcp-up",
+            Self::Authenticated => "authenticated",
+            Self::CcpUp => "ccp-up",
+            Self::IpcpUp => "ipcp-up",
+        })
+    }
+}
+
+/// What protects data packets.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Encryption {
+    /// Nothing.
+    None,
+    /// Stateless MPPE.
+    Mppe {
+        /// Initial key of what the peer sends.
+        receive: SessionKey,
+        /// Initial key of what we send.
+        send: SessionKey,
+    },
+}
+
+impl fmt::Display for Encryption {
+    /// RouterOS's word for it: `MPPE128 stateless`, `none`; `rx/tx` where they differ.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const fn name(strength: Strength) -> &'static str {
+            match strength {
+                Strength::Bits40 => "MPPE40 stateless",
+                Strength::Bits56 => "MPPE56 stateless",
+                Strength::Bits128 => "MPPE128 stateless",
+            }
+        }
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Mppe { receive, send } if receive.strength() == send.strength() => {
+                f.write_str(name(receive.strength()))
+            }
+            Self::Mppe { receive, send } => {
+                write!(f, "{}/{}", name(receive.strength()), name(send.strength()))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Encryption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Encryption({self})")
+    }
+}
+
+/// What IPCP agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// Our address.
+    pub local: Ipv4Addr,
+    /// The peer's address; 0.0.0.0 if it does not tell (clients only).
+    pub remote: Ipv4Addr,
+    /// Name servers: given to the peer (server) or by the peer (client).
+    pub dns: [Option<Ipv4Addr>; 2],
+    /// NetBIOS name servers, likewise.
+    pub wins: [Option<Ipv4Addr>; 2],
+    /// Largest inner packet to send, octets: the least of the configured MTU, the peer's MRU − 4
+    /// (MPPE's header and the inner protocol field) and the outer MTU − 44 (IP, GRE, PPP).
+    pub mtu: u16,
+}
+
+/// What a link tells its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A step of the login was reached, now.
+    Step(Step),
+    /// LCP is open: send by this framing from now on.
+    FramingAgreed {
+        /// What the peer asked us to leave away.
+        framing: Framing,
+        /// Largest information field that the peer takes, octets.
+        peer_mru: u16,
+    },
+    /// To be answered with [`Input::Verdict`].
+    Authenticate(Attempt),
+    /// The encryption of data packets from now on; before this none may pass.
+    Encryption(Encryption),
+    /// Data may pass.
+    NetworkUp(Network),
+    /// Data may pass no longer: after [`Event::NetworkUp`] only. A renegotiation may bring it
+    /// back, with new keys.
+    NetworkDown,
+    /// The link has ended; it takes no more inputs.
+    Down(Reason),
+}

@@ -1,0 +1,290 @@
+//! A PPP link as one machine: LCP, authentication, CCP and IPCP in their order, either side.
+//!
+//! Implements the phases of RFC 1661 §3 and RFC 3078's demand that encryption is agreed before
+//! data. Never touches a data packet, never judges a login, never reads a clock.
+
+mod config;
+mod event;
+mod keepalive;
+mod phases;
+mod reason;
+
+pub use config::{Addresses, Config, Role, Side, Timers};
+pub use event::{Encryption, Event, Input, Network, Step, Verdict};
+pub use reason::{Phase, Reason};
+
+use crate::machine::{Action, Machine, Output};
+use crate::time::Instant;
+
+use super::auth::StartKeys;
+use super::auth::running::Running;
+use super::automaton::State;
+use super::ccp::{self, Ccp};
+use super::entropy::Entropy;
+use super::frame::{self, Protocol};
+use super::ipcp::Ipcp;
+use super::lcp::{Demand, Lcp};
+use super::negotiation::Layer;
+use super::outbox::Outbox;
+use super::packet::{Packet, code};
+use keepalive::{Due, Keepalive};
+
+/// One PPP link. Plain data: it can be cloned, saved and restored.
+///
+/// Frames in and out start with the two-octet protocol number; address and control are the data
+/// plane's business (but every form is accepted).
+#[derive(Debug, Clone)]
+pub struct Link {
+    config: Config,
+    entropy: Entropy,
+    phase: Phase,
+    lcp: Layer<Lcp>,
+    auth: Option<Running>,
+    ccp: Option<Layer<Ccp>>,
+    ipcp: Option<Layer<Ipcp>>,
+    /// The policy of this login: the configured one or the verdict's.
+    encryption: ccp::Policy,
+    keys: Option<StartKeys>,
+    addresses: Option<Addresses>,
+    /// The newest IPCP Configure-Request that came before CCP was open.
+    held: Option<Vec<u8>>,
+    /// Did any frame ever come?
+    heard: bool,
+    ending: Option<Reason>,
+    login_deadline: Option<Instant>,
+    keepalive: Keepalive,
+    out: Outbox,
+}
+
+impl Link {
+    /// A link that waits for [`Input::Open`]. The seed must be fresh from the system's generator:
+    /// challenges and magic numbers come from it.
+    #[must_use]
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        let mut entropy = Entropy::new(seed);
+        let demand = match &config.role {
+            Role::Server { methods, .. } => Demand::of_peer(methods),
+            Role::Client { methods, .. } => Demand::OfUs { methods: methods.clone() },
+        };
+        let policy = Lcp::new(config.mru, config.compress_header, demand, entropy.split());
+        Self {
+            lcp: Layer::new(policy, config.timers),
+            keepalive: Keepalive::new(config.keepalive),
+            encryption: config.encryption,
+            config,
+            entropy,
+            phase: Phase::Dead,
+            auth: None,
+            ccp: None,
+            ipcp: None,
+            keys: None,
+            addresses: None,
+            held: None,
+            heard: false,
+            ending: None,
+            login_deadline: None,
+            out: Outbox::new(),
+        }
+    }
+
+    /// Where the link stands.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Which end the peer is.
+    const fn peer_side(&self) -> Side {
+        self.config.side().other()
+    }
+
+    fn open(&mut self, now: Instant) {
+        if self.phase == Phase::Dead {
+            self.phase = Phase::Lcp;
+            self.login_deadline = Some(now + self.config.login_timeout);
+            self.lcp.begin(now, &mut self.out);
+        }
+    }
+
+    fn frame(&mut self, bytes: &[u8], now: Instant) {
+        if self.phase == Phase::Dead {
+            return;
+        }
+        // Garbage is discarded (RFC 1661 §2); it is no sign of life.
+        let Ok((protocol, payload)) = frame::parse(bytes) else { return };
+        self.heard = true;
+        self.keepalive.heard(now);
+        let authentication = self.auth.as_ref().map(Running::protocol);
+        match protocol {
+            Protocol::LCP => self.lcp_packet(payload, now),
+            // Before LCP is open nothing else is answered, not even by a Protocol-Reject
+            // (RFC 1661 §3.4, §5.7).
+            _ if self.lcp.state() != State::Opened => {}
+            protocol if Some(protocol) == authentication => self.auth_packet(payload, now),
+            Protocol::CCP if self.encryption != ccp::Policy::Deny => {
+                self.ccp_packet(payload, now);
+            }
+            Protocol::IPCP => self.ipcp_packet(payload, now),
+            // Ours, at the wrong time.
+            Protocol::IPV4 => {}
+            Protocol::COMPRESSED if self.encryption != ccp::Policy::Deny => {}
+            protocol => self.send_protocol_reject(protocol, payload),
+        }
+    }
+
+    fn lcp_packet(&mut self, payload: &[u8], now: Instant) {
+        let Ok(packet) = Packet::parse(payload) else { return };
+        if let Some(signal) = self.lcp.receive(packet, now, &mut self.out) {
+            self.lcp_signal(signal, Some(packet), now);
+        }
+    }
+
+    /// The codes that only LCP has, once it is open.
+    fn lcp_extra(&mut self, packet: Packet<'_>, now: Instant) {
+        match packet.code {
+            code::ECHO_REQUEST => self.answer_echo(packet, now),
+            code::PROTOCOL_REJECT => self.protocol_rejected(packet.data, now),
+            // Echo-Reply: that it came is all that counts, whatever its magic number.
+            // Discard-Request, Identification, Time-Remaining: nothing to do or to say
+            // (RFC 1661 §5.9; RFC 1570 §1.1, §1.2).
+            _ => {}
+        }
+    }
+
+    /// RFC 1661 §5.8. The data comes back, cut to the peer's MRU.
+    fn answer_echo(&mut self, request: Packet<'_>, now: Instant) {
+        let Some((magic, rest)) = request.data.split_first_chunk::<4>() else { return };
+        let own = self.lcp.policy.magic();
+        if own != 0 && u32::from_be_bytes(*magic) == own {
+            if self.lcp.policy.saw_own_magic() {
+                self.terminate(Reason::LoopedBack, now);
+            }
+            return;
+        }
+        let data = [&own.to_be_bytes()[..], rest].concat();
+        let identifier = request.identifier;
+        let reply = Packet { code: code::ECHO_REPLY, identifier, data: &data };
+        self.out.send(Protocol::LCP, &reply.truncated(self.out.peer_mru));
+    }
+
+    fn send_echo_request(&mut self) {
+        let identifier = self.lcp.fresh_identifier();
+        let magic = self.lcp.policy.magic().to_be_bytes();
+        let packet = Packet { code: code::ECHO_REQUEST, identifier, data: &magic };
+        self.out.send(Protocol::LCP, &packet);
+    }
+
+    /// RFC 1661 §5.7. The rejected packet comes back, cut to the peer's MRU.
+    fn send_protocol_reject(&mut self, protocol: Protocol, payload: &[u8]) {
+        let data = [&protocol.number().to_be_bytes()[..], payload].concat();
+        let identifier = self.lcp.fresh_identifier();
+        let reject = Packet { code: code::PROTOCOL_REJECT, identifier, data: &data };
+        self.out.send(Protocol::LCP, &reject.truncated(self.out.peer_mru));
+    }
+
+    fn auth_packet(&mut self, payload: &[u8], now: Instant) {
+        let Some(auth) = &mut self.auth else { return };
+        if let Some(outcome) = auth.receive(payload, now, &mut self.out) {
+            self.auth_outcome(outcome, now);
+        }
+    }
+
+    fn ccp_packet(&mut self, payload: &[u8], now: Instant) {
+        // None yet: RFC 1661 §3.5 discards it.
+        let Some(ccp) = &mut self.ccp else { return };
+        let Ok(packet) = Packet::parse(payload) else { return };
+        let was_open = ccp.state() == State::Opened;
+        let signal = ccp.receive(packet, now, &mut self.out);
+        if packet.code == code::TERMINATE_REQUEST {
+            self.encryption_lost(was_open, now);
+        } else if let Some(signal) = signal {
+            self.ccp_signal(signal, now);
+        }
+    }
+
+    fn ipcp_packet(&mut self, payload: &[u8], now: Instant) {
+        let Ok(packet) = Packet::parse(payload) else { return };
+        match &mut self.ipcp {
+            Some(ipcp) => {
+                if let Some(signal) = ipcp.receive(packet, now, &mut self.out) {
+                    self.ipcp_signal(signal, now);
+                }
+            }
+            // The peer is ahead of us: its newest request waits until CCP is open. Dropped it
+            // would cost the Restart timer, Terminate-Acked the login.
+            None if self.phase == Phase::Ccp && packet.code == code::CONFIGURE_REQUEST => {
+                self.held = Some(payload.to_vec());
+            }
+            None => {}
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if self.login_deadline.is_some_and(|deadline| now >= deadline) {
+            self.terminate(self.stall(), now);
+        }
+        if let Some(signal) = self.lcp.tick(now, &mut self.out) {
+            self.lcp_signal(signal, None, now);
+        }
+        if let Some(outcome) = self.auth.as_mut().and_then(|auth| auth.tick(now, &mut self.out)) {
+            self.auth_outcome(outcome, now);
+        }
+        if let Some(signal) = self.ccp.as_mut().and_then(|ccp| ccp.tick(now, &mut self.out)) {
+            self.ccp_signal(signal, now);
+        }
+        if let Some(signal) = self.ipcp.as_mut().and_then(|ipcp| ipcp.tick(now, &mut self.out)) {
+            self.ipcp_signal(signal, now);
+        }
+        if self.phase == Phase::Up {
+            match self.keepalive.due(now) {
+                Due::Nothing => {}
+                Due::Echo => self.send_echo_request(),
+                Due::Dead => self.terminate(Reason::Silent(self.peer_side()), now),
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let keepalive = (self.phase == Phase::Up).then(|| self.keepalive.deadline()).flatten();
+        [
+            self.login_deadline,
+            keepalive,
+            self.lcp.deadline(),
+            self.auth.as_ref().and_then(Running::deadline),
+            self.ccp.as_ref().and_then(Layer::deadline),
+            self.ipcp.as_ref().and_then(Layer::deadline),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+impl Machine for Link {
+    type Input<'a> = Input<'a>;
+    type Send = Box<[u8]>;
+    type Event = Event;
+
+    fn handle(&mut self, input: Input<'_>, now: Instant) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        match input {
+            Input::Open => self.open(now),
+            Input::Frame(bytes) => self.frame(bytes, now),
+            Input::Deadline => self.tick(now),
+            Input::Verdict { identifier, verdict } => self.verdict(identifier, verdict, now),
+            Input::Alive => self.keepalive.heard(now),
+            Input::Close(reason) => self.terminate(reason, now),
+        }
+    }
+
+    fn poll_output(&mut self) -> Output<Box<[u8]>, Event> {
+        match self.out.pop() {
+            Some(Action::Send(frame)) => Output::Send(frame),
+            Some(Action::Event(event)) => Output::Event(event),
+            None if self.phase == Phase::Ended => Output::Wait(None),
+            None => Output::Wait(self.deadline()),
+        }
+    }
+}

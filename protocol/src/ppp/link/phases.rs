@@ -1,0 +1,329 @@
+//! The way from one phase of a link to the next, and to its end.
+//!
+//! Implements RFC 1661 §3. Keys never outlive the authentication that made them: whatever takes
+//! LCP or CCP out of Opened ends in a new authentication or in the end of the link, since MPPE's
+//! initial keys must not encrypt twice.
+
+use crate::mppe::Sender;
+use crate::ppp::auth::running::{Outcome, Running};
+use crate::ppp::automaton::State;
+use crate::ppp::ccp::{self, Ccp};
+use crate::ppp::frame::Protocol;
+use crate::ppp::ipcp::Ipcp;
+use crate::ppp::lcp::{DEFAULT_MRU, Failure};
+use crate::ppp::negotiation::{Layer, Signal};
+use crate::ppp::packet::{Packet, code};
+use crate::time::Instant;
+
+use super::{Encryption, Event, Link, Network, Phase, Reason, Role, Side, Step, Verdict};
+
+/// MPPE's header and the inner protocol field inside the peer's MRU (RFC 3078 §3).
+const MPPE_OVERHEAD: u16 = 4;
+/// IP 20, GRE 16, PPP header 4, MPPE 2, inner protocol 2.
+const OUTER_OVERHEAD: u16 = 44;
+
+impl Link {
+    pub(super) fn lcp_signal(&mut self, signal: Signal, packet: Option<Packet<'_>>, now: Instant) {
+        match signal {
+            Signal::Up => self.lcp_up(now),
+            Signal::Down => self.lcp_down(packet.map(|packet| packet.code), now),
+            Signal::Finished => self.end(),
+            Signal::Extra => {
+                if let Some(packet) = packet {
+                    self.lcp_extra(packet, now);
+                }
+            }
+            Signal::Dispute => {
+                let peer = self.peer_side();
+                let reason = match self.lcp.policy.failure() {
+                    Some(Failure::LoopedBack) => Reason::LoopedBack,
+                    Some(Failure::NoCommonMethod(offered)) => {
+                        Reason::NoCommonMethod { peer, offered: offered.clone() }
+                    }
+                    None => Reason::LcpRefused(peer),
+                };
+                self.terminate(reason, now);
+            }
+        }
+    }
+
+    fn lcp_up(&mut self, now: Instant) {
+        let peer = self.lcp.policy.peer();
+        self.out.peer_mru = peer.mru;
+        self.out.event(Event::FramingAgreed { framing: peer.framing, peer_mru: peer.mru });
+        self.out.event(Event::Step(Step::LcpUp));
+
+        let (timers, entropy) = (self.config.timers, self.entropy.split());
+        let running = match &self.config.role {
+            Role::Server { name, .. } => self
+                .lcp
+                .policy
+                .demanded()
+                .map(|method| Running::authenticator(method, name, timers, entropy)),
+            Role::Client { user, password, .. } => {
+                peer.demands.map(|method| Running::peer(method, user, password, timers, entropy))
+            }
+        };
+        match running {
+            Some(mut running) => {
+                self.phase = Phase::Authentication;
+                running.start(now, &mut self.out);
+                self.auth = Some(running);
+            }
+            // Without a proof there are no keys.
+            None if self.encryption != ccp::Policy::Deny => {
+                self.terminate(Reason::NotAuthenticated, now);
+            }
+            None => self.start_network(now),
+        }
+    }
+
+    /// LCP left Opened: whatever stood on it is gone, keys too. `code` is the packet's that did it.
+    fn lcp_down(&mut self, code: Option<u8>, now: Instant) {
+        if self.phase == Phase::Up {
+            self.out.event(Event::NetworkDown);
+        }
+        self.auth = None;
+        self.ccp = None;
+        self.ipcp = None;
+        self.keys = None;
+        self.addresses = None;
+        self.held = None;
+        self.encryption = self.config.encryption;
+        self.out.peer_mru = DEFAULT_MRU;
+        match self.lcp.state() {
+            State::Closing | State::Stopping => {
+                let peer = self.peer_side();
+                let reason = if code == Some(code::TERMINATE_REQUEST) {
+                    Reason::PeerTerminated { peer, text: self.lcp.peer_farewell().to_owned() }
+                } else {
+                    Reason::LcpRefused(peer)
+                };
+                self.ending.get_or_insert(reason);
+                self.phase = Phase::Terminating;
+                self.login_deadline = None;
+            }
+            // A renegotiation: authentication and CCP run again.
+            _ => {
+                self.phase = Phase::Lcp;
+                self.login_deadline = Some(now + self.config.login_timeout);
+            }
+        }
+    }
+
+    pub(super) fn auth_outcome(&mut self, outcome: Outcome, now: Instant) {
+        match outcome {
+            Outcome::Ask(attempt) => {
+                self.phase = Phase::Verdict;
+                self.out.event(Event::Authenticate(attempt));
+            }
+            Outcome::Succeeded(keys) => {
+                self.keys = Some(keys);
+                self.out.event(Event::Step(Step::Authenticated));
+                self.start_network(now);
+            }
+            Outcome::Failed(reason) => self.terminate(reason, now),
+        }
+    }
+
+    pub(super) fn verdict(&mut self, identifier: u8, verdict: Verdict, now: Instant) {
+        let Some(auth) = self.auth.as_mut().filter(|auth| auth.awaits(identifier)) else { return };
+        match verdict {
+            Verdict::Accept { accepted, addresses, encryption, message } => {
+                auth.accept(&accepted.response, &message, &mut self.out);
+                self.keys = Some(accepted.keys);
+                self.addresses = Some(addresses);
+                self.encryption = encryption.unwrap_or(self.config.encryption);
+                self.out.event(Event::Step(Step::Authenticated));
+                self.start_network(now);
+            }
+            Verdict::Reject { refusal, message } => {
+                auth.refuse(refusal, &message, &mut self.out);
+                self.terminate(Reason::LoginRefused { refusal, message }, now);
+            }
+        }
+    }
+
+    /// The network phase: CCP first where encryption is required.
+    fn start_network(&mut self, now: Instant) {
+        match self.encryption {
+            ccp::Policy::Require(strengths) => {
+                self.phase = Phase::Ccp;
+                let mut ccp = Layer::new(Ccp::new(strengths), self.config.timers);
+                ccp.begin(now, &mut self.out);
+                self.ccp = Some(ccp);
+            }
+            ccp::Policy::Deny => {
+                self.out.event(Event::Encryption(Encryption::None));
+                self.start_ipcp(now);
+            }
+        }
+    }
+
+    pub(super) fn ccp_signal(&mut self, signal: Signal, now: Instant) {
+        match signal {
+            Signal::Up => self.ccp_up(now),
+            // A renegotiation of CCP alone would start again with the keys of this login, and a
+            // keystream must not be used twice: the whole login runs again.
+            Signal::Down if self.ccp.as_ref().map(Layer::state) != Some(State::Stopping) => {
+                self.renegotiate(now);
+            }
+            Signal::Down => self.encryption_lost(true, now),
+            Signal::Finished => self.terminate(Reason::CcpUnanswered(self.peer_side()), now),
+            Signal::Dispute => self.encryption_lost(false, now),
+            // Reset-Request and Reset-Ack mean nothing in stateless mode (RFC 3078 §8.1).
+            Signal::Extra => {}
+        }
+    }
+
+    fn ccp_up(&mut self, now: Instant) {
+        let agreed = self.ccp.as_ref().and_then(|ccp| ccp.policy.agreed_strengths());
+        let (Some((receive, send)), Some(keys)) = (agreed, &self.keys) else {
+            return self.encryption_lost(false, now);
+        };
+        let (we, peer) = match self.config.side() {
+            Side::Server => (Sender::Server, Sender::Client),
+            Side::Client => (Sender::Client, Sender::Server),
+        };
+        let receive = keys.session_key(peer, receive);
+        let send = keys.session_key(we, send);
+        self.out.event(Event::Encryption(Encryption::Mppe { receive, send }));
+        self.out.event(Event::Step(Step::CcpUp));
+        self.start_ipcp(now);
+    }
+
+    /// There is no encryption (any more), and it is required.
+    pub(super) fn encryption_lost(&mut self, was_open: bool, now: Instant) {
+        let peer = self.peer_side();
+        let reason = match &self.ccp {
+            Some(ccp) if !was_open => {
+                Reason::EncryptionRefused { peer, required: ccp.policy.allowed() }
+            }
+            _ => Reason::EncryptionEnded(peer),
+        };
+        self.terminate(reason, now);
+    }
+
+    fn start_ipcp(&mut self, now: Instant) {
+        self.phase = Phase::Ipcp;
+        let policy = self.addresses.as_ref().map_or_else(Ipcp::client, Ipcp::server);
+        let mut ipcp = Layer::new(policy, self.config.timers);
+        ipcp.begin(now, &mut self.out);
+        self.ipcp = Some(ipcp);
+        if let Some(held) = self.held.take() {
+            self.ipcp_packet(&held, now);
+        }
+    }
+
+    pub(super) fn ipcp_signal(&mut self, signal: Signal, now: Instant) {
+        match signal {
+            Signal::Up => self.ipcp_up(now),
+            Signal::Down => {
+                self.out.event(Event::NetworkDown);
+                self.phase = Phase::Ipcp;
+                self.login_deadline = Some(now + self.config.login_timeout);
+            }
+            Signal::Finished => self.terminate(Reason::NetworkRefused(self.peer_side()), now),
+            Signal::Dispute => {
+                let dispute = self.ipcp.as_ref().and_then(|ipcp| ipcp.policy.dispute());
+                let reason = match (dispute, self.config.side()) {
+                    (Some((wanted, assigned)), _) => Reason::AddressRefused { wanted, assigned },
+                    (None, Side::Client) => Reason::NoAddress,
+                    (None, Side::Server) => Reason::NetworkRefused(self.peer_side()),
+                };
+                self.terminate(reason, now);
+            }
+            Signal::Extra => {}
+        }
+    }
+
+    fn ipcp_up(&mut self, now: Instant) {
+        let Some(ipcp) = &self.ipcp else { return };
+        // A server whose peer rejects the option still knows its own address.
+        let own = self.addresses.map(|addresses| addresses.local);
+        let Some(local) = ipcp.policy.local().or(own) else {
+            return self.terminate(Reason::NoAddress, now);
+        };
+        let network = Network {
+            local,
+            remote: ipcp.policy.remote(),
+            dns: ipcp.policy.dns(),
+            wins: ipcp.policy.wins(),
+            mtu: self
+                .config
+                .mtu
+                .min(self.out.peer_mru.saturating_sub(MPPE_OVERHEAD))
+                .min(self.config.outer_mtu.saturating_sub(OUTER_OVERHEAD)),
+        };
+        self.phase = Phase::Up;
+        self.login_deadline = None;
+        self.keepalive.heard(now);
+        self.out.event(Event::Step(Step::IpcpUp));
+        self.out.event(Event::NetworkUp(network));
+    }
+
+    /// The peer knows no such protocol (RFC 1661 §5.7).
+    pub(super) fn protocol_rejected(&mut self, data: &[u8], now: Instant) {
+        let Some(number) = data.first_chunk().copied().map(u16::from_be_bytes) else { return };
+        match Protocol::new(number) {
+            Some(Protocol::LCP) => {
+                if let Some(signal) = self.lcp.protocol_rejected(now, &mut self.out) {
+                    self.lcp_signal(signal, None, now);
+                }
+            }
+            Some(Protocol::CCP) if self.ccp.is_some() => {
+                let open = self.ccp.as_ref().is_some_and(|ccp| ccp.state() == State::Opened);
+                self.encryption_lost(open, now);
+            }
+            Some(Protocol::IPCP) => {
+                let ipcp = self.ipcp.as_mut();
+                let signal = ipcp.and_then(|ipcp| ipcp.protocol_rejected(now, &mut self.out));
+                if let Some(signal) = signal {
+                    self.ipcp_signal(signal, now);
+                }
+            }
+            // What else we send: only what this side's authentication needs.
+            protocol => {
+                if protocol.is_some() && protocol == self.auth.as_ref().map(Running::protocol) {
+                    self.terminate(Reason::AuthenticationUnanswered(self.peer_side()), now);
+                }
+            }
+        }
+    }
+
+    /// Takes LCP through Down and Up: all of the login runs again.
+    fn renegotiate(&mut self, now: Instant) {
+        if self.lcp.lower_down(now, &mut self.out) == Some(Signal::Down) {
+            self.lcp_down(None, now);
+        }
+        self.lcp.begin(now, &mut self.out);
+    }
+
+    /// Ends the link in good order: Terminate-Request, and [`Event::Down`] once it is answered.
+    pub(super) fn terminate(&mut self, reason: Reason, now: Instant) {
+        let text = reason.to_string();
+        self.ending.get_or_insert(reason);
+        match self.lcp.close(&text, now, &mut self.out) {
+            Some(Signal::Down) => self.lcp_down(None, now),
+            Some(Signal::Finished) => return self.end(),
+            _ => {}
+        }
+        self.phase = Phase::Terminating;
+        self.login_deadline = None;
+        // Nothing was ever sent, so there is nothing to take back.
+        if matches!(self.lcp.state(), State::Initial | State::Closed) {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        let reason = self.ending.take().unwrap_or_else(|| self.stall());
+        self.phase = Phase::Ended;
+        self.out.event(Event::Down(reason));
+    }
+
+    /// Why nothing goes on here.
+    pub(super) fn stall(&self) -> Reason {
+        if self.heard { Reason::Stalled(self.phase) } else { Reason::NoAnswer(self.peer_side()) }
+    }
+}
