@@ -137,6 +137,8 @@ pub enum Authentication {
 pub enum Encryption {
     /// 128-bit stateless MPPE, or no session.
     Require,
+    /// None: data crosses in the clear.
+    Deny,
 }
 
 /// What a peer can cost us. Zero is no limit.

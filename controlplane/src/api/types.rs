@@ -1,0 +1,291 @@
+//! What crosses the API: JSON objects with RouterOS's words in kebab-case as keys.
+//!
+//! Both ends use these types. A password never crosses, only its NT hash.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use protocol::mschap::NtHash;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::users::{Change, Source, User};
+
+/// An [`NtHash`] as 32 hexadecimal digits.
+#[derive(Debug, Clone)]
+pub struct HexHash(pub NtHash);
+
+impl Serialize for HexHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let hex: String = self.0.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&hex)
+    }
+}
+
+impl<'de> Deserialize<'de> for HexHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = zeroize::Zeroizing::new(String::deserialize(deserializer)?);
+        let wrong = || de::Error::custom("an NT hash is 32 hexadecimal digits");
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let mut bytes = [0; 16];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(NtHash::from_bytes(bytes)))
+    }
+}
+
+/// A user to add.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NewUser {
+    /// The name.
+    pub name: String,
+    /// Hash of the password.
+    pub nt_hash: HexHash,
+    /// The profile; without it the server's `default-profile`.
+    pub profile: Option<String>,
+    /// An address of the user's own.
+    pub remote_address: Option<Ipv4Addr>,
+    /// Refused for now.
+    #[serde(default)]
+    pub disabled: bool,
+    /// The operator's note.
+    #[serde(default)]
+    pub comment: String,
+}
+
+impl From<NewUser> for User {
+    fn from(new: NewUser) -> Self {
+        Self {
+            name: new.name,
+            nt_hash: new.nt_hash.0,
+            profile: new.profile,
+            remote_address: new.remote_address,
+            disabled: new.disabled,
+            comment: new.comment,
+        }
+    }
+}
+
+/// What to change of a user. A key left out leaves as it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UserChange {
+    /// Hash of another password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nt_hash: Option<HexHash>,
+    /// Another profile; `null` takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub profile: Option<Option<String>>,
+    /// Another address; `null` takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub remote_address: Option<Option<Ipv4Addr>>,
+    /// Refused or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+    /// Another note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+impl From<UserChange> for Change {
+    fn from(change: UserChange) -> Self {
+        Self {
+            nt_hash: change.nt_hash.map(|hash| hash.0),
+            profile: change.profile,
+            remote_address: change.remote_address,
+            disabled: change.disabled,
+            comment: change.comment,
+        }
+    }
+}
+
+/// Tells a key that is `null` from one that is not there.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// A user as the API shows one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UserView {
+    /// The name.
+    pub name: String,
+    /// The profile, if the user has one of their own.
+    pub profile: Option<String>,
+    /// The address, if the user has one of their own.
+    pub remote_address: Option<Ipv4Addr>,
+    /// Refused for now.
+    pub disabled: bool,
+    /// The operator's note.
+    pub comment: String,
+    /// `database` or `users-file`.
+    pub source: String,
+}
+
+impl UserView {
+    /// Everything of a user but the password's hash.
+    #[must_use]
+    pub fn new(user: &User, source: Source) -> Self {
+        Self {
+            name: user.name.clone(),
+            profile: user.profile.clone(),
+            remote_address: user.remote_address,
+            disabled: user.disabled,
+            comment: user.comment.clone(),
+            source: match source {
+                Source::Database => "database".to_owned(),
+                Source::File => "users-file".to_owned(),
+            },
+        }
+    }
+}
+
+/// A session as the API shows one. `rx` is from the subscriber, `tx` to the subscriber; packets
+/// and bytes are inner IP packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SessionView {
+    /// Names the session until the daemon ends.
+    pub id: u64,
+    /// `up`, or how far the login is: `lcp`, `authentication`, `encryption`, `address`.
+    pub state: String,
+    /// Who, as sent by the peer; `null` before authentication.
+    pub user: Option<String>,
+    /// Where the tunnel comes from.
+    pub peer_address: Ipv4Addr,
+    /// The subscriber's inner address; `null` before the session is up.
+    pub address: Option<Ipv4Addr>,
+    /// Our inner address.
+    pub local_address: Option<Ipv4Addr>,
+    /// How data is protected: `MPPE128 stateless`, or `none`.
+    pub encoding: String,
+    /// Largest inner packet to the subscriber, bytes.
+    pub mtu: u16,
+    /// Largest PPP packet from the subscriber, bytes.
+    pub mru: u16,
+    /// Seconds since the session came up; since its call was accepted while it is not.
+    pub uptime: u64,
+    /// Inner packets from the subscriber.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Inner packets to the subscriber.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// GRE packets from the peer that never came.
+    pub rx_lost: u64,
+    /// GRE packets from the peer that came after a later one.
+    pub rx_reordered: u64,
+    /// GRE packets from the peer that came twice.
+    pub rx_duplicate: u64,
+    /// Packets of this tunnel that were dropped, both ways, by reason; zeros left out.
+    pub drops: BTreeMap<String, u64>,
+    /// Seconds since a data packet passed, `null` if none did.
+    pub idle_time: Option<u64>,
+}
+
+/// Which sessions are meant. At least one key; all that are given must fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Selector {
+    /// The session of that id.
+    pub id: Option<u64>,
+    /// All of that user.
+    pub user: Option<String>,
+    /// The one that has that inner address.
+    pub address: Option<Ipv4Addr>,
+    /// All from that outer address.
+    pub peer_address: Option<Ipv4Addr>,
+    /// All there are.
+    pub all: bool,
+}
+
+impl Selector {
+    /// Whether it says anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether this session is meant.
+    #[must_use]
+    pub fn fits(&self, session: &SessionView) -> bool {
+        self.id.is_none_or(|id| id == session.id)
+            && self.user.as_ref().is_none_or(|user| session.user.as_ref() == Some(user))
+            && self.address.is_none_or(|address| session.address == Some(address))
+            && self.peer_address.is_none_or(|address| session.peer_address == address)
+    }
+}
+
+/// How many sessions were told to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disconnected {
+    /// The number.
+    pub disconnected: usize,
+}
+
+/// The daemon's and the data plane's counters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Stats {
+    /// Seconds since the daemon started.
+    pub uptime: u64,
+    /// Sessions that are up.
+    pub sessions: u64,
+    /// What the daemon counts: accepted, refused and ended, by reason.
+    pub control: BTreeMap<String, u64>,
+    /// Packets through the workers, by what became of them.
+    pub packets: BTreeMap<String, u64>,
+    /// Packets that the workers dropped, by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// What each port carried and lost.
+    pub ports: Vec<PortStats>,
+    /// How full the pools are.
+    pub pools: Vec<PoolStats>,
+}
+
+/// One queue of one port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PortStats {
+    /// The interface, or `gre` for the raw socket.
+    pub name: String,
+    /// The queue's number.
+    pub queue: u32,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Packets that the port lost, by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// One address pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PoolStats {
+    /// The pool.
+    pub name: String,
+    /// Addresses that it has.
+    pub size: usize,
+    /// Addresses that can still be given.
+    pub free: usize,
+}
+
+/// Why a request was not served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The reason.
+    pub error: String,
+}

@@ -1,0 +1,218 @@
+//! `penstock check`: whether the configuration makes sense and this machine can serve it.
+//!
+//! Prints one line a finding; ends with failure if one of them prevents serving. Changes nothing.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use tokio::net::UnixStream;
+
+use super::{Failure, runtime};
+use crate::config::{Config, DEFAULT_FILE};
+use crate::host::forwarding::{Firewall, Forwarding, ReversePath, firewall};
+use crate::host::port::owner;
+use crate::host::{interface_exists, missing_capabilities, name_servers};
+use crate::pool::Addresses;
+use crate::users::Users;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Fine,
+    Warning,
+    Error,
+}
+
+struct Finding {
+    level: Level,
+    text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.level {
+            Level::Fine => "ok",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        };
+        write!(f, "{word:>7}  {}", self.text)
+    }
+}
+
+fn fine(text: impl Into<String>) -> Finding {
+    Finding { level: Level::Fine, text: text.into() }
+}
+
+fn warning(text: impl Into<String>) -> Finding {
+    Finding { level: Level::Warning, text: text.into() }
+}
+
+fn error(text: impl Into<String>) -> Finding {
+    Finding { level: Level::Error, text: text.into() }
+}
+
+pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
+    let running = runtime()?.block_on(UnixStream::connect(&config.control_socket)).is_ok();
+    let mut findings = vec![match file {
+        Some(file) => fine(format!("configuration {}", file.display())),
+        None => fine(format!("no configuration file ({DEFAULT_FILE}): defaults")),
+    }];
+    if running {
+        findings.push(fine("penstock is running"));
+    }
+    findings.extend(ports(config, running));
+    findings.extend(rights(config));
+    findings.extend(interfaces(config, running));
+    findings.extend(kernel(config));
+    findings.extend(accounts(config));
+    let mut out = io::stdout().lock();
+    for finding in &findings {
+        writeln!(out, "{finding}")?;
+    }
+    match findings.iter().filter(|finding| finding.level == Level::Error).count() {
+        0 => Ok(()),
+        1 => Err(Failure::Checked("1 finding prevents serving".to_owned())),
+        count => Err(Failure::Checked(format!("{count} findings prevent serving"))),
+    }
+}
+
+fn ports(config: &Config, running: bool) -> Vec<Finding> {
+    if !config.server.enabled {
+        return vec![warning("`enabled = false`: no call will be accepted")];
+    }
+    let free = |address| match owner(address) {
+        None => fine(format!("TCP {address} is free")),
+        Some(owner) if running => fine(format!("TCP {address}: {owner}")),
+        Some(owner) => error(format!("TCP {address} is taken by {owner}")),
+    };
+    config.server.listen.iter().copied().map(free).collect()
+}
+
+fn rights(config: &Config) -> Vec<Finding> {
+    let missing = missing_capabilities(!config.dataplane.interface.is_empty());
+    let rights = if missing.is_empty() {
+        fine("rights: all that are needed")
+    } else {
+        error(format!("rights: {} missing; run as root", missing.join(", ")))
+    };
+    let tun = match OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
+        Ok(_) => fine("/dev/net/tun can be opened"),
+        Err(reason) => error(format!("/dev/net/tun: {reason} (modprobe tun?)")),
+    };
+    vec![rights, tun]
+}
+
+fn interfaces(config: &Config, running: bool) -> Vec<Finding> {
+    let tun = &config.dataplane.tun;
+    let mut findings = Vec::new();
+    if !running && interface_exists(tun) {
+        findings.push(error(format!("interface {tun} exists already: set another `tun`")));
+    }
+    for interface in &config.dataplane.interface {
+        let name = &interface.name;
+        findings.push(if interface_exists(name) {
+            fine(format!("interface {name} exists"))
+        } else {
+            error(format!("interface {name} does not exist"))
+        });
+    }
+    findings
+}
+
+fn kernel(config: &Config) -> Vec<Finding> {
+    let Forwarding { enabled, reverse_path } = Forwarding::read();
+    let mut findings = vec![
+        if enabled {
+            fine("IPv4 forwarding is on")
+        } else {
+            warning(
+                "IPv4 forwarding is off: subscribers reach this machine only \
+                 (sysctl -w net.ipv4.ip_forward=1)",
+            )
+        },
+        match reverse_path {
+            ReversePath::Strict => warning(
+                "rp_filter is strict: with asymmetric routes the kernel drops packets \
+                 (sysctl -w net.ipv4.conf.all.rp_filter=2)",
+            ),
+            other => fine(format!("rp_filter is {other}")),
+        },
+    ];
+    if !config.dataplane.interface.is_empty() {
+        findings.push(match firewall() {
+            Firewall::ForwardChains(chains) if chains.is_empty() => {
+                fine("nftables has no forward chain")
+            }
+            Firewall::ForwardChains(chains) => warning(format!(
+                "nftables has forward chains ({}): packets that AF_XDP carries do not pass them",
+                chains.join(", ")
+            )),
+            Firewall::Unknown(reason) => {
+                warning(format!("nftables could not be asked for forward chains: {reason}"))
+            }
+        });
+    }
+    findings
+}
+
+fn accounts(config: &Config) -> Vec<Finding> {
+    let addresses = Addresses::new(config);
+    let mut findings: Vec<_> = addresses
+        .usage()
+        .iter()
+        .map(|pool| fine(format!("pool {}: {} addresses", pool.name, pool.size)))
+        .collect();
+    for profile in &config.profile {
+        let Some(resolved) = config.resolve(&profile.name) else { continue };
+        let servers = name_servers(&resolved.dns_servers);
+        let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
+        let name = &profile.name;
+        findings.push(if servers.is_empty() {
+            warning(format!("profile {name}: no name servers for subscribers"))
+        } else {
+            fine(format!("profile {name}: name servers {}", servers.join(", ")))
+        });
+        if resolved.pool.is_none() {
+            findings.push(warning(format!(
+                "profile {name} has no pool: only users with a remote-address can use it"
+            )));
+        }
+    }
+    findings.extend(users(config, addresses));
+    findings
+}
+
+fn users(config: &Config, addresses: Addresses) -> Vec<Finding> {
+    // Opening the database would make it.
+    if !config.database.exists() && config.users_file.is_none() {
+        return vec![warning("no users yet: penstock user add NAME")];
+    }
+    let users = match Users::open(config, addresses) {
+        Ok(users) => users,
+        Err(reason) => return vec![error(reason.to_string())],
+    };
+    let mut findings = Vec::new();
+    if let Some(file) = &config.users_file {
+        match users.read_file(file) {
+            Ok((count, bad)) => {
+                findings.push(fine(format!("users-file {}: {count} users", file.display())));
+                findings.extend(bad.iter().map(|bad| {
+                    warning(format!("{}, line {}: {}", file.display(), bad.line, bad.reason))
+                }));
+            }
+            Err(reason) => {
+                findings.push(warning(format!("users-file {}: {reason}", file.display())));
+            }
+        }
+    }
+    for profile in users.missing_profiles() {
+        findings.push(warning(format!("users have profile `{profile}`, which does not exist")));
+    }
+    findings.push(if users.is_empty() {
+        warning("no users yet: penstock user add NAME")
+    } else {
+        fine(format!("users: {}", users.list().len()))
+    });
+    findings
+}

@@ -1,0 +1,202 @@
+//! `penstock session` and `penstock stats`: what the running daemon has.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+
+use super::{Failure, output, runtime};
+use crate::api::client::Client;
+use crate::api::types::{Disconnected, Selector, SessionView, Stats};
+use crate::config::{Config, Span};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List sessions that are up
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Those that are still logging in too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show all that is known of one session
+    Show {
+        /// The session's id, as in `session list`
+        id: u64,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End sessions
+    Disconnect(Disconnect),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct Disconnect {
+    /// The session's id, as in `session list`
+    id: Option<u64>,
+    /// All sessions of this user
+    #[arg(long)]
+    user: Option<String>,
+    /// The session that has this inner address
+    #[arg(long)]
+    address: Option<Ipv4Addr>,
+    /// All sessions from this outer address
+    #[arg(long, value_name = "ADDRESS")]
+    peer_address: Option<Ipv4Addr>,
+    /// All sessions
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
+    let client = Client::new(&config.control_socket);
+    let runtime = runtime()?;
+    let sessions = || -> Result<Vec<SessionView>, Failure> {
+        Ok(runtime.block_on(client.call(Method::GET, "/v1/sessions", &()))?)
+    };
+    match command {
+        Command::List { json, all } => {
+            let mut sessions = sessions()?;
+            sessions.retain(|session| all || session.state == "up");
+            if json {
+                return Ok(output::json(&sessions)?);
+            }
+            let rows: Vec<_> = sessions.iter().map(|session| row(session, all)).collect();
+            Ok(output::table(head(all), &rows)?)
+        }
+        Command::Show { id, json } => {
+            let sessions = sessions()?;
+            let session = sessions.iter().find(|session| session.id == id);
+            let session =
+                session.ok_or_else(|| Failure::NotFound(format!("there is no session {id}")))?;
+            if json { Ok(output::json(session)?) } else { show(session) }
+        }
+        Command::Disconnect(which) => {
+            let selector = Selector {
+                id: which.id,
+                user: which.user,
+                address: which.address,
+                peer_address: which.peer_address,
+                all: which.all,
+            };
+            let path = "/v1/sessions/disconnect";
+            let answer: Disconnected =
+                runtime.block_on(client.call(Method::POST, path, &selector))?;
+            let count = answer.disconnected;
+            Ok(output::pairs([("disconnected", count.to_string())])?)
+        }
+    }
+}
+
+fn head(all: bool) -> &'static [&'static str] {
+    const HEAD: [&str; 10] = [
+        "ID",
+        "USER",
+        "ADDRESS",
+        "CLIENT-ADDRESS",
+        "UPTIME",
+        "ENCODING",
+        "MTU",
+        "RX-BYTES",
+        "TX-BYTES",
+        "STATE",
+    ];
+    if all { &HEAD } else { &HEAD[..9] }
+}
+
+fn row(session: &SessionView, all: bool) -> Vec<String> {
+    let mut row = vec![
+        session.id.to_string(),
+        or_dash(session.user.as_ref()),
+        or_dash(session.address.as_ref()),
+        session.peer_address.to_string(),
+        Span::seconds(session.uptime).to_string(),
+        session.encoding.clone(),
+        session.mtu.to_string(),
+        session.rx_bytes.to_string(),
+        session.tx_bytes.to_string(),
+    ];
+    if all {
+        row.push(session.state.clone());
+    }
+    row
+}
+
+fn show(session: &SessionView) -> Result<(), Failure> {
+    let idle = session.idle_time.map(Span::seconds);
+    Ok(output::pairs([
+        ("id", session.id.to_string()),
+        ("state", session.state.clone()),
+        ("user", output::shown(&or_dash(session.user.as_ref()))),
+        ("peer-address", session.peer_address.to_string()),
+        ("address", or_dash(session.address.as_ref())),
+        ("local-address", or_dash(session.local_address.as_ref())),
+        ("encoding", session.encoding.clone()),
+        ("mtu", session.mtu.to_string()),
+        ("mru", session.mru.to_string()),
+        ("uptime", Span::seconds(session.uptime).to_string()),
+        ("idle-time", or_dash(idle.as_ref())),
+        ("rx-packets", session.rx_packets.to_string()),
+        ("rx-bytes", session.rx_bytes.to_string()),
+        ("tx-packets", session.tx_packets.to_string()),
+        ("tx-bytes", session.tx_bytes.to_string()),
+        ("rx-lost", session.rx_lost.to_string()),
+        ("rx-reordered", session.rx_reordered.to_string()),
+        ("rx-duplicate", session.rx_duplicate.to_string()),
+        ("drops", counted(&session.drops)),
+    ])?)
+}
+
+pub(super) fn stats(json: bool, config: &Config) -> Result<(), Failure> {
+    let client = Client::new(&config.control_socket);
+    let stats: Stats = runtime()?.block_on(client.call(Method::GET, "/v1/stats", &()))?;
+    if json {
+        return Ok(output::json(&stats)?);
+    }
+    output::pairs([
+        ("uptime", Span::seconds(stats.uptime).to_string()),
+        ("sessions", stats.sessions.to_string()),
+        ("control", counted(&stats.control)),
+        ("packets", counted(&stats.packets)),
+        ("drops", counted(&stats.drops)),
+    ])?;
+    let ports: Vec<_> = stats
+        .ports
+        .iter()
+        .map(|port| {
+            vec![
+                format!("{} queue {}", port.name, port.queue),
+                port.rx_packets.to_string(),
+                port.rx_bytes.to_string(),
+                port.tx_packets.to_string(),
+                port.tx_bytes.to_string(),
+                counted(&port.drops),
+            ]
+        })
+        .collect();
+    output::table(&["PORT", "RX-PACKETS", "RX-BYTES", "TX-PACKETS", "TX-BYTES", "DROPS"], &ports)?;
+    let pools: Vec<_> = stats
+        .pools
+        .iter()
+        .map(|pool| vec![pool.name.clone(), pool.size.to_string(), pool.free.to_string()])
+        .collect();
+    Ok(output::table(&["POOL", "ADDRESSES", "FREE"], &pools)?)
+}
+
+fn or_dash(value: Option<&impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), ToString::to_string)
+}
+
+fn counted(counts: &BTreeMap<String, u64>) -> String {
+    let parts: Vec<_> = counts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}
