@@ -13,6 +13,7 @@ use crate::mschap::{NtHashHash, NtResponse};
 
 /// How many bits of a session key are secret (RFC 3078 §2.1, bits S, M and L).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Zeroize)]
+#[repr(u8)]
 pub enum Strength {
     /// 40 bit: 8-octet keys that start with D1 26 9E.
     Bits40,

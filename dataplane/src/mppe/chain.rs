@@ -1,0 +1,80 @@
+//! The keys of a burst: chains to walk, and the keys found on the way.
+//!
+//! Implements no RFC section by itself: RFC 3078 §7.3's key change is the engine's. A chain never
+//! refers to a tunnel, so chains of all tunnels and directions can be walked side by side.
+
+use protocol::mppe::Strength;
+use zeroize::Zeroize;
+
+/// A key of any strength: 40- and 56-bit keys use the first 8 octets, the others are zero.
+pub type Key = [u8; 16];
+
+/// A piece of one direction's key chain that a burst needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain {
+    pub strength: Strength,
+    /// The direction's start key.
+    pub start: Key,
+    /// The key before the first one of the piece.
+    pub from: Key,
+    /// Where in the burst's keys the piece lies.
+    pub first: usize,
+    /// How many keys the piece has.
+    pub steps: usize,
+}
+
+/// A packet whose key is known once the chains were walked.
+#[derive(Debug, Clone, Copy)]
+pub struct Keyed {
+    /// Index that `push` returned.
+    pub packet: usize,
+    /// Index into the burst's keys.
+    pub key: usize,
+    /// Length of the payload, octets.
+    pub length: usize,
+    pub strength: Strength,
+}
+
+/// All keys of one burst. Wiped when the burst ends.
+#[derive(Debug, Default)]
+pub struct Chains {
+    pub chains: Vec<Chain>,
+    pub keys: Vec<Key>,
+    pub packets: Vec<Keyed>,
+}
+
+impl Chains {
+    /// Adds a piece of `steps` keys and returns the index of the first one.
+    pub fn add(&mut self, strength: Strength, start: Key, from: Key, steps: usize) -> usize {
+        let first = self.keys.len();
+        if steps > 0 {
+            self.chains.push(Chain { strength, start, from, first, steps });
+            self.keys.resize(first + steps, [0; 16]);
+        }
+        first
+    }
+
+    /// Adds a key that is known already.
+    pub fn add_known(&mut self, key: Key) -> usize {
+        self.keys.push(key);
+        self.keys.len() - 1
+    }
+
+    /// Forgets and wipes all.
+    pub fn clear(&mut self) {
+        for chain in &mut self.chains {
+            chain.start.zeroize();
+            chain.from.zeroize();
+        }
+        self.chains.clear();
+        self.keys.as_flattened_mut().zeroize();
+        self.keys.clear();
+        self.packets.clear();
+    }
+}
+
+impl Drop for Chains {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

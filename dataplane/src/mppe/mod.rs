@@ -1,0 +1,60 @@
+//! Stateless MPPE (RFC 3078) over bursts of packets of any tunnels.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`engine`] | walks key chains and applies keystream: all the arithmetic |
+//! | [`receive`] | a burst to decrypt: which key each packet needs, verdicts, commit |
+//! | [`send`] | a burst to encrypt: counts, commit |
+//! | [`state`] | what a tunnel keeps for each direction |
+//! | `chain` | the keys of a burst |
+//! | `groups` | the tunnels of a burst |
+//!
+//! A burst passes through separate calls, and a direction's state moves in the last one only:
+//!
+//! 1. `push` each packet, `plan`: which keys are needed, found from counts and sequence numbers;
+//! 2. [`Engine::derive_keys`]: walks the key chains of all tunnels side by side;
+//! 3. [`Engine::apply`]: encrypts or decrypts the payloads in place. Once the keys are there the
+//!    payloads are independent of each other and of the tunnels' states;
+//! 4. receiving only: the caller looks at each plaintext and calls [`ReceiveBurst::accept`] for
+//!    the good ones. MPPE has no integrity check, so nothing else tells a spoofed packet;
+//! 5. `commit`: states move. A burst that is never committed has no effect.
+
+mod chain;
+pub mod engine;
+mod groups;
+pub mod receive;
+pub mod send;
+pub mod state;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::Engine;
+pub use receive::{ReceiveBurst, Refused};
+pub use send::SendBurst;
+pub use state::{ReceiveState, SendState};
+
+/// Where the states of one direction are: the caller owns its tunnels.
+pub trait States<S> {
+    /// The state of the tunnel in `slot`, `None` if there is none (any more).
+    fn state(&mut self, slot: u32) -> Option<&mut S>;
+}
+
+impl<S> States<S> for [S] {
+    fn state(&mut self, slot: u32) -> Option<&mut S> {
+        usize::try_from(slot).ok().and_then(|slot| self.get_mut(slot))
+    }
+}
+
+/// Where the payloads of a burst are: what follows the MPPE header, from the inner protocol
+/// number to the end of the packet.
+pub trait Payloads {
+    /// The payload of the packet that `push` gave this index. It has the length that was pushed.
+    fn payload(&mut self, packet: usize) -> &mut [u8];
+}
+
+impl<P: AsMut<[u8]>> Payloads for [P] {
+    fn payload(&mut self, packet: usize) -> &mut [u8] {
+        self[packet].as_mut()
+    }
+}

@@ -1,0 +1,125 @@
+//! A burst of packets to encrypt.
+//!
+//! Implements RFC 3078 §7.1: a new key before every packet. Never decides what is sent: whatever
+//! was pushed and committed has used up its count, and a packet that is then not sent is a loss
+//! to the peer.
+
+use protocol::mppe::{CoherencyCount, Header, Strength};
+
+use super::chain::{Chains, Keyed};
+use super::groups::Groups;
+use super::{SendState, States};
+
+/// A burst to encrypt. To be kept and used again: it allocates only while it grows.
+#[derive(Debug, Default)]
+pub struct SendBurst {
+    packets: Vec<Packet>,
+    groups: Groups<Group>,
+    pub(super) keys: Chains,
+}
+
+#[derive(Debug)]
+struct Packet {
+    slot: u32,
+    length: usize,
+    header: Option<Header>,
+}
+
+/// The packets of one tunnel.
+#[derive(Debug)]
+struct Group {
+    /// Number of the tunnel's first packet in the burst.
+    next: u64,
+    /// Packets in the burst.
+    packets: usize,
+    /// Index of the first packet's key.
+    first: usize,
+    /// Packets that were given their key.
+    placed: usize,
+    strength: Strength,
+}
+
+impl SendBurst {
+    /// Starts a new burst. What was not committed is forgotten.
+    pub fn clear(&mut self) {
+        self.packets.clear();
+        self.groups.clear();
+        self.keys.clear();
+    }
+
+    /// Adds a packet for the tunnel in `slot`, whose payload has `length` octets; returns its
+    /// index. Packets of one tunnel are numbered in the order in which they are pushed.
+    pub fn push(&mut self, slot: u32, length: usize) -> usize {
+        self.packets.push(Packet { slot, length, header: None });
+        self.packets.len() - 1
+    }
+
+    /// Packets in the burst.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// Whether nothing was pushed.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// Finds out which keys the burst needs. States do not move.
+    pub fn plan(&mut self, states: &mut (impl States<SendState> + ?Sized)) {
+        self.groups.start(self.packets.len());
+        for packet in &self.packets {
+            let group = self.groups.get_or_insert_with(packet.slot, || {
+                states.state(packet.slot).map(|state| Group {
+                    next: state.next,
+                    packets: 0,
+                    first: 0,
+                    placed: 0,
+                    strength: state.strength,
+                })
+            });
+            if let Some(group) = group {
+                group.packets += 1;
+            }
+        }
+        for (slot, group) in self.groups.iter_mut() {
+            if let Some(state) = states.state(slot) {
+                group.first = self.keys.add(group.strength, state.start, state.key, group.packets);
+            }
+        }
+        for (index, packet) in self.packets.iter_mut().enumerate() {
+            let Some(group) = self.groups.get_mut(packet.slot) else { continue };
+            let place = group.placed;
+            group.placed += 1;
+            let count = CoherencyCount::of_packet(group.next + place as u64);
+            packet.header = Some(Header::stateless(count));
+            self.keys.packets.push(Keyed {
+                packet: index,
+                key: group.first + place,
+                length: packet.length,
+                strength: group.strength,
+            });
+        }
+    }
+
+    /// The MPPE header of a packet, once it was planned. `None` if its tunnel has no state.
+    #[must_use]
+    pub fn header(&self, packet: usize) -> Option<Header> {
+        self.packets.get(packet).and_then(|packet| packet.header)
+    }
+
+    /// Moves the tunnels' keys and counts past the burst and ends it; headers can still be asked
+    /// for.
+    pub fn commit(&mut self, states: &mut (impl States<SendState> + ?Sized)) {
+        for (slot, group) in self.groups.iter_mut() {
+            let last = group.first + group.packets - 1;
+            if let (Some(state), Some(key)) = (states.state(slot), self.keys.keys.get(last)) {
+                state.key = *key;
+                state.next = group.next + group.packets as u64;
+            }
+        }
+        self.groups.clear();
+        self.keys.clear();
+    }
+}
