@@ -23,7 +23,8 @@ pub struct Config {
     pub firmware_revision: u16,
     /// Packets that we say we buffer, for each call. A large one: some peers stall on a small one.
     pub window: u16,
-    /// Calls that the peer may have at a time in this connection.
+    /// Calls at a time in this connection, whoever requested them. The peer's requests beyond it
+    /// are refused.
     pub max_calls: u16,
     /// From the TCP connection to the established control connection (RFC 2637 §3.1.4: 60 s).
     pub establish_timeout: Duration,
