@@ -130,7 +130,8 @@ mod tests {
         #[test]
         fn what_is_emitted_parses(code: u8, identifier: u8, data: Vec<u8>, mru: u16) {
             let packet = Packet { code, identifier, data: &data };
-            prop_assert_eq!(Packet::parse(&packet.emit()), Ok(packet));
+            let emitted = packet.emit();
+            prop_assert_eq!(Packet::parse(&emitted), Ok(packet));
             let cut = packet.truncated(mru);
             prop_assert!(cut.emit().len() <= usize::from(mru).max(HEADER_LEN));
         }
