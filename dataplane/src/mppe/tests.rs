@@ -330,3 +330,70 @@ fn what_spoofed_packets_cost_is_bounded_by_the_budget() {
     assert!(over > 0);
     assert_eq!(receiver.receive(&[peer.packet(3)]), [Ok(())]);
 }
+
+/// What happens to one packet on the way.
+#[derive(Debug, Clone)]
+enum Fate {
+    /// Arrives this many places later than it was sent.
+    Arrives(usize),
+    ArrivesTwice(usize, usize),
+    Lost,
+    /// Arrives, and with it a spoofed packet of this sequence number and count.
+    WithSpoofed(u32, u16),
+}
+
+fn fates() -> impl Strategy<Value = Vec<(u32, usize, Fate)>> {
+    let fate = prop_oneof![
+        12 => Just(Fate::Arrives(0)),
+        3 => (0..25_usize).prop_map(Fate::Arrives),
+        1 => (0..25_usize, 0..25_usize).prop_map(|(one, other)| Fate::ArrivesTwice(one, other)),
+        2 => Just(Fate::Lost),
+        1 => (any::<u32>(), 0..4096_u16).prop_map(|(s, c)| Fate::WithSpoofed(s, c)),
+    ];
+    proptest::collection::vec((0..3_u32, 1..120_usize, fate), 1..400)
+}
+
+/// Loss, reordering, duplicates and spoofed packets in any mixture: every packet that arrives
+/// counts, once.
+#[test]
+fn every_packet_that_arrives_counts_once() {
+    proptest!(ProptestConfig::with_cases(60), |(
+        strengths in [strengths(), strengths(), strengths()],
+        first in any::<u32>(),
+        fates in fates(),
+        burst in 1..64_usize,
+    )| {
+        let mut peers: Vec<_> =
+            (0..3).zip(strengths).map(|(slot, strength)| Peer::new(slot, strength, first)).collect();
+        let mut receiver = Receiver::new(&strengths.map(|strength| (strength, first)));
+        let mut arrivals = Vec::new();
+        for (place, (slot, length, fate)) in fates.into_iter().enumerate() {
+            let packet = peers[slot as usize].packet(length);
+            match fate {
+                Fate::Arrives(later) => arrivals.push((place + later, packet, true)),
+                Fate::ArrivesTwice(one, other) => {
+                    arrivals.push((place + one, packet.clone(), true));
+                    arrivals.push((place + other, packet, true));
+                }
+                Fate::Lost => {}
+                Fate::WithSpoofed(sequence, count) => {
+                    let spoofed = Wire { slot, ..spoofed(sequence, count.into()) };
+                    arrivals.push((place, spoofed, false));
+                    arrivals.push((place, packet, true));
+                }
+            }
+        }
+        arrivals.sort_by_key(|(place, ..)| *place);
+        let mut counted = std::collections::HashSet::new();
+        for arrivals in arrivals.chunks(burst) {
+            let packets: Vec<_> = arrivals.iter().map(|(_, packet, _)| packet.clone()).collect();
+            for ((_, packet, genuine), result) in arrivals.iter().zip(receiver.receive(&packets)) {
+                if *genuine && counted.insert((packet.slot, packet.sequence)) {
+                    prop_assert_eq!(result, Ok(()));
+                } else {
+                    prop_assert!(result.is_err());
+                }
+            }
+        }
+    });
+}
