@@ -2,11 +2,18 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+
 use common::pcap;
-use protocol::gre::{self, Header};
+use protocol::gre::{self, Header, Verdict, Window};
+use protocol::machine::{Action, drive};
 use protocol::pptp::PORT;
+use protocol::pptp::connection::{ClearCause, Config, Connection, Direction, Event, Input};
 use protocol::pptp::message::Message;
+use protocol::pptp::message::codes::DisconnectResult;
 use protocol::pptp::stream::Splitter;
+use protocol::time::Instant;
 
 const CAPTURES: [&str; 8] = [
     "chap-md5.pcap",
@@ -66,4 +73,88 @@ fn gre_headers_of_real_peers_are_emitted_octet_for_octet() {
         }
     }
     assert!(acks_alone > 0);
+}
+
+#[test]
+fn sequence_numbers_of_real_peers_pass_the_window_once_and_in_order() {
+    for name in CAPTURES {
+        let packets = pcap::read(name);
+        let mut windows = BTreeMap::new();
+        for packet in &packets {
+            let Some(octets) = packet.gre() else { continue };
+            let (header, _) = Header::parse(octets).unwrap();
+            let Some(sequence) = header.sequence else { continue };
+            let window = windows.entry(packet.src).or_insert_with(Window::new);
+            assert_eq!(window.check(sequence), Verdict::New { gap: 0 }, "{name}: {sequence}");
+            window.commit(sequence);
+            assert_eq!(window.check(sequence), Verdict::Duplicate, "{name}: {sequence}");
+        }
+        assert_eq!(windows.len(), 2, "{name}: both ends sent");
+    }
+}
+
+/// What one end said in a capture in which the client clears its call.
+fn said_by(server: bool) -> Vec<u8> {
+    let streams = pcap::tcp_streams(&pcap::read("wrong-password.pcap"));
+    let stream = streams.into_iter().find(|(_, port, _)| (*port == PORT) == server);
+    stream.map(|(_, _, octets)| octets).unwrap_or_default()
+}
+
+fn own() -> NonZeroU16 {
+    NonZeroU16::new(20_054).unwrap_or(NonZeroU16::MIN)
+}
+
+/// Gives inputs to one end and keeps what it says and tells.
+fn feed(machine: &mut Connection, input: Input<'_>) -> (Vec<Message>, Vec<Event>) {
+    let (mut sent, mut events) = (Vec::new(), Vec::new());
+    drive(machine, input, Instant::ORIGIN, |action| match action {
+        Action::Send(message) => sent.push(message),
+        Action::Event(event) => events.push(event),
+    });
+    (sent, events)
+}
+
+#[test]
+fn our_server_serves_what_pptp_linux_says() {
+    let octets = said_by(false);
+    let (start, rest) = octets.split_at(156);
+    let (request, clear) = rest.split_at(168);
+    let mut server = Connection::server(Config::default());
+    feed(&mut server, Input::Opened);
+    let (sent, events) = feed(&mut server, Input::Received(start));
+    assert!(matches!(sent[..], [Message::StartReply(_)]));
+    let [Event::Established { peer, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        (peer.host_name.as_bytes(), peer.vendor.as_bytes()),
+        (&b"local"[..], &b"cananian"[..])
+    );
+
+    let (sent, events) = feed(&mut server, Input::Received(request));
+    let [Event::CallRequested { call, request }] = events[..] else { panic!("{events:?}") };
+    assert_eq!((sent.len(), request.peer_call_id(), request.peer_window()), (0, 20_054, Some(3)));
+    let (sent, _) = feed(&mut server, Input::Accept { call, own_call_id: NonZeroU16::MIN });
+    assert!(matches!(sent[..], [Message::OutgoingCallReply(_)]));
+
+    let (sent, events) = feed(&mut server, Input::Received(clear));
+    let [Message::CallDisconnectNotify(notify)] = sent[..] else { panic!("{sent:?}") };
+    assert_eq!((notify.call_id, notify.result), (1, DisconnectResult::Request));
+    let [Event::CallCleared { cause, .. }] = events[..] else { panic!("{events:?}") };
+    assert_eq!(cause, ClearCause::Requested);
+}
+
+#[test]
+fn our_client_understands_pptpd_which_gives_call_id_0() {
+    let octets = said_by(true);
+    let (start, reply) = octets.split_at(156);
+    let mut client = Connection::client(Config::default());
+    feed(&mut client, Input::Opened);
+    feed(&mut client, Input::Received(start));
+    assert!(client.is_established());
+    let direction = Direction::Outgoing;
+    let (_, events) = feed(&mut client, Input::StartCall { direction, own_call_id: own() });
+    let [Event::CallStarted { call, .. }] = events[..] else { panic!("{events:?}") };
+    let (_, events) = feed(&mut client, Input::Received(reply));
+    let (peer_call_id, peer_window) = (0, 3);
+    let own_call_id = own();
+    assert_eq!(events, [Event::CallEstablished { call, own_call_id, peer_call_id, peer_window }]);
 }

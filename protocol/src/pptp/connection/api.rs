@@ -142,7 +142,8 @@ pub enum Input<'a> {
     /// The TCP connection was closed by the peer, or broke.
     PeerClosed,
     /// Answer to [`Event::CallRequested`]. The tunnel must be known to the data plane before: the
-    /// peer's first packet races the reply.
+    /// peer's first packet races the reply. A call that is gone meanwhile is ignored:
+    /// [`Event::CallCleared`] has said so.
     Accept {
         /// The call.
         call: CallHandle,

@@ -242,14 +242,15 @@ impl Connection {
 
     fn on_disconnect(&mut self, notify: &CallDisconnectNotify) {
         // RFC 2637 §2.13: the Call ID of the PAC, which is the peer. A call that it never accepted
-        // has none: its answer to our Call-Clear-Request carries 0.
-        let call = self.call(|call| {
-            call.side == Side::Pns
-                && match call.peer_call_id {
-                    Some(id) => id == notify.call_id,
-                    None => notify.call_id == 0 && matches!(call.step, Step::WaitDisconnect { .. }),
-                }
-        });
+        // has none: its answer to our Call-Clear-Request carries 0 (which pptpd gives to calls).
+        let named =
+            |call: &&Call| call.side == Side::Pns && call.peer_call_id == Some(notify.call_id);
+        let unnamed = |call: &&Call| {
+            notify.call_id == 0
+                && call.peer_call_id.is_none()
+                && matches!(call.step, Step::WaitDisconnect { .. })
+        };
+        let call = self.calls.iter().find(named).or_else(|| self.calls.iter().find(unnamed));
         match call.map(|call| call.handle) {
             Some(handle) => self.end_call(handle, ClearCause::Disconnected(*notify)),
             None => self.ignore(Kind::CallDisconnectNotify, notify.call_id),

@@ -22,6 +22,9 @@ use super::stream::Splitter;
 use crate::machine::{Machine, Output};
 use crate::time::Instant;
 
+/// Outputs whose memory an idle connection keeps.
+const QUEUE_KEPT: usize = 4;
+
 /// One control connection.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -261,7 +264,11 @@ impl Machine for Connection {
     }
 
     fn poll_output(&mut self) -> Output<Message, Event> {
-        self.outputs.pop_front().unwrap_or_else(|| Output::Wait(self.deadline()))
+        self.outputs.pop_front().unwrap_or_else(|| {
+            // A read full of messages must not leave its queue behind, times all connections.
+            self.outputs.shrink_to(QUEUE_KEPT);
+            Output::Wait(self.deadline())
+        })
     }
 }
 

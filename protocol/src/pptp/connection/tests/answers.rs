@@ -273,4 +273,5 @@ fn a_read_full_of_messages_queues_at_most_two_outputs_for_each() {
         })
         .collect();
     assert!(server.input(Input::Received(&flood)).len() <= 2 * 256);
+    assert!(server.machine.outputs.capacity() <= 8, "nor is their memory kept");
 }
