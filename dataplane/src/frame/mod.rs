@@ -187,6 +187,12 @@ impl Frame {
     }
 }
 
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        self.data()
+    }
+}
+
 impl Drop for Frame {
     /// Returns the chunk to the region's depot. Workers give frames back to their pool, which is
     /// cheaper; this is the net below them.

@@ -32,8 +32,6 @@ impl Counter {
 /// Why a port lost a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortDrop {
-    /// There was no free frame to receive into.
-    NoFrame,
     /// The packet is longer than a frame.
     TooLong,
     /// The kernel's receive queue of the socket or device was full.
@@ -60,8 +58,7 @@ pub enum PortDrop {
 
 impl PortDrop {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 11] = [
-        Self::NoFrame,
+    pub const ALL: [Self; 10] = [
         Self::TooLong,
         Self::SocketQueue,
         Self::Malformed,
@@ -78,7 +75,6 @@ impl PortDrop {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::NoFrame => "no_frame",
             Self::TooLong => "too_long",
             Self::SocketQueue => "socket_queue",
             Self::Malformed => "malformed",

@@ -4,12 +4,15 @@
 //! |---|---|---|
 //! | [`xsk`] | Ethernet frames of one NIC queue (AF_XDP) | access and core ports |
 //! | [`raw`] | IPv4 packets of protocol 47 (raw socket) | access port of the embedded default; reassembled GRE from the kernel beside AF_XDP |
+//! | [`tun`] | IP packets of one TUN queue | core port of the embedded default; the way to the kernel beside AF_XDP |
 //! | [`memory`] | either | tests and benches |
 
 mod counters;
 pub mod memory;
+pub mod offload;
 pub mod raw;
 mod sys;
+pub mod tun;
 pub mod xsk;
 
 use std::os::fd::BorrowedFd;

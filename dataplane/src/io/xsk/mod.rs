@@ -77,7 +77,7 @@ pub struct XskPort {
 }
 
 impl XskPort {
-    /// Opens a queue and stocks its fill ring from the pool. May wait up to 200 ms for a queue
+    /// Opens a queue and stocks its fill ring from the pool. May wait up to a second for a queue
     /// that was closed just now. Packets arrive once the descriptor is in the XSKMAP of the XDP
     /// program ([`AsFd`]).
     ///

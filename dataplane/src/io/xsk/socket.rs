@@ -83,8 +83,9 @@ const SEND_BUFFER: libc::c_int = 8 << 20;
 const FAMILY: u16 = libc::AF_XDP as u16;
 /// Socket option of SOL_XDP: packets that one kick sends in copy mode (Linux 6.18).
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
-/// For how long a queue is retried: the kernel takes a closed socket apart for 30–50 ms.
-const BUSY_FOR: Duration = Duration::from_millis(200);
+/// For how long a queue is retried: the kernel takes a closed socket apart for 30–50 ms, longer
+/// on a busy machine.
+const BUSY_FOR: Duration = Duration::from_secs(1);
 const BUSY_STEP: Duration = Duration::from_millis(10);
 
 /// Opens a socket.
@@ -115,7 +116,7 @@ pub(super) fn interface_index(name: &str) -> Result<u32, XskError> {
 }
 
 /// Binds the socket to a queue. With no `mode` the kernel takes zero-copy if the driver has it.
-/// Waits up to 200 ms for a queue that is in use.
+/// Waits up to a second for a queue that is in use.
 pub(super) fn bind(
     fd: BorrowedFd<'_>,
     interface: &str,
