@@ -3,11 +3,30 @@
 //! | module | what |
 //! |---|---|
 //! | [`api`] | all that the control plane sees: commands in, events out, counters |
+//! | `assembly` | puts a data plane together |
+//! | `worker` | the loop of one worker, and the ways out of it |
+//! | `uplink`, `downlink` | the stages that a burst passes, from and to the subscribers |
+//! | `forward` | where an inner packet goes |
+//! | `table` | what a worker knows of tunnels |
+//! | `mailbox`, `counters` | what crosses between threads |
 //! | [`frame`] | packet memory: regions, frames, pools |
 //! | [`io`] | drivers that bring frames in and out |
 //! | [`mppe`] | encryption of bursts |
 
 pub mod api;
+mod assembly;
+mod clock;
+mod counters;
+mod downlink;
+mod forward;
 pub mod frame;
 pub mod io;
+mod ipv4;
+mod link;
+mod mailbox;
 pub mod mppe;
+mod table;
+mod uplink;
+mod worker;
+
+pub use assembly::{Attachment, DataPlane, Kind};

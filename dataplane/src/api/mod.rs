@@ -2,10 +2,28 @@
 //!
 //! Commands and events cross by bounded rings, one pair per worker; nothing else is shared but
 //! counters. A tunnel knows no server or client side.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | what [`crate::DataPlane::start`] is told, and what it chose |
+//! | [`counters`] | reasons to drop, counters of tunnels, workers and ports |
+//! | [`handle`] | open, close and command tunnels |
+//! | [`events`] | what the workers say |
 
 use std::net::Ipv4Addr;
 
 pub use protocol::mppe::SessionKey;
+pub use protocol::ppp::Framing;
+
+pub mod config;
+pub mod counters;
+pub mod events;
+pub mod handle;
+
+pub use config::{Config, Interface, Report, Role, StartError, Tun};
+pub use counters::{DropReason, Drops, Totals, TunnelCounters};
+pub use events::Events;
+pub use handle::{Full, Handle, OpenError};
 
 /// Names one tunnel for as long as it lives. A slot is used again, a generation is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,16 +50,6 @@ pub struct Outer {
     pub peer_window: u16,
 }
 
-/// How we may shorten the PPP header of what we send, as LCP agreed (RFC 1661 §6.5, §6.6).
-/// Whatever was agreed, every form is accepted from the peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Framing {
-    /// Leave FF 03 away.
-    pub compress_address_control: bool,
-    /// Send protocol numbers below 0x100 in one octet.
-    pub compress_protocol: bool,
-}
-
 /// What protects the data packets of a tunnel.
 #[derive(Debug, Clone)]
 pub enum Encryption {
@@ -65,6 +73,30 @@ pub struct Prefix {
     pub length: u8,
 }
 
+impl Prefix {
+    /// The prefix of a single address.
+    #[must_use]
+    pub const fn host(address: Ipv4Addr) -> Self {
+        Self { address, length: 32 }
+    }
+
+    /// Whether `address` lies in it.
+    #[must_use]
+    pub const fn contains(self, address: Ipv4Addr) -> bool {
+        (address.to_bits() ^ self.address.to_bits()) & self.mask() == 0
+    }
+
+    /// The network mask as a number. A length beyond 32 counts as 32.
+    #[must_use]
+    pub const fn mask(self) -> u32 {
+        match self.length {
+            0 => 0,
+            1..=31 => u32::MAX << (32 - self.length),
+            _ => u32::MAX,
+        }
+    }
+}
+
 /// The inner side of a tunnel: whose packets pass.
 #[derive(Debug, Clone)]
 pub struct Network {
@@ -75,7 +107,8 @@ pub struct Network {
     pub mtu: u16,
 }
 
-/// What the control plane tells a worker.
+/// What the control plane tells a worker. Commands for one tunnel take effect in the order in
+/// which they were given; those for a tunnel that was closed are ignored.
 #[derive(Debug)]
 pub enum Command {
     /// Send this PPP frame, in the clear. It starts with its two-octet protocol number; address
@@ -93,7 +126,8 @@ pub enum Command {
         /// The framing of all that is sent from now on.
         framing: Framing,
     },
-    /// The encryption of data packets from now on. Until this comes no data passes.
+    /// The encryption of data packets from now on, with fresh keys and coherency counts. Until
+    /// this comes first no data passes.
     SetEncryption {
         /// The tunnel.
         tunnel: TunnelId,
@@ -107,6 +141,19 @@ pub enum Command {
         /// Whose packets pass.
         network: Option<Network>,
     },
+}
+
+impl Command {
+    /// The tunnel that the command is for.
+    #[must_use]
+    pub const fn tunnel(&self) -> TunnelId {
+        match *self {
+            Self::SendControl { tunnel, .. }
+            | Self::SetFraming { tunnel, .. }
+            | Self::SetEncryption { tunnel, .. }
+            | Self::SetNetwork { tunnel, .. } => tunnel,
+        }
+    }
 }
 
 /// What a worker tells the control plane.

@@ -1,0 +1,195 @@
+//! What the data plane is told at its start, and what it chose.
+//!
+//! A configuration is refused as a whole with a reason, or taken as it is; what the machine
+//! decides (native or generic XDP, zero-copy or copy, the cores) is in the [`Report`].
+
+use std::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+
+use super::Prefix;
+
+/// How the data plane is to run. [`Config::default`] is the embedded form: one worker, a raw GRE
+/// socket and a TUN, no interface of its own.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Worker threads, 1 to 64.
+    pub workers: usize,
+    /// The cores that the workers are pinned to, in order. Empty: the first ones that the process
+    /// may use. Fewer than workers is refused.
+    pub cores: Vec<usize>,
+    /// Interfaces whose queues the workers drive by AF_XDP. Empty: all packets pass the kernel.
+    pub interfaces: Vec<Interface>,
+    /// Addresses that GRE comes to, for XDP's filter. Each tunnel's own local address is added
+    /// when it opens.
+    pub listen: Vec<Ipv4Addr>,
+    /// The way to and from the kernel.
+    pub tun: Tun,
+    /// Tunnels that can be open at once.
+    pub max_tunnels: u32,
+    /// Frames of packet memory per worker, each of 4 KiB.
+    pub frames: u32,
+    /// The MPPE implementation by name; `None` takes the best that the machine has.
+    pub mppe: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            cores: Vec::new(),
+            interfaces: Vec::new(),
+            listen: Vec::new(),
+            tun: Tun::default(),
+            max_tunnels: 65_535,
+            frames: 4096,
+            mppe: None,
+        }
+    }
+}
+
+/// An interface that is driven by AF_XDP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// What comes in by it.
+    pub role: Role,
+    /// How many of its queues are driven, from 0 on; they are dealt to the workers in turn.
+    /// `None`: all that it has.
+    pub queues: Option<u32>,
+}
+
+/// What comes in by a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Subscribers' GRE.
+    Access,
+    /// Plain IP of the core network.
+    Core,
+    /// Either.
+    Both,
+}
+
+impl Role {
+    /// Whether GRE is expected.
+    #[must_use]
+    pub const fn is_access(self) -> bool {
+        matches!(self, Self::Access | Self::Both)
+    }
+
+    /// Whether plain IP is expected.
+    #[must_use]
+    pub const fn is_core(self) -> bool {
+        matches!(self, Self::Core | Self::Both)
+    }
+}
+
+/// The TUN interface, one for the whole data plane with a queue for each worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tun {
+    /// Its name, at most 15 bytes.
+    pub name: String,
+    /// Its MTU: the kernel fragments what it sends to subscribers by it.
+    pub mtu: u16,
+    /// Our inner address: set on the TUN, and never steered past the kernel. `None`: the
+    /// addresses of tunnels are elsewhere on this machine (the LAN port's own).
+    pub address: Option<Ipv4Addr>,
+    /// Prefixes of subscribers' addresses: routed to the TUN, and steered by XDP.
+    pub pools: Vec<Prefix>,
+    /// Further addresses of ours inside `pools` that XDP leaves to the kernel.
+    pub exempt: Vec<Ipv4Addr>,
+}
+
+impl Default for Tun {
+    fn default() -> Self {
+        Self {
+            name: "penstock0".to_owned(),
+            mtu: 1450,
+            address: None,
+            pools: Vec::new(),
+            exempt: Vec::new(),
+        }
+    }
+}
+
+/// What was chosen at the start, to be logged and printed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Workers in the order of their numbers.
+    pub workers: Vec<WorkerReport>,
+    /// The MPPE implementation.
+    pub mppe: String,
+}
+
+/// Where a worker runs and what it drives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerReport {
+    /// The core it is pinned to; `None` where the system allows no pinning.
+    pub core: Option<usize>,
+    /// Its ports.
+    pub ports: Vec<PortReport>,
+}
+
+/// One queue of a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortReport {
+    /// The interface's name; `gre` for the raw socket.
+    pub name: String,
+    /// The driver: `AF_XDP`, `raw` or `tun`.
+    pub driver: &'static str,
+    /// The queue's number.
+    pub queue: u32,
+    /// What comes in by it.
+    pub role: Role,
+    /// How it runs: `native, zero-copy` and the like; empty where there is no choice.
+    pub mode: String,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "MPPE: {}", self.mppe)?;
+        for (number, worker) in self.workers.iter().enumerate() {
+            match worker.core {
+                Some(core) => writeln!(f, "worker {number} on core {core}")?,
+                None => writeln!(f, "worker {number}, not pinned")?,
+            }
+            for port in &worker.ports {
+                let role = match port.role {
+                    Role::Access => "access",
+                    Role::Core => "core",
+                    Role::Both => "access and core",
+                };
+                write!(f, "  {} queue {}: {role}, {}", port.name, port.queue, port.driver)?;
+                if !port.mode.is_empty() {
+                    write!(f, " ({})", port.mode)?;
+                }
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why the data plane did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A value of the configuration is out of its range.
+    #[error("data plane configuration: {0}")]
+    Config(String),
+    /// The system refused something that is needed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    pub(crate) fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::System { what: what.into(), source: source.into() }
+    }
+}

@@ -1,0 +1,279 @@
+//! The control plane's end: tunnels are opened, commanded, read and closed here.
+//!
+//! Every call returns at once; a full ring is an answer, not a wait. The lock in here is the
+//! control plane's own, no worker ever takes it.
+
+use std::collections::{HashSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::config::PortReport;
+use super::counters::PortTotals;
+use super::{Command, Outer, Report, Totals, TunnelCounters, TunnelId};
+use crate::counters::{TunnelShared, WorkerMeter};
+use crate::io::PortCounters;
+use crate::mailbox::{Mailbox, Opening, Order};
+
+/// The data plane's control end. Clones share it; when the last one goes, or by [`Handle::stop`],
+/// the workers end.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Mutex<Registry>,
+    workers: Vec<Party>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    epoch: Instant,
+    report: Report,
+}
+
+/// What the handle needs of a worker.
+#[derive(Debug)]
+pub(crate) struct Party {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) meter: Arc<WorkerMeter>,
+    /// In the order of the report.
+    pub(crate) ports: Vec<Arc<PortCounters>>,
+}
+
+#[derive(Debug)]
+struct Registry {
+    slots: Vec<Slot>,
+    /// Slots without a tunnel; the one that rests longest is used first.
+    free: VecDeque<u32>,
+    /// Peer and own Call ID of every open tunnel.
+    calls: HashSet<(Ipv4Addr, u16)>,
+    limit: u32,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    tunnel: Option<Registered>,
+}
+
+#[derive(Debug)]
+struct Registered {
+    owner: usize,
+    outer: Outer,
+    shared: Arc<TunnelShared>,
+}
+
+/// A worker's command ring is full. The command comes back: try again a little later.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker's command ring is full")]
+pub struct Full(pub Command);
+
+/// Why a tunnel was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// As many tunnels are open as the configuration allows.
+    #[error("the data plane has no room for another tunnel")]
+    TooMany,
+    /// A worker's command ring is full: try again a little later.
+    #[error("a worker's command ring is full")]
+    Busy,
+    /// Another tunnel of the same peer has this Call ID of ours.
+    #[error("the Call ID is in use with this peer")]
+    CallInUse,
+}
+
+impl Handle {
+    pub(crate) fn new(workers: Vec<Party>, limit: u32, epoch: Instant, report: Report) -> Self {
+        let registry =
+            Registry { slots: Vec::new(), free: VecDeque::new(), calls: HashSet::new(), limit };
+        Self(Arc::new(Inner {
+            registry: Mutex::new(registry),
+            workers,
+            threads: Mutex::default(),
+            epoch,
+            report,
+        }))
+    }
+
+    /// Takes a worker's thread over, to end it.
+    pub(crate) fn adopt(&self, thread: JoinHandle<()>) {
+        self.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+    }
+
+    /// Opens a tunnel. A packet that arrives after this returned finds it: call this before the
+    /// peer can know its Call ID. Control frames pass at once, data not before
+    /// [`Command::SetEncryption`] and [`Command::SetNetwork`].
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing has changed then.
+    pub fn open(&self, outer: Outer) -> Result<TunnelId, OpenError> {
+        let mut registry = self.registry();
+        let owner = usize::from(outer.own_call_id) % self.0.workers.len().max(1);
+        let shared = Arc::new(TunnelShared::default());
+        let tunnel = registry.take(Registered { owner, outer, shared: Arc::clone(&shared) })?;
+        // A worker's number fits: there are at most 64.
+        let opening =
+            Opening { tunnel, outer, owner: u16::try_from(owner).unwrap_or_default(), shared };
+        let told = self.0.workers.iter().all(|worker| {
+            let told = worker.mailbox.orders.push(Order::Open(opening.clone())).is_ok();
+            worker.mailbox.ring();
+            told
+        });
+        if told {
+            Ok(tunnel)
+        } else {
+            self.remove(&mut registry, tunnel);
+            Err(OpenError::Busy)
+        }
+    }
+
+    /// Closes a tunnel. Its packets in flight are dropped and counted. Closing one that is closed
+    /// already does nothing.
+    pub fn close(&self, tunnel: TunnelId) {
+        let mut registry = self.registry();
+        self.remove(&mut registry, tunnel);
+    }
+
+    /// Gives a command to the tunnel's worker. One for a tunnel that is closed is ignored.
+    ///
+    /// # Errors
+    /// If a ring is full; the command comes back and may be given again.
+    pub fn command(&self, command: Command) -> Result<(), Full> {
+        let tunnel = command.tunnel();
+        let Some(owner) = self.registry().get(tunnel).map(|registered| registered.owner) else {
+            return Ok(());
+        };
+        if let Command::SetNetwork { network, .. } = &command {
+            let prefixes = network.as_ref().map_or(&[][..], |network| &network.prefixes);
+            // The owner comes last: what it then lets out, the others can already answer.
+            for (number, worker) in self.0.workers.iter().enumerate() {
+                let order = Order::Prefixes { tunnel, prefixes: prefixes.to_vec() };
+                if number != owner {
+                    if worker.mailbox.orders.push(order).is_err() {
+                        return Err(Full(command));
+                    }
+                    worker.mailbox.ring();
+                }
+            }
+        }
+        let Some(worker) = self.0.workers.get(owner) else {
+            return Ok(());
+        };
+        match worker.mailbox.orders.push(Order::Command(command)) {
+            Ok(()) => {
+                worker.mailbox.ring();
+                Ok(())
+            }
+            Err(Order::Command(command)) => Err(Full(command)),
+            Err(Order::Open(_) | Order::Prefixes { .. }) => Ok(()),
+        }
+    }
+
+    /// A tunnel's counters, without stopping its worker. `None` once it is closed: read them
+    /// before.
+    #[must_use]
+    pub fn counters(&self, tunnel: TunnelId) -> Option<TunnelCounters> {
+        let shared = Arc::clone(&self.registry().get(tunnel)?.shared);
+        Some(shared.read(crate::clock::since(self.0.epoch)))
+    }
+
+    /// The counters of all workers and ports.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let ports =
+            self.0.workers.iter().zip(&self.0.report.workers).flat_map(|(worker, report)| {
+                let totals = |(counters, port): (&Arc<PortCounters>, &PortReport)| {
+                    PortTotals::read(&port.name, port.queue, counters)
+                };
+                worker.ports.iter().zip(&report.ports).map(totals)
+            });
+        Totals {
+            workers: self.0.workers.iter().map(|worker| worker.meter.read()).collect(),
+            ports: ports.collect(),
+        }
+    }
+
+    /// What was chosen at the start.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.0.report
+    }
+
+    /// Ends the workers and waits for them. All tunnels are gone then.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        // A panic while it was locked cannot have left it half changed in a way that matters.
+        self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remove(&self, registry: &mut Registry, tunnel: TunnelId) {
+        let Some(registered) = registry.release(tunnel) else { return };
+        registered.shared.closed.store(true, Ordering::Release);
+        for worker in &self.0.workers {
+            worker.mailbox.closes.push(tunnel);
+            worker.mailbox.ring();
+        }
+    }
+}
+
+impl Inner {
+    fn stop(&self) {
+        for worker in &self.workers {
+            worker.mailbox.stop();
+        }
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a data plane worker had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Registry {
+    fn take(&mut self, registered: Registered) -> Result<TunnelId, OpenError> {
+        let call = (registered.outer.peer, registered.outer.own_call_id);
+        if self.calls.contains(&call) {
+            return Err(OpenError::CallInUse);
+        }
+        let slot = match self.free.pop_front() {
+            Some(slot) => slot,
+            None => u32::try_from(self.slots.len())
+                .ok()
+                .filter(|&next| next < self.limit)
+                .inspect(|_| self.slots.push(Slot::default()))
+                .ok_or(OpenError::TooMany)?,
+        };
+        let place = self.slots.get_mut(slot as usize).ok_or(OpenError::TooMany)?;
+        self.calls.insert(call);
+        place.tunnel = Some(registered);
+        Ok(TunnelId { slot, generation: place.generation })
+    }
+
+    fn release(&mut self, tunnel: TunnelId) -> Option<Registered> {
+        let slot = self.slots.get_mut(tunnel.slot as usize)?;
+        if slot.generation != tunnel.generation {
+            return None;
+        }
+        let registered = slot.tunnel.take()?;
+        self.calls.remove(&(registered.outer.peer, registered.outer.own_call_id));
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push_back(tunnel.slot);
+        Some(registered)
+    }
+
+    fn get(&self, tunnel: TunnelId) -> Option<&Registered> {
+        let slot = self.slots.get(tunnel.slot as usize)?;
+        slot.tunnel.as_ref().filter(|_| slot.generation == tunnel.generation)
+    }
+}

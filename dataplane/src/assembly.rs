@@ -1,0 +1,164 @@
+//! Puts a data plane together: memory, ports, workers, threads.
+//!
+//! Does all that can fail before the first thread starts, so that a configuration is either running
+//! as a whole or refused with a reason. Never touches a packet.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use core_affinity::CoreId;
+
+use crate::api::config::{PortReport, WorkerReport};
+use crate::api::events::EventRings;
+use crate::api::handle::Party;
+use crate::api::{Config, Events, Handle, Report, StartError};
+use crate::counters::WorkerMeter;
+use crate::frame::{Pool, Region};
+use crate::io::Port;
+use crate::mailbox::Mailbox;
+use crate::worker::{Attached, Surroundings, Worker};
+
+pub use crate::worker::Kind;
+
+/// The most workers that one data plane has.
+const MAX_WORKERS: usize = 64;
+/// The fewest frames per worker that keep all rings stocked.
+const MIN_FRAMES: u32 = 1024;
+/// Free frames that a worker keeps to itself.
+const POOL: usize = 512;
+
+/// Starts data planes.
+#[derive(Debug, Clone, Copy)]
+pub struct DataPlane;
+
+/// A port that is ready to be driven.
+pub struct Attachment {
+    /// What it is.
+    pub kind: Kind,
+    /// How it is reported.
+    pub report: PortReport,
+    /// Its driver.
+    pub port: Box<dyn Port>,
+}
+
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attachment")
+            .field("kind", &self.kind)
+            .field("report", &self.report)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DataPlane {
+    /// Starts workers with ports that the caller made: `ports` has one list for each worker.
+    ///
+    /// # Errors
+    /// If the configuration is out of range or the system refuses threads or descriptors.
+    pub fn launch(
+        config: &Config,
+        region: &'static Region,
+        ports: Vec<Vec<Attachment>>,
+    ) -> Result<(Handle, Events), StartError> {
+        check(config)?;
+        if ports.len() != config.workers {
+            return Err(StartError::Config("one list of ports for each worker".to_owned()));
+        }
+        let epoch = Instant::now();
+        let cores = cores(config)?;
+        let mailboxes = (0..config.workers)
+            .map(|_| Mailbox::new().map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|errno| StartError::system("making an eventfd", errno))?;
+        let events = Arc::new(EventRings::new(config.workers));
+        let surroundings =
+            Surroundings { mailboxes: mailboxes.clone(), events: Arc::clone(&events) };
+
+        let mut report = Report { workers: Vec::new(), mppe: "reference".to_owned() };
+        let mut parties = Vec::new();
+        let mut ready = Vec::new();
+        for ((number, ports), mailbox) in (0..).zip(ports).zip(mailboxes) {
+            let core = cores.get(usize::from(number)).copied();
+            let meter = Arc::new(WorkerMeter::default());
+            parties.push(Party {
+                mailbox,
+                meter: Arc::clone(&meter),
+                ports: ports.iter().map(|port| Arc::clone(port.port.counters())).collect(),
+            });
+            let (reports, attached) = ports.into_iter().map(Attachment::split).unzip();
+            report.workers.push(WorkerReport { core: core.map(|core| core.id), ports: reports });
+            let pool = Pool::new(region, POOL);
+            let worker = Worker::new(number, attached, pool, meter, surroundings.clone());
+            let poll_set = worker
+                .poll_set()
+                .map_err(|errno| StartError::system("making a worker's poll set", errno))?;
+            ready.push((number, worker, poll_set, core));
+        }
+        // From here on a failure drops the handle, which stops the threads that run already.
+        let handle = Handle::new(parties, config.max_tunnels, epoch, report);
+        for (number, worker, poll_set, core) in ready {
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || {
+                    if let Some(core) = core
+                        && !core_affinity::set_for_current(core)
+                    {
+                        tracing::warn!(worker = number, core = core.id, "worker is not pinned");
+                    }
+                    worker.run(&poll_set, epoch);
+                })
+                .map_err(|error| StartError::system("starting a worker", error))?;
+            handle.adopt(thread);
+        }
+        Ok((handle, Events::new(events)))
+    }
+}
+
+impl Attachment {
+    fn split(self) -> (PortReport, Attached) {
+        let role = self.report.role;
+        (self.report, Attached { port: self.port, kind: self.kind, role })
+    }
+}
+
+fn check(config: &Config) -> Result<(), StartError> {
+    let refuse = |reason: &str| Err(StartError::Config(reason.to_owned()));
+    if !(1..=MAX_WORKERS).contains(&config.workers) {
+        return refuse("between 1 and 64 workers can run");
+    }
+    if !config.cores.is_empty() && config.cores.len() < config.workers {
+        return refuse("fewer cores than workers are named");
+    }
+    if config.max_tunnels == 0 || config.max_tunnels > u32::MAX >> 1 {
+        return refuse("max_tunnels lies between 1 and 2^31 - 1");
+    }
+    if config.frames < MIN_FRAMES {
+        return refuse("a worker needs at least 1024 frames");
+    }
+    if config.tun.name.is_empty() || config.tun.name.len() > 15 {
+        return refuse("an interface's name has 1 to 15 bytes");
+    }
+    if config.tun.pools.iter().any(|pool| pool.length > 32) {
+        return refuse("a prefix has at most 32 bits");
+    }
+    Ok(())
+}
+
+/// The cores to pin to, one for each worker; fewer if the system does not say which there are.
+fn cores(config: &Config) -> Result<Vec<CoreId>, StartError> {
+    let have = core_affinity::get_core_ids().unwrap_or_default();
+    if config.cores.is_empty() {
+        // More workers than cores share them.
+        return Ok(have.into_iter().cycle().take(config.workers).collect());
+    }
+    config
+        .cores
+        .iter()
+        .take(config.workers)
+        .map(|&id| {
+            have.iter().find(|core| core.id == id).copied().ok_or_else(|| {
+                StartError::Config(format!("core {id} is not among those that the process may use"))
+            })
+        })
+        .collect()
+}

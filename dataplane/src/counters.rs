@@ -1,0 +1,110 @@
+//! Counters with one writer: the worker adds without a lock or a locked instruction, anyone reads.
+//!
+//! What they mean is in [`crate::api::counters`]; nothing here decides anything.
+
+use std::sync::atomic::AtomicBool;
+
+use protocol::time::Instant;
+
+use crate::api::counters::{DropReason, Drops, TunnelCounters, WorkerTotals};
+use crate::io::Counter;
+
+/// One counter per reason.
+#[derive(Debug)]
+pub(crate) struct DropMeter([Counter; DropReason::ALL.len()]);
+
+impl Default for DropMeter {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl DropMeter {
+    #[inline]
+    pub(crate) fn add(&self, reason: DropReason) {
+        self.0[reason as usize].add(1);
+    }
+
+    pub(crate) fn read(&self) -> Drops {
+        Drops::new(std::array::from_fn(|index| self.0[index].get()))
+    }
+}
+
+/// A moment, written by one thread; zero stands for never.
+#[derive(Debug, Default)]
+pub(crate) struct Moment(Counter);
+
+impl Moment {
+    #[inline]
+    pub(crate) fn set(&self, now: Instant) {
+        self.0.set(now.as_micros().max(1));
+    }
+
+    fn get(&self) -> Option<Instant> {
+        Some(self.0.get()).filter(|&micros| micros != 0).map(Instant::from_micros)
+    }
+}
+
+/// What a tunnel's owner and the control plane share.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct TunnelShared {
+    /// Set before the close is announced: an order to open that is still on its way is void then.
+    pub(crate) closed: AtomicBool,
+    pub(crate) rx_packets: Counter,
+    pub(crate) rx_bytes: Counter,
+    pub(crate) rx_active: Moment,
+    pub(crate) heard: Moment,
+    pub(crate) lost: Counter,
+    pub(crate) reordered: Counter,
+    pub(crate) duplicates: Counter,
+    pub(crate) tx_packets: Counter,
+    pub(crate) tx_bytes: Counter,
+    pub(crate) tx_active: Moment,
+    pub(crate) drops: DropMeter,
+}
+
+impl TunnelShared {
+    pub(crate) fn read(&self, now: Instant) -> TunnelCounters {
+        let active = self.rx_active.get().max(self.tx_active.get());
+        TunnelCounters {
+            rx_packets: self.rx_packets.get(),
+            rx_bytes: self.rx_bytes.get(),
+            tx_packets: self.tx_packets.get(),
+            tx_bytes: self.tx_bytes.get(),
+            lost: self.lost.get(),
+            reordered: self.reordered.get(),
+            duplicates: self.duplicates.get(),
+            heard: self.heard.get().map(|at| now.since(at)),
+            active: active.map(|at| now.since(at)),
+            drops: self.drops.read(),
+        }
+    }
+}
+
+/// One worker's counters.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct WorkerMeter {
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+    pub(crate) handed_over: Counter,
+    pub(crate) taken_over: Counter,
+    pub(crate) originated: Counter,
+    pub(crate) consumed: Counter,
+    pub(crate) drops: DropMeter,
+}
+
+impl WorkerMeter {
+    pub(crate) fn read(&self) -> WorkerTotals {
+        WorkerTotals {
+            received: self.received.get(),
+            sent: self.sent.get(),
+            handed_over: self.handed_over.get(),
+            taken_over: self.taken_over.get(),
+            originated: self.originated.get(),
+            consumed: self.consumed.get(),
+            drops: self.drops.read(),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Where an inner packet goes: to another subscriber, out by a core port, or to the kernel.
+//!
+//! Implements RFC 1812 §5.2.1 and §5.3.1 (Time To Live). What the fast path cannot do (local
+//! delivery, unresolved neighbours, answers by ICMP) is the kernel's, through the TUN.
+
+use std::net::Ipv4Addr;
+
+use crate::api::DropReason;
+use crate::frame::Frame;
+use crate::ipv4::{self, View};
+use crate::mailbox::Handed;
+use crate::table::Place;
+use crate::worker::{Core, From};
+
+/// Forwards an accepted packet of a subscriber.
+pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View) {
+    if is_forbidden(inner.destination) {
+        core.sink.drop(frame, DropReason::DestinationForbidden);
+        return;
+    }
+    let Some(place) = core.table.destination(inner.destination) else {
+        core.exits.kernel(&mut core.sink, frame);
+        return;
+    };
+    if inner.ttl <= 1 {
+        // The kernel answers with Time Exceeded (RFC 792).
+        core.exits.kernel(&mut core.sink, frame);
+        return;
+    }
+    ipv4::decrement_ttl(frame.data_mut());
+    match place {
+        Place::Here(slot) => core.downlink.push(frame, slot),
+        Place::Worker(owner) => core.hand_over(owner, Handed::Downlink(frame), From::Port),
+    }
+}
+
+/// Destinations that are never forwarded from a subscriber: this network, loopback, multicast,
+/// reserved and limited broadcast (RFC 1122 §3.2.1.3, RFC 1812 §5.3.7).
+const fn is_forbidden(destination: Ipv4Addr) -> bool {
+    matches!(destination.octets()[0], 0 | 127 | 224..=255)
+}

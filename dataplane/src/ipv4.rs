@@ -1,0 +1,182 @@
+//! IPv4 headers as a router needs them: a checked view, Time To Live, and the outer header.
+//!
+//! Implements RFC 791 §3.1 with RFC 1812 §5.2.2 (what a router verifies) and RFC 1624 (checksums
+//! updated in place). Knows no options beyond their length, and reassembles nothing.
+
+use std::net::Ipv4Addr;
+
+/// Octets of a header without options.
+pub(crate) const HEADER_LEN: usize = 20;
+
+/// What a router needs of a header that was verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct View {
+    /// Octets before the payload, 20 to 60.
+    pub(crate) header_len: usize,
+    /// Octets of header and payload; what follows in the buffer is padding.
+    pub(crate) total_len: usize,
+    /// Not the first or not the last fragment, or neither.
+    pub(crate) fragment: bool,
+    pub(crate) ttl: u8,
+    pub(crate) protocol: u8,
+    pub(crate) source: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
+}
+
+impl View {
+    /// Reads and verifies a header: version, both lengths against the buffer, checksum
+    /// (RFC 1812 §5.2.2). `None` if a router has to discard the packet.
+    #[inline]
+    pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
+        let fixed: &[u8; HEADER_LEN] = packet.first_chunk()?;
+        if fixed[0] >> 4 != 4 {
+            return None;
+        }
+        let header_len = usize::from(fixed[0] & 0x0F) * 4;
+        let total_len = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
+        if header_len < HEADER_LEN || total_len < header_len || packet.len() < total_len {
+            return None;
+        }
+        if sum(packet.get(..header_len)?) != 0xFFFF {
+            return None;
+        }
+        Some(Self {
+            header_len,
+            total_len,
+            // More Fragments, or an offset.
+            fragment: u16::from_be_bytes([fixed[6], fixed[7]]) & 0x3FFF != 0,
+            ttl: fixed[8],
+            protocol: fixed[9],
+            source: Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]),
+            destination: Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]),
+        })
+    }
+}
+
+/// One hop less to live; the checksum follows (RFC 1624 §3, eqn. 3). The caller has seen that the
+/// Time To Live is above 1.
+#[inline]
+pub(crate) fn decrement_ttl(packet: &mut [u8]) {
+    if let Some(header) = packet.first_chunk_mut::<HEADER_LEN>() {
+        header[8] = header[8].wrapping_sub(1);
+        // The field went down by 0x0100, so its complement's sum goes up by as much.
+        let sum = u32::from(u16::from_be_bytes([header[10], header[11]])) + 0x0100;
+        let [high, low] = fold(sum).to_be_bytes();
+        (header[10], header[11]) = (high, low);
+    }
+}
+
+/// A header without options for `payload` octets.
+#[inline]
+pub(crate) fn header(
+    payload: u16,
+    identification: u16,
+    protocol: u8,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+) -> [u8; HEADER_LEN] {
+    const TTL: u8 = 64;
+    let mut header = [0; HEADER_LEN];
+    // The payload is a tunnelled packet that fits a frame: the sum cannot wrap.
+    let total = payload.wrapping_add(20);
+    header[0] = 0x45;
+    header[2..4].copy_from_slice(&total.to_be_bytes());
+    header[4..6].copy_from_slice(&identification.to_be_bytes());
+    header[8] = TTL;
+    header[9] = protocol;
+    header[12..16].copy_from_slice(&source.octets());
+    header[16..20].copy_from_slice(&destination.octets());
+    let checksum = !sum(&header);
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    header
+}
+
+/// The ones' complement sum of 16-bit words (RFC 1071). `bytes` has an even length.
+#[inline]
+fn sum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    fold(words.sum())
+}
+
+/// At most 30 words were added: two folds suffice.
+#[inline]
+const fn fold(sum: u32) -> u16 {
+    let once = (sum & 0xFFFF) + (sum >> 16);
+    let [_, _, high, low] = ((once & 0xFFFF) + (once >> 16)).to_be_bytes();
+    u16::from_be_bytes([high, low])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packet(payload: usize) -> Vec<u8> {
+        let (source, destination) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(192, 0, 2, 7));
+        let len = u16::try_from(payload).unwrap();
+        let mut packet = header(len, 7, 17, source, destination).to_vec();
+        packet.resize(HEADER_LEN + payload, 0xAA);
+        packet
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(
+            View::parse(&packet(30)),
+            Some(View {
+                header_len: 20,
+                total_len: 50,
+                fragment: false,
+                ttl: 64,
+                protocol: 17,
+                source: Ipv4Addr::new(10, 0, 0, 1),
+                destination: Ipv4Addr::new(192, 0, 2, 7),
+            })
+        );
+    }
+
+    #[test]
+    fn every_truncation_is_refused_and_padding_is_not() {
+        let whole = packet(30);
+        for len in 0..whole.len() {
+            assert_eq!(View::parse(&whole[..len]), None, "{len}");
+        }
+        let padded = [&whole[..], &[0; 9]].concat();
+        assert_eq!(View::parse(&padded).unwrap().total_len, 50);
+    }
+
+    #[test]
+    fn every_flipped_header_bit_is_refused() {
+        let whole = packet(30);
+        for bit in 0..HEADER_LEN * 8 {
+            let mut broken = whole.clone();
+            broken[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(View::parse(&broken), None, "{bit}");
+        }
+    }
+
+    /// RFC 1624: the updated checksum is the one computed anew.
+    #[test]
+    fn every_step_of_the_time_to_live_keeps_the_checksum_right() {
+        let mut packet = packet(8);
+        for identification in 0..=u16::MAX {
+            packet[4..6].copy_from_slice(&identification.to_be_bytes());
+            packet[8] = 64;
+            packet[10..12].fill(0);
+            let checksum = !sum(&packet[..HEADER_LEN]);
+            packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+            decrement_ttl(&mut packet);
+            assert_eq!(View::parse(&packet).unwrap().ttl, 63);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            if let Some(view) = View::parse(&bytes) {
+                prop_assert!(view.header_len <= view.total_len && view.total_len <= bytes.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What reaches a worker from other threads: orders of the control plane, frames of other workers.
+//!
+//! All queues are bounded but the one of closed tunnels, which never holds more than there were
+//! tunnels. Nobody waits here: a full queue is the sender's to answer.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam::queue::{ArrayQueue, SegQueue};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::api::{Command, Outer, Prefix, TunnelId};
+use crate::counters::TunnelShared;
+use crate::frame::Frame;
+
+/// Orders that wait for a worker.
+const ORDERS: usize = 4096;
+/// Frames on their way to one worker.
+const HANDED: usize = 1024;
+
+/// What the control plane wants of a worker.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// A tunnel exists. Every worker learns of it, to know whom its frames belong to.
+    Open(Opening),
+    /// For the owner of a tunnel.
+    Command(Command),
+    /// For the others: which inner destinations the tunnel has now.
+    Prefixes { tunnel: TunnelId, prefixes: Vec<Prefix> },
+}
+
+/// A tunnel as it is announced.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    pub(crate) tunnel: TunnelId,
+    pub(crate) outer: Outer,
+    /// The number of the worker that has the tunnel.
+    pub(crate) owner: u16,
+    pub(crate) shared: Arc<TunnelShared>,
+}
+
+/// A frame for its tunnel's owner, found on another worker's queue.
+#[derive(Debug)]
+pub(crate) enum Handed {
+    /// Starts with the outer IP header.
+    Uplink(Frame),
+    /// Starts with the inner IP header, whose Time To Live is settled.
+    Downlink(Frame),
+}
+
+impl Handed {
+    pub(crate) fn into_frame(self) -> Frame {
+        match self {
+            Self::Uplink(frame) | Self::Downlink(frame) => frame,
+        }
+    }
+}
+
+/// One worker's letter box.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    pub(crate) orders: ArrayQueue<Order>,
+    /// Tunnels that are gone. Not bounded: a close must not fail, and each tunnel is closed once.
+    pub(crate) closes: SegQueue<TunnelId>,
+    pub(crate) handed: ArrayQueue<Handed>,
+    stop: AtomicBool,
+    asleep: AtomicBool,
+    bell: EventFd,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> nix::Result<Self> {
+        Ok(Self {
+            orders: ArrayQueue::new(ORDERS),
+            closes: SegQueue::new(),
+            handed: ArrayQueue::new(HANDED),
+            stop: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+        })
+    }
+
+    /// To be called after something was put in: wakes the worker if it sleeps.
+    pub(crate) fn ring(&self) {
+        // Pairs with the fence in `prepare_sleep`: either we see that the worker sleeps, or it
+        // sees what we put in.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            // Only a counter at its maximum refuses, and then the bell is ringing already.
+            let _ = self.bell.write(1);
+        }
+    }
+
+    /// The worker is about to wait. `false` if something is here, and it must not.
+    pub(crate) fn prepare_sleep(&self) -> bool {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let empty = self.orders.is_empty()
+            && self.closes.is_empty()
+            && self.handed.is_empty()
+            && !self.stopped();
+        if !empty {
+            self.asleep.store(false, Ordering::Relaxed);
+        }
+        empty
+    }
+
+    /// The worker is awake again.
+    pub(crate) fn awake(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+        // Nothing to read means that something else woke the worker.
+        let _ = self.bell.read();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Readable when the worker is to wake up.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}

@@ -1,0 +1,206 @@
+//! What a worker knows of tunnels: whose every one is, and the state of its own.
+//!
+//! Every worker has the whole directory (peer and own Call ID, inner prefixes), so that a frame on
+//! the wrong queue finds its owner; only the owner has the [`Tunnel`]. Nothing here is shared:
+//! each worker changes its own table by the orders that it receives.
+
+mod prefixes;
+mod tunnel;
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
+
+use crate::api::{Outer, Prefix, TunnelId};
+use crate::mailbox::Opening;
+use crate::mppe::{ReceiveState, SendState, States};
+use prefixes::Prefixes;
+use tunnel::Mppe;
+pub(crate) use tunnel::{Protection, Tunnel};
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// A worker's table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    worker: u16,
+    /// First slot of the tunnels with each own Call ID, chained by [`Entry::next`]. Call IDs are
+    /// ours to give, so no peer can make a chain longer than its own tunnels.
+    calls: Box<[u32]>,
+    entries: Vec<Option<Entry>>,
+    tunnels: Vec<Option<Box<Tunnel>>>,
+    prefixes: Prefixes,
+}
+
+/// What every worker knows of a tunnel.
+#[derive(Debug)]
+struct Entry {
+    id: TunnelId,
+    outer: Outer,
+    owner: u16,
+    next: u32,
+    prefixes: Vec<Prefix>,
+}
+
+/// Where a packet belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// To a tunnel of this worker.
+    Here(u32),
+    /// To another worker.
+    Worker(u16),
+}
+
+/// Whose a GRE packet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// A tunnel's.
+    Known(Place),
+    /// It has the Call ID of a tunnel, but not its addresses.
+    OtherPeer,
+    /// Nobody's.
+    Unknown,
+}
+
+impl Table {
+    pub(crate) fn new(worker: u16) -> Self {
+        Self {
+            worker,
+            calls: vec![NONE; 1 << 16].into(),
+            entries: Vec::new(),
+            tunnels: Vec::new(),
+            prefixes: Prefixes::default(),
+        }
+    }
+
+    /// Enters a tunnel. One that had the slot before and was not closed yet is closed: its close
+    /// is on its way, the slot would not have been given again otherwise.
+    pub(crate) fn open(&mut self, opening: Opening) {
+        if opening.shared.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let Opening { tunnel: id, outer, owner, shared } = opening;
+        self.vacate(id.slot);
+        let slot = id.slot as usize;
+        if self.entries.len() <= slot {
+            self.entries.resize_with(slot + 1, || None);
+            self.tunnels.resize_with(slot + 1, || None);
+        }
+        let head = &mut self.calls[usize::from(outer.own_call_id)];
+        self.entries[slot] = Some(Entry { id, outer, owner, next: *head, prefixes: Vec::new() });
+        *head = id.slot;
+        if owner == self.worker {
+            self.tunnels[slot] = Some(Box::new(Tunnel::new(id, outer, shared)));
+        }
+    }
+
+    /// Forgets a tunnel, unless its slot has another one by now.
+    pub(crate) fn close(&mut self, id: TunnelId) {
+        if self.entry(id.slot).is_some_and(|entry| entry.id == id) {
+            self.vacate(id.slot);
+        }
+    }
+
+    fn vacate(&mut self, slot: u32) {
+        let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
+        self.tunnels[slot as usize] = None;
+        for &prefix in &entry.prefixes {
+            self.prefixes.remove(prefix, slot);
+        }
+        let call = usize::from(entry.outer.own_call_id);
+        if self.calls[call] == slot {
+            self.calls[call] = entry.next;
+            return;
+        }
+        let mut at = self.calls[call];
+        while let Some(before) = self.entries.get_mut(at as usize).and_then(Option::as_mut) {
+            if before.next == slot {
+                before.next = entry.next;
+                return;
+            }
+            at = before.next;
+        }
+    }
+
+    /// Sets the inner prefixes of a tunnel.
+    pub(crate) fn set_prefixes(&mut self, id: TunnelId, prefixes: Vec<Prefix>) {
+        let Some(entry) = self.entries.get_mut(id.slot as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if entry.id != id {
+            return;
+        }
+        for &prefix in &entry.prefixes {
+            self.prefixes.remove(prefix, id.slot);
+        }
+        for &prefix in &prefixes {
+            self.prefixes.insert(prefix, id.slot);
+        }
+        entry.prefixes = prefixes;
+    }
+
+    /// The tunnel that a GRE packet with these addresses and this Call ID in its key belongs to.
+    #[inline]
+    pub(crate) fn call(&self, peer: Ipv4Addr, local: Ipv4Addr, call_id: u16) -> Call {
+        let mut slot = self.calls[usize::from(call_id)];
+        let mut other = Call::Unknown;
+        while let Some(entry) = self.entry(slot) {
+            if entry.outer.peer == peer && entry.outer.local == local {
+                return Call::Known(self.place(slot, entry));
+            }
+            other = Call::OtherPeer;
+            slot = entry.next;
+        }
+        other
+    }
+
+    /// The tunnel that leads to an inner destination.
+    #[inline]
+    pub(crate) fn destination(&self, address: Ipv4Addr) -> Option<Place> {
+        let slot = self.prefixes.lookup(address)?;
+        Some(self.place(slot, self.entry(slot)?))
+    }
+
+    fn place(&self, slot: u32, entry: &Entry) -> Place {
+        if entry.owner == self.worker { Place::Here(slot) } else { Place::Worker(entry.owner) }
+    }
+
+    #[inline]
+    fn entry(&self, slot: u32) -> Option<&Entry> {
+        self.entries.get(slot as usize)?.as_ref()
+    }
+
+    /// This worker's tunnel in a slot.
+    #[inline]
+    pub(crate) fn tunnel(&mut self, slot: u32) -> Option<&mut Tunnel> {
+        self.tunnels.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// This worker's tunnel by its name.
+    pub(crate) fn tunnel_by_id(&mut self, id: TunnelId) -> Option<&mut Tunnel> {
+        self.tunnel(id.slot).filter(|tunnel| tunnel.id == id)
+    }
+}
+
+impl Table {
+    fn mppe(&mut self, slot: u32) -> Option<&mut Mppe> {
+        match &mut self.tunnel(slot)?.protection {
+            Protection::Mppe(mppe) => Some(mppe),
+            Protection::Unset | Protection::None => None,
+        }
+    }
+}
+
+impl States<ReceiveState> for Table {
+    fn state(&mut self, slot: u32) -> Option<&mut ReceiveState> {
+        self.mppe(slot).map(|mppe| &mut mppe.receive)
+    }
+}
+
+impl States<SendState> for Table {
+    fn state(&mut self, slot: u32) -> Option<&mut SendState> {
+        self.mppe(slot).map(|mppe| &mut mppe.send)
+    }
+}

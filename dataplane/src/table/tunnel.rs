@@ -1,0 +1,182 @@
+//! One tunnel as its owner has it: sequence numbers, acknowledgements, keys, addresses.
+//!
+//! Both halves are touched by one worker only. State moves when a packet was accepted, never
+//! before, and clear frames move nothing once MPPE is on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::gre::{Acknowledger, Verdict, Window};
+use protocol::ppp::frame::Framing;
+use protocol::time::Instant;
+
+use crate::api::{Encryption, Network, Outer, TunnelId};
+use crate::counters::TunnelShared;
+use crate::mppe::{ReceiveState, SendState};
+
+/// A tunnel's state.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) id: TunnelId,
+    pub(crate) outer: Outer,
+    pub(crate) shared: Arc<TunnelShared>,
+    pub(crate) framing: Framing,
+    pub(crate) protection: Protection,
+    pub(crate) network: Option<Network>,
+    pub(crate) window: Window,
+    pub(crate) acknowledger: Acknowledger,
+    /// Whether the tunnel waits in the worker's queues of acknowledgements.
+    pub(crate) ack_waiting: bool,
+    pub(crate) ack_urgent: bool,
+    pub(crate) control: ControlLimit,
+    next_sequence: u32,
+    /// Clear frames since the last accepted data packet: they used up sequence numbers too.
+    clear_frames: u32,
+}
+
+impl Tunnel {
+    pub(crate) fn new(id: TunnelId, outer: Outer, shared: Arc<TunnelShared>) -> Self {
+        Self {
+            id,
+            outer,
+            shared,
+            framing: Framing::default(),
+            protection: Protection::Unset,
+            network: None,
+            window: Window::new(),
+            acknowledger: Acknowledger::new(outer.peer_window),
+            ack_waiting: false,
+            ack_urgent: false,
+            control: ControlLimit::default(),
+            // RFC 2637 §4.1: the first packet of a session has the number zero.
+            next_sequence: 0,
+            clear_frames: 0,
+        }
+    }
+
+    /// The sequence number of the packet that is sent now. Control frames and data share them.
+    #[inline]
+    pub(crate) fn take_sequence(&mut self) -> u32 {
+        let sequence = self.next_sequence;
+        self.next_sequence = sequence.wrapping_add(1);
+        sequence
+    }
+
+    /// A clear control frame came. Before MPPE it is acknowledged like data; after, anyone could
+    /// have sent it and nothing moves.
+    pub(crate) fn clear_frame(&mut self, sequence: u32, now: Instant) {
+        self.clear_frames = self.clear_frames.saturating_add(1);
+        if let Protection::Mppe(mppe) = &mut self.protection {
+            mppe.receive.count_clear_frame(sequence);
+        } else {
+            self.window.commit(sequence);
+            self.acknowledger.accepted(sequence, now);
+        }
+    }
+
+    /// Sets what protects data from now on.
+    pub(crate) fn protect(&mut self, encryption: Encryption, now: Instant) {
+        self.protection = match encryption {
+            Encryption::None => Protection::None,
+            Encryption::Mppe { receive, send } => {
+                let newest = self.window.highest().unwrap_or_default();
+                // Clear frames have set these so far, and anyone can forge them: from here on
+                // only what was decrypted counts.
+                self.window = Window::new();
+                self.acknowledger = Acknowledger::new(self.outer.peer_window);
+                Protection::Mppe(Box::new(Mppe {
+                    receive: ReceiveState::new(&receive, newest, now),
+                    send: SendState::new(&send),
+                }))
+            }
+        };
+    }
+
+    /// A data packet was accepted: window, acknowledgement and statistics move.
+    #[inline]
+    pub(crate) fn accepted(&mut self, sequence: u32, now: Instant) {
+        match self.window.check(sequence) {
+            Verdict::New { gap } => {
+                // Clear frames in the gap were not lost.
+                self.shared.lost.add(u64::from(gap.saturating_sub(self.clear_frames)));
+                self.clear_frames = 0;
+            }
+            Verdict::Late { .. } => {
+                self.shared.reordered.add(1);
+                self.shared.lost.set(self.shared.lost.get().saturating_sub(1));
+            }
+            Verdict::Duplicate | Verdict::TooOld => {}
+        }
+        self.window.commit(sequence);
+        self.acknowledger.accepted(sequence, now);
+    }
+}
+
+/// What protects the data of a tunnel.
+#[derive(Debug)]
+pub(crate) enum Protection {
+    /// Not chosen yet: no data passes.
+    Unset,
+    /// Nothing.
+    None,
+    /// Stateless MPPE.
+    Mppe(Box<Mppe>),
+}
+
+/// MPPE's state, both ways.
+#[derive(Debug)]
+pub(crate) struct Mppe {
+    pub(crate) receive: ReceiveState,
+    pub(crate) send: SendState,
+}
+
+/// What a tunnel may send to the control plane: one subscriber's flood must not keep others from
+/// logging in. A token bucket.
+#[derive(Debug)]
+pub(crate) struct ControlLimit {
+    tokens: u32,
+    filled: Instant,
+}
+
+impl ControlLimit {
+    /// Frames at once: a login with all of its retransmissions has fewer.
+    const BURST: u32 = 64;
+    /// Time in which one more may come.
+    const INTERVAL: Duration = Duration::from_millis(50);
+
+    /// Whether one more frame may pass now.
+    pub(crate) fn allows(&mut self, now: Instant) -> bool {
+        let interval = Self::INTERVAL.as_micros();
+        let earned = now.since(self.filled).as_micros() / interval;
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.tokens = self.tokens.saturating_add(earned).min(Self::BURST);
+            self.filled = self.filled + Self::INTERVAL.saturating_mul(earned);
+        }
+        let allowed = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        allowed
+    }
+}
+
+impl Default for ControlLimit {
+    fn default() -> Self {
+        Self { tokens: Self::BURST, filled: Instant::ORIGIN }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_control_frames_is_cut_to_twenty_a_second() {
+        let mut limit = ControlLimit::default();
+        let start = Instant::from_micros(7_000_000);
+        let passed = |limit: &mut ControlLimit, at| (0..500).filter(|_| limit.allows(at)).count();
+        assert_eq!(passed(&mut limit, start), 64);
+        assert_eq!(passed(&mut limit, start + Duration::from_millis(49)), 0);
+        assert_eq!(passed(&mut limit, start + Duration::from_secs(1)), 20);
+        assert_eq!(passed(&mut limit, start + Duration::from_secs(3600)), 64);
+    }
+}

@@ -1,0 +1,358 @@
+//! From the subscriber: GRE packets in, inner IP packets out, in stages over a whole burst.
+//!
+//! Implements RFC 2637 §4 (GRE), RFC 1661 §2 (PPP frames), RFC 3078 §8 (which MPPE packets are
+//! taken) and RFC 1812 §5.2.2, §5.3.7 (what a router verifies). Never lets a packet move a key, a
+//! window or an acknowledgement that was not accepted, nor plain data of an encrypted tunnel pass.
+
+use std::sync::Arc;
+
+use protocol::gre::{self, Verdict};
+use protocol::mppe::Header as MppeHeader;
+use protocol::ppp::frame::{self as ppp, Protocol};
+
+use crate::api::{DropReason, Event, Network};
+use crate::forward;
+use crate::frame::Frame;
+use crate::ipv4::View;
+use crate::mailbox::Handed;
+use crate::mppe::state::SKIPPED_KEYS;
+use crate::mppe::{Payloads, ReceiveBurst, Refused};
+use crate::table::{Call, Place, Protection, Table, Tunnel};
+use crate::worker::{Core, From};
+
+/// What waits between stages. Empty between bursts; kept for its capacity.
+#[derive(Debug, Default)]
+pub(crate) struct Stages {
+    plain: Vec<Data>,
+    /// In the order of the burst below.
+    encrypted: Vec<Encrypted>,
+    mppe: ReceiveBurst,
+}
+
+/// A data frame of one of this worker's tunnels, from the inner packet on.
+#[derive(Debug)]
+struct Data {
+    frame: Frame,
+    slot: u32,
+    sequence: u32,
+}
+
+/// The same, still encrypted or just decrypted: from the inner protocol number on.
+#[derive(Debug)]
+struct Encrypted {
+    data: Data,
+    header: MppeHeader,
+    /// What the plaintext looks like, once there is one.
+    inner: Result<View, DropReason>,
+}
+
+impl Payloads for [Encrypted] {
+    fn payload(&mut self, packet: usize) -> &mut [u8] {
+        self.get_mut(packet).map_or(&mut [], |packet| packet.data.frame.data_mut())
+    }
+}
+
+/// What a PPP frame is to its tunnel.
+enum Kind {
+    /// The control plane's.
+    Control,
+    /// A plain IPv4 packet, and the tunnel has no encryption.
+    Plain,
+    /// An MPPE datagram, and the tunnel has keys.
+    Encrypted,
+}
+
+/// Takes packets that start with the outer IP header through all stages. What is for another
+/// subscriber waits for the downlink afterwards.
+pub(crate) fn run(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
+    let mut stages = std::mem::take(&mut core.uplink);
+    for frame in frames.drain(..) {
+        if let Some((frame, slot, header)) = admit(core, frame, from) {
+            classify(core, frame, slot, header, &mut stages);
+        }
+    }
+    for data in stages.plain.drain(..) {
+        inspect_plain(core, data);
+    }
+    decrypt(core, &mut stages);
+    core.uplink = stages;
+}
+
+/// Takes the outer headers off and finds the tunnel. Leaves GRE's payload in the frame.
+fn admit(core: &mut Core, mut frame: Frame, from: From) -> Option<(Frame, u32, gre::Header)> {
+    let reason = match outer(frame.data()) {
+        Err(reason) => reason,
+        // Never by Call ID alone: two peers may share an address, and anyone may guess a number.
+        Ok((ip, gre)) => match core.table.call(ip.source, ip.destination, gre.call_id) {
+            Call::Known(Place::Here(slot)) => {
+                let fits = frame.pull_front(ip.header_len + gre.header_len());
+                debug_assert!(fits, "both headers were parsed out of this frame");
+                // The key's length, for Ethernet pads short frames (RFC 2637 §4.1).
+                frame.truncate(usize::from(gre.payload_len));
+                return Some((frame, slot, gre));
+            }
+            Call::Known(Place::Worker(owner)) => {
+                core.hand_over(owner, Handed::Uplink(frame), from);
+                return None;
+            }
+            Call::OtherPeer => DropReason::PeerForeign,
+            Call::Unknown => DropReason::TunnelUnknown,
+        },
+    };
+    core.sink.drop(frame, reason);
+    None
+}
+
+/// Whether a packet that came by a port of both roles is a subscriber's GRE of a tunnel of ours;
+/// GRE to a subscriber is a packet like any other.
+pub(crate) fn is_for(table: &Table, packet: &[u8]) -> bool {
+    outer(packet).is_ok_and(|(ip, gre)| {
+        matches!(table.call(ip.source, ip.destination, gre.call_id), Call::Known(_))
+    })
+}
+
+fn outer(packet: &[u8]) -> Result<(View, gre::Header), DropReason> {
+    let ip = View::parse(packet)
+        .filter(|ip| ip.protocol == gre::IP_PROTOCOL && !ip.fragment)
+        .ok_or(DropReason::OuterMalformed)?;
+    let payload = packet.get(ip.header_len..ip.total_len).unwrap_or_default();
+    match gre::Header::parse(payload) {
+        Ok((header, _)) => Ok((ip, header)),
+        Err(gre::Error::NotOurs { .. }) => Err(DropReason::GreForeign),
+        Err(gre::Error::Malformed(_)) => Err(DropReason::GreMalformed),
+    }
+}
+
+/// Control frames leave here; data frames go on if the tunnel takes such frames now.
+fn classify(
+    core: &mut Core,
+    mut frame: Frame,
+    slot: u32,
+    header: gre::Header,
+    stages: &mut Stages,
+) {
+    let now = core.now;
+    let Some(tunnel) = core.table.tunnel(slot) else {
+        core.sink.drop(frame, DropReason::TunnelUnknown);
+        return;
+    };
+    tunnel.shared.heard.set(now);
+    let Some(sequence) = header.sequence else {
+        // An acknowledgement alone. The send window is advisory: nothing waits for it.
+        core.sink.consume(frame);
+        return;
+    };
+    let Ok((protocol, payload)) = ppp::parse(frame.data()) else {
+        core.sink.drop_of(frame, DropReason::PppMalformed, &tunnel.shared);
+        return;
+    };
+    let start = frame.len() - payload.len();
+    let is_encrypted = match kind(tunnel, protocol) {
+        Ok(Kind::Control) => return control(core, frame, slot, sequence),
+        Ok(Kind::Plain) => false,
+        Ok(Kind::Encrypted) => true,
+        Err(reason) => return core.sink.drop_of(frame, reason, &tunnel.shared),
+    };
+    if matches!(tunnel.window.check(sequence), Verdict::Duplicate | Verdict::TooOld) {
+        tunnel.shared.duplicates.add(1);
+        core.sink.drop_of(frame, DropReason::SequenceReplayed, &tunnel.shared);
+        return;
+    }
+    let fits = frame.pull_front(start);
+    debug_assert!(fits, "the header was parsed out of this frame");
+    if !is_encrypted {
+        stages.plain.push(Data { frame, slot, sequence });
+        return;
+    }
+    let header = frame.data().first_chunk().copied().map(MppeHeader::from_octets);
+    match header {
+        Some(header) if frame.pull_front(MppeHeader::LEN) => stages.encrypted.push(Encrypted {
+            data: Data { frame, slot, sequence },
+            header,
+            inner: Err(DropReason::MppeRefused),
+        }),
+        _ => core.sink.drop_of(frame, DropReason::MppeMalformed, &tunnel.shared),
+    }
+}
+
+fn kind(tunnel: &Tunnel, protocol: Protocol) -> Result<Kind, DropReason> {
+    let open = tunnel.network.is_some();
+    match (&tunnel.protection, protocol) {
+        (_, protocol) if !protocol.is_data() => Ok(Kind::Control),
+        (Protection::Mppe(_), Protocol::COMPRESSED) if open => Ok(Kind::Encrypted),
+        (Protection::None, Protocol::IPV4) if open => Ok(Kind::Plain),
+        (Protection::Mppe(_), Protocol::COMPRESSED) | (Protection::None, Protocol::IPV4) => {
+            Err(DropReason::NetworkClosed)
+        }
+        (Protection::Unset, _) => Err(DropReason::NetworkClosed),
+        (Protection::Mppe(_), _) => Err(DropReason::PlaintextRefused),
+        (Protection::None, Protocol::COMPRESSED) => Err(DropReason::EncryptionUnexpected),
+        // LCP has to reject a network protocol that nobody opened (RFC 1661 §5.7).
+        (Protection::None, _) => Ok(Kind::Control),
+    }
+}
+
+/// Gives a control frame to the control plane. The replay window has no say: echoes and CCP must
+/// get through in any order, and their machines know how to take a repetition.
+fn control(core: &mut Core, frame: Frame, slot: u32, sequence: u32) {
+    let Some(tunnel) = core.table.tunnel(slot) else {
+        core.sink.drop(frame, DropReason::TunnelUnknown);
+        return;
+    };
+    tunnel.clear_frame(sequence, core.now);
+    core.acks.note(tunnel, core.now);
+    if !tunnel.control.allows(core.now) {
+        core.sink.drop_of(frame, DropReason::ControlRateLimited, &tunnel.shared);
+        return;
+    }
+    let Ok((protocol, payload)) = ppp::parse(frame.data()) else {
+        core.sink.drop_of(frame, DropReason::PppMalformed, &tunnel.shared);
+        return;
+    };
+    let bytes = [&protocol.number().to_be_bytes(), payload].concat();
+    let (id, shared) = (tunnel.id, Arc::clone(&tunnel.shared));
+    if core.tell(Event::Control { tunnel: id, frame: bytes.into() }) {
+        core.sink.consume(frame);
+    } else {
+        core.sink.drop_of(frame, DropReason::EventsFull, &shared);
+    }
+}
+
+/// A plain packet of a tunnel without encryption.
+fn inspect_plain(core: &mut Core, data: Data) {
+    let Some(tunnel) = core.table.tunnel(data.slot) else {
+        core.sink.drop(data.frame, DropReason::TunnelUnknown);
+        return;
+    };
+    // Again, for the same number may be in the burst twice.
+    if matches!(tunnel.window.check(data.sequence), Verdict::Duplicate | Verdict::TooOld) {
+        tunnel.shared.duplicates.add(1);
+        core.sink.drop_of(data.frame, DropReason::SequenceReplayed, &tunnel.shared);
+        return;
+    }
+    match inspect(data.frame.data(), tunnel.network.as_ref()) {
+        Ok(inner) => {
+            tunnel.accepted(data.sequence, core.now);
+            core.acks.note(tunnel, core.now);
+            pass(core, data, inner);
+        }
+        Err(reason) => core.sink.drop_of(data.frame, reason, &tunnel.shared),
+    }
+}
+
+/// MPPE over the burst: keys, keystream, then a look at each plaintext before anything moves.
+fn decrypt(core: &mut Core, stages: &mut Stages) {
+    let Stages { encrypted, mppe, .. } = stages;
+    if encrypted.is_empty() {
+        return;
+    }
+    mppe.clear();
+    for packet in encrypted.iter() {
+        let Data { frame, slot, sequence } = &packet.data;
+        mppe.push(*slot, *sequence, packet.header, frame.len());
+    }
+    mppe.plan(core.now, &mut core.table);
+    core.engine.derive_keys(mppe);
+    core.engine.apply(mppe, encrypted.as_mut_slice());
+    for (index, packet) in encrypted.iter_mut().enumerate() {
+        let Some(tunnel) = core.table.tunnel(packet.data.slot) else { continue };
+        if mppe.status(index).is_ok() {
+            packet.inner = inspect_plaintext(&mut packet.data.frame, tunnel.network.as_ref());
+            if is_credible(packet, tunnel) {
+                mppe.accept(index);
+            }
+        }
+    }
+    mppe.commit(&mut core.table);
+    for (index, Encrypted { data, inner, .. }) in encrypted.drain(..).enumerate() {
+        let Some(tunnel) = core.table.tunnel(data.slot) else {
+            core.sink.drop(data.frame, DropReason::TunnelUnknown);
+            continue;
+        };
+        if let Err(refused) = mppe.status(index) {
+            if matches!(refused, Refused::Replay | Refused::Late) {
+                tunnel.shared.duplicates.add(1);
+            }
+            let reason = inner.err().filter(|_| refused == Refused::Plaintext);
+            let reason = reason.unwrap_or_else(|| drop_reason(refused));
+            core.sink.drop_of(data.frame, reason, &tunnel.shared);
+            continue;
+        }
+        tunnel.accepted(data.sequence, core.now);
+        core.acks.note(tunnel, core.now);
+        match inner {
+            Ok(inner) => pass(core, data, inner),
+            Err(reason) => core.sink.drop_of(data.frame, reason, &tunnel.shared),
+        }
+    }
+}
+
+/// Takes the inner protocol number off and looks at the packet. What is no IPv4 packet was damaged
+/// or forged, or has the wrong key: MPPE itself cannot tell.
+fn inspect_plaintext(frame: &mut Frame, network: Option<&Network>) -> Result<View, DropReason> {
+    let [high, low] = Protocol::IPV4.number().to_be_bytes();
+    let field = match *frame.data() {
+        [first, ..] if first == low => 1,
+        [first, second, ..] if [first, second] == [high, low] => 2,
+        _ => return Err(DropReason::MppeRefused),
+    };
+    if !frame.pull_front(field) {
+        return Err(DropReason::MppeRefused);
+    }
+    inspect(frame.data(), network).map_err(|reason| match reason {
+        DropReason::InnerMalformed => DropReason::MppeRefused,
+        other => other,
+    })
+}
+
+/// Whether the packet comes from the peer, so that keys, window and acknowledgement may move. A
+/// good IPv4 header with the tunnel's source address says so. So does one with a source that the
+/// peer has from elsewhere, but only as close to the last packet as skipped keys are kept: were it
+/// a forgery that hit by chance, the true packets would still find theirs.
+fn is_credible(packet: &Encrypted, tunnel: &Tunnel) -> bool {
+    match packet.inner {
+        Ok(_) => true,
+        Err(DropReason::SourceForeign) => match tunnel.window.check(packet.data.sequence) {
+            Verdict::New { gap } => (gap as usize) < SKIPPED_KEYS,
+            Verdict::Late { .. } => true,
+            Verdict::Duplicate | Verdict::TooOld => false,
+        },
+        Err(_) => false,
+    }
+}
+
+const fn drop_reason(refused: Refused) -> DropReason {
+    match refused {
+        Refused::NoKeys => DropReason::NetworkClosed,
+        Refused::NotEncrypted | Refused::NotFlushed | Refused::Inconsistent => {
+            DropReason::MppeMalformed
+        }
+        Refused::Late | Refused::Replay => DropReason::SequenceReplayed,
+        Refused::WalkPending | Refused::OverBudget => DropReason::MppeBudget,
+        Refused::Plaintext => DropReason::MppeRefused,
+    }
+}
+
+/// What a router verifies, and that the source lies behind the tunnel (RFC 1812 §5.2.2, §5.3.8).
+fn inspect(packet: &[u8], network: Option<&Network>) -> Result<View, DropReason> {
+    let inner = View::parse(packet).ok_or(DropReason::InnerMalformed)?;
+    let network = network.ok_or(DropReason::NetworkClosed)?;
+    if network.prefixes.iter().any(|prefix| prefix.contains(inner.source)) {
+        Ok(inner)
+    } else {
+        Err(DropReason::SourceForeign)
+    }
+}
+
+/// An accepted packet is counted and goes on its way.
+fn pass(core: &mut Core, data: Data, inner: View) {
+    let Data { mut frame, slot, .. } = data;
+    // What follows is padding of PPP (RFC 1661 §2).
+    frame.truncate(inner.total_len);
+    if let Some(tunnel) = core.table.tunnel(slot) {
+        tunnel.shared.rx_packets.add(1);
+        tunnel.shared.rx_bytes.add(inner.total_len as u64);
+        tunnel.shared.rx_active.set(core.now);
+    }
+    forward::from_subscriber(core, frame, inner);
+}

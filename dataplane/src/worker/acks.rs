@@ -1,0 +1,61 @@
+//! Acknowledgements that are owed: which tunnels send one alone, and when.
+//!
+//! Implements RFC 2637 §4.1, §4.2.5. All waits are equally long, so a queue keeps them in order
+//! without a timer for each tunnel; a tunnel is in it at most once. Acknowledges nothing itself.
+
+use std::collections::VecDeque;
+
+use protocol::time::Instant;
+
+use crate::api::TunnelId;
+use crate::table::{Table, Tunnel};
+
+/// Tunnels that owe an acknowledgement.
+#[derive(Debug, Default)]
+pub(crate) struct Acks {
+    waiting: VecDeque<(Instant, TunnelId)>,
+    /// Half the peer's window is outstanding: to be sent in this turn unless data goes out in it.
+    urgent: Vec<TunnelId>,
+}
+
+impl Acks {
+    /// To be called when something of the tunnel was accepted.
+    #[inline]
+    pub(crate) fn note(&mut self, tunnel: &mut Tunnel, now: Instant) {
+        let Some(deadline) = tunnel.acknowledger.deadline() else { return };
+        if !tunnel.ack_waiting {
+            tunnel.ack_waiting = true;
+            self.waiting.push_back((deadline, tunnel.id));
+        }
+        if !tunnel.ack_urgent && tunnel.acknowledger.due(now) {
+            tunnel.ack_urgent = true;
+            self.urgent.push(tunnel.id);
+        }
+    }
+
+    /// A tunnel that has to send its acknowledgement now, alone. `None` if there is no more.
+    pub(crate) fn next(&mut self, table: &mut Table, now: Instant) -> Option<TunnelId> {
+        while let Some(id) = self.urgent.pop() {
+            let Some(tunnel) = table.tunnel_by_id(id) else { continue };
+            tunnel.ack_urgent = false;
+            if tunnel.acknowledger.due(now) {
+                return Some(id);
+            }
+        }
+        while let Some((_, id)) = self.waiting.pop_front_if(|&mut (deadline, _)| deadline <= now) {
+            let Some(tunnel) = table.tunnel_by_id(id) else { continue };
+            tunnel.ack_waiting = false;
+            if tunnel.acknowledger.due(now) {
+                return Some(id);
+            }
+            // Data took the one that was owed along, and another has come to be owed since.
+            self.note(tunnel, now);
+        }
+        None
+    }
+
+    /// When [`Acks::next`] will have something, at the latest.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.waiting.front().map(|&(deadline, _)| deadline)
+    }
+}

@@ -1,0 +1,346 @@
+//! One worker: its ports, its tunnels, and the loop that moves packets between them.
+//!
+//! A turn receives bursts, then takes orders, then processes: a frame that arrived after an order
+//! was given always finds it carried out (a tunnel is opened before the peer can know of it). A
+//! turn never waits; between turns the worker sleeps on one poll set.
+
+mod acks;
+mod exits;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use protocol::time::Instant;
+
+use crate::api::events::EventRings;
+use crate::api::{Command, DropReason, Event, Role};
+use crate::counters::{TunnelShared, WorkerMeter};
+use crate::frame::{Frame, Pool};
+use crate::io::{Link, Port};
+use crate::link;
+use crate::mailbox::{Handed, Mailbox, Order};
+use crate::mppe::Engine;
+use crate::table::Table;
+use crate::{downlink, uplink};
+use acks::Acks;
+pub(crate) use exits::Exits;
+
+/// Packets taken from one port in a turn.
+const BURST: usize = 64;
+
+/// A port and what it is for.
+pub(crate) struct Attached {
+    pub(crate) port: Box<dyn Port>,
+    pub(crate) kind: Kind,
+    pub(crate) role: Role,
+}
+
+/// What a port is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A queue of the interface with this index: Ethernet frames.
+    Interface(u32),
+    /// The raw GRE socket.
+    Raw,
+    /// A queue of the TUN.
+    Tun,
+}
+
+/// Where a packet came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// A port: the packet is as the network sent it.
+    Port,
+    /// The kernel, which has routed the packet already.
+    Kernel,
+    /// Another worker, which has settled the Time To Live. It is not handed on again.
+    Worker,
+}
+
+/// What the stages work with.
+pub(crate) struct Core {
+    number: usize,
+    /// The moment of this turn.
+    pub(crate) now: Instant,
+    pub(crate) table: Table,
+    pub(crate) sink: Sink,
+    pub(crate) exits: Exits,
+    pub(crate) engine: Engine,
+    pub(crate) acks: Acks,
+    pub(crate) uplink: uplink::Stages,
+    pub(crate) downlink: downlink::Stages,
+    mailboxes: Vec<Arc<Mailbox>>,
+    events: Arc<EventRings>,
+    /// Whether the control plane has to be told of events.
+    events_pushed: bool,
+}
+
+/// Where frames end.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    pub(crate) pool: Pool,
+    pub(crate) meter: Arc<WorkerMeter>,
+}
+
+impl Sink {
+    /// Drops a packet that is no tunnel's.
+    pub(crate) fn drop(&mut self, frame: Frame, reason: DropReason) {
+        self.count(reason);
+        self.pool.put(frame);
+    }
+
+    /// Drops a tunnel's packet.
+    pub(crate) fn drop_of(&mut self, frame: Frame, reason: DropReason, tunnel: &TunnelShared) {
+        tunnel.drops.add(reason);
+        self.drop(frame, reason);
+    }
+
+    /// Counts a packet for which there was no frame.
+    pub(crate) fn count(&self, reason: DropReason) {
+        self.meter.drops.add(reason);
+    }
+
+    /// Takes back the frame of a packet that did what it came for.
+    pub(crate) fn consume(&mut self, frame: Frame) {
+        self.meter.consumed.add(1);
+        self.pool.put(frame);
+    }
+}
+
+impl Core {
+    /// Gives a frame to the worker that has its tunnel.
+    pub(crate) fn hand_over(&mut self, owner: u16, handed: Handed, from: From) {
+        if from == From::Worker {
+            self.sink.drop(handed.into_frame(), DropReason::HandoverStale);
+            return;
+        }
+        let Some(mailbox) = self.mailboxes.get(usize::from(owner)) else {
+            self.sink.drop(handed.into_frame(), DropReason::HandoverStale);
+            return;
+        };
+        match mailbox.handed.push(handed) {
+            Ok(()) => {
+                self.sink.meter.handed_over.add(1);
+                mailbox.ring();
+            }
+            Err(handed) => self.sink.drop(handed.into_frame(), DropReason::HandoverFull),
+        }
+    }
+
+    /// Tells the control plane something; `false` if the ring is full.
+    pub(crate) fn tell(&mut self, event: Event) -> bool {
+        let told = self.events.push(self.number, event);
+        self.events_pushed |= told;
+        told
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::SendControl { tunnel, frame } => {
+                downlink::send_control(self, tunnel, &frame);
+            }
+            Command::SetFraming { tunnel, framing } => {
+                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
+                    tunnel.framing = framing;
+                }
+            }
+            Command::SetEncryption { tunnel, encryption } => {
+                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
+                    tunnel.protect(encryption, self.now);
+                }
+            }
+            Command::SetNetwork { tunnel: id, network } => {
+                let prefixes = network.as_ref().map(|network| network.prefixes.clone());
+                self.table.set_prefixes(id, prefixes.unwrap_or_default());
+                if let Some(tunnel) = self.table.tunnel_by_id(id) {
+                    tunnel.network = network;
+                }
+            }
+        }
+    }
+}
+
+/// A worker thread's own.
+pub(crate) struct Worker {
+    core: Core,
+    ports: Vec<Attached>,
+    /// What each port received in this turn.
+    received: Vec<Vec<Frame>>,
+    /// What other workers handed over.
+    taken_uplink: Vec<Frame>,
+    taken_downlink: Vec<Frame>,
+    /// The subscribers' packets of a port that brings both.
+    uplink: Vec<Frame>,
+    mailbox: Arc<Mailbox>,
+}
+
+/// What a worker shares with the rest.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    /// All workers' letter boxes, by number.
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) events: Arc<EventRings>,
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Something was done, and more may be there already.
+    Busy,
+    /// A port has frames left to push out.
+    Pending,
+    /// Nothing to do.
+    Idle,
+}
+
+impl Worker {
+    /// Worker `number`, which is one of `surroundings.mailboxes`, with these ports.
+    pub(crate) fn new(
+        number: u16,
+        ports: Vec<Attached>,
+        pool: Pool,
+        meter: Arc<WorkerMeter>,
+        surroundings: Surroundings,
+    ) -> Self {
+        let Surroundings { mailboxes, events } = surroundings;
+        let mailbox = Arc::clone(&mailboxes[usize::from(number)]);
+        let core = Core {
+            number: usize::from(number),
+            now: Instant::ORIGIN,
+            table: Table::new(number),
+            sink: Sink { pool, meter },
+            exits: Exits::new(&ports),
+            engine: Engine::new(),
+            acks: Acks::default(),
+            uplink: uplink::Stages::default(),
+            downlink: downlink::Stages::default(),
+            mailboxes,
+            events,
+            events_pushed: false,
+        };
+        Self {
+            core,
+            received: ports.iter().map(|_| Vec::with_capacity(BURST)).collect(),
+            ports,
+            taken_uplink: Vec::new(),
+            taken_downlink: Vec::new(),
+            uplink: Vec::new(),
+            mailbox,
+        }
+    }
+
+    /// One round: receive, take orders, process, send.
+    pub(crate) fn turn(&mut self, now: Instant) -> Turn {
+        self.core.now = now;
+        let received = self.receive();
+        let ordered = self.take_orders();
+        self.process();
+        let acknowledged = self.acknowledge();
+        let pending = self.transmit();
+        if std::mem::take(&mut self.core.events_pushed) {
+            self.core.events.ring();
+        }
+        match (received || ordered || acknowledged, pending) {
+            (true, _) => Turn::Busy,
+            (false, true) => Turn::Pending,
+            (false, false) => Turn::Idle,
+        }
+    }
+
+    fn receive(&mut self) -> bool {
+        let mut count = 0;
+        for (attached, frames) in self.ports.iter_mut().zip(&mut self.received) {
+            attached.port.receive(&mut self.core.sink.pool, frames, BURST);
+            count += frames.len();
+        }
+        self.core.sink.meter.received.add(count as u64);
+        let handed = std::iter::from_fn(|| self.mailbox.handed.pop()).take(4 * BURST);
+        let mut taken = 0;
+        for handed in handed {
+            taken += 1;
+            match handed {
+                Handed::Uplink(frame) => self.taken_uplink.push(frame),
+                Handed::Downlink(frame) => self.taken_downlink.push(frame),
+            }
+        }
+        self.core.sink.meter.taken_over.add(taken);
+        count > 0 || taken > 0
+    }
+
+    fn take_orders(&mut self) -> bool {
+        let mut any = false;
+        while let Some(tunnel) = self.mailbox.closes.pop() {
+            any = true;
+            self.core.table.close(tunnel);
+        }
+        // What is added meanwhile waits for the next turn, so that no flood of orders stops packets.
+        for _ in 0..self.mailbox.orders.len() {
+            let Some(order) = self.mailbox.orders.pop() else { break };
+            any = true;
+            match order {
+                Order::Open(opening) => self.core.table.open(opening),
+                Order::Command(command) => self.core.obey(command),
+                Order::Prefixes { tunnel, prefixes } => {
+                    self.core.table.set_prefixes(tunnel, prefixes);
+                }
+            }
+        }
+        any
+    }
+
+    fn process(&mut self) {
+        let core = &mut self.core;
+        for (attached, frames) in self.ports.iter().zip(&mut self.received) {
+            if attached.port.link() == Link::Ethernet {
+                strip(core, frames);
+            }
+            match (attached.kind, attached.role) {
+                (Kind::Raw, _) | (_, Role::Access) => uplink::run(core, frames, From::Port),
+                (Kind::Tun, _) => downlink::admit(core, frames, From::Kernel),
+                (_, Role::Core) => downlink::admit(core, frames, From::Port),
+                (_, Role::Both) => {
+                    let is_uplink = |frame: &mut Frame| uplink::is_for(&core.table, frame.data());
+                    self.uplink.extend(frames.extract_if(.., is_uplink));
+                    uplink::run(core, &mut self.uplink, From::Port);
+                    downlink::admit(core, frames, From::Port);
+                }
+            }
+        }
+        uplink::run(core, &mut self.taken_uplink, From::Worker);
+        downlink::admit(core, &mut self.taken_downlink, From::Worker);
+        downlink::run(core);
+    }
+
+    /// Sends the acknowledgements that found no data to ride on.
+    fn acknowledge(&mut self) -> bool {
+        let core = &mut self.core;
+        let mut any = false;
+        while let Some(tunnel) = core.acks.next(&mut core.table, core.now) {
+            any = true;
+            downlink::send_acknowledgement(core, tunnel);
+        }
+        any
+    }
+
+    fn transmit(&mut self) -> bool {
+        let Core { sink, exits, .. } = &mut self.core;
+        let mut pending = false;
+        for (attached, frames) in self.ports.iter_mut().zip(&mut exits.queues) {
+            sink.meter.sent.add(frames.len() as u64);
+            if !frames.is_empty() {
+                attached.port.transmit(&mut sink.pool, frames);
+            }
+            pending |= attached.port.flush(&mut sink.pool);
+        }
+        pending
+    }
+}
+
+/// Takes Ethernet headers off.
+fn strip(core: &mut Core, frames: &mut Vec<Frame>) {
+    for frame in frames.extract_if(.., |frame| !link::strip(frame)) {
+        core.sink.drop(frame, DropReason::NotIpv4);
+    }
+}

@@ -1,0 +1,77 @@
+//! The thread of a worker: turns as long as there is work, then sleep on one poll set.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant as System};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::{Turn, Worker};
+use crate::clock;
+
+/// Turns without work before the worker sleeps: what comes in bursts is often not alone.
+const SPIN: u32 = 8;
+/// How often the kernel's own counters are fetched, and the longest sleep.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Sleep while a port has frames to push out that the kernel did not take.
+const PENDING: Duration = Duration::from_millis(1);
+
+impl Worker {
+    /// The poll set: every port that has a descriptor, and the mailbox.
+    pub(crate) fn poll_set(&self) -> nix::Result<Epoll> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let readable = || EpollEvent::new(EpollFlags::EPOLLIN, 0);
+        epoll.add(self.mailbox.bell(), readable())?;
+        for attached in &self.ports {
+            if let Some(fd) = attached.port.readiness() {
+                epoll.add(fd.as_fd(), readable())?;
+            }
+        }
+        Ok(epoll)
+    }
+
+    /// Works until the mailbox says stop.
+    pub(crate) fn run(mut self, epoll: &Epoll, epoch: System) {
+        let mut idle = 0;
+        let mut refreshed = clock::since(epoch);
+        while !self.mailbox.stopped() {
+            let now = clock::since(epoch);
+            let turn = self.turn(now);
+            if now.since(refreshed) >= REFRESH {
+                refreshed = now;
+                for attached in &mut self.ports {
+                    attached.port.refresh_counters();
+                }
+            }
+            if turn == Turn::Busy {
+                idle = 0;
+                continue;
+            }
+            idle += 1;
+            if idle < SPIN {
+                std::hint::spin_loop();
+                continue;
+            }
+            if self.mailbox.prepare_sleep() {
+                let until = if turn == Turn::Pending { now + PENDING } else { now + REFRESH };
+                let until = self.core.acks.deadline().map_or(until, |ack| ack.min(until));
+                self.sleep(epoll, until.since(now));
+                self.mailbox.awake();
+            }
+        }
+    }
+
+    fn sleep(&self, epoll: &Epoll, time: Duration) {
+        // Rounded up: a sleep that ends before the deadline would only spin.
+        let millis = time.as_micros().div_ceil(1000);
+        let timeout = EpollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX));
+        match epoll.wait(&mut [EpollEvent::empty(); 8], timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => {
+                // Without its poll set a worker still works, only later.
+                tracing::error!(%error, "waiting for packets failed");
+                std::thread::sleep(PENDING);
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Workers between memory ports: packets in, packets out.
+
+mod bench;
+mod session;
