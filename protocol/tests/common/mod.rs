@@ -2,3 +2,4 @@
 
 pub mod mppe;
 pub mod pcap;
+pub mod ppp;

@@ -1,0 +1,181 @@
+//! Our server against our client: what a login looks like, and that it always comes to an end.
+
+mod common;
+
+use std::time::Duration;
+
+use common::ppp::{
+    CLIENT, Impairment, PASSWORD, PERFECT, Pair, SERVER, STRENGTHS_ALL, client_config, require,
+    seconds, server_config,
+};
+use protocol::mppe::Strength;
+use protocol::ppp::ccp::Policy;
+use protocol::ppp::link::{Encryption, Input, Phase, Reason};
+
+fn pair() -> Pair {
+    let mut pair = Pair::new(server_config(), client_config(PASSWORD), 1, PERFECT);
+    pair.open();
+    pair
+}
+
+#[test]
+fn a_login_step_by_step() {
+    let mut pair = pair();
+    pair.run(seconds(1));
+    assert!(pair.is_up());
+    insta::assert_snapshot!("login_server", pair.ends[SERVER].transcript);
+    insta::assert_snapshot!("login_client", pair.ends[CLIENT].transcript);
+}
+
+#[test]
+fn a_wrong_password_ends_both_sides_with_its_name() {
+    let mut pair = Pair::new(server_config(), client_config("wrong"), 1, PERFECT);
+    pair.open();
+    pair.run(seconds(10));
+    assert_eq!(pair.ends[SERVER].reason(), "wrong password: Denied");
+    assert_eq!(pair.ends[CLIENT].reason(), "wrong password: Denied");
+    insta::assert_snapshot!("wrong_password_server", pair.ends[SERVER].transcript);
+}
+
+#[test]
+fn without_encryption_ipcp_follows_authentication_at_once() {
+    let (mut server, mut client) = (server_config(), client_config(PASSWORD));
+    server.encryption = Policy::Deny;
+    client.encryption = Policy::Deny;
+    let mut pair = Pair::new(server, client, 1, PERFECT);
+    pair.open();
+    pair.run(seconds(1));
+    assert!(pair.is_up());
+    assert_eq!(pair.ends[SERVER].encryption, Some(Encryption::None));
+}
+
+#[test]
+fn a_client_that_requires_encryption_refuses_a_server_without() {
+    let mut server = server_config();
+    server.encryption = Policy::Deny;
+    let mut pair = Pair::new(server, client_config(PASSWORD), 1, PERFECT);
+    pair.open();
+    pair.run(seconds(10));
+    assert_eq!(pair.ends[CLIENT].reason(), "server offers no MPPE-128; this client requires it");
+    assert!(pair.ends[SERVER].reason().starts_with("client hung up"));
+}
+
+#[test]
+fn the_best_common_strength_is_found() {
+    for (server_has, client_has, both) in [
+        (&STRENGTHS_ALL[..], &[Strength::Bits40][..], Some("MPPE40 stateless")),
+        (&[Strength::Bits56], &STRENGTHS_ALL, Some("MPPE56 stateless")),
+        (&STRENGTHS_ALL, &STRENGTHS_ALL, Some("MPPE128 stateless")),
+        (&[Strength::Bits128], &[Strength::Bits40], None),
+    ] {
+        let (mut server, mut client) = (server_config(), client_config(PASSWORD));
+        server.encryption = require(server_has);
+        client.encryption = require(client_has);
+        let mut pair = Pair::new(server, client, 1, PERFECT);
+        pair.open();
+        pair.run(seconds(20));
+        match both {
+            Some(name) => {
+                assert!(pair.is_up());
+                assert_eq!(pair.ends[SERVER].encryption.as_ref().unwrap().to_string(), name);
+            }
+            None => {
+                let reasons = [pair.ends[SERVER].reason(), pair.ends[CLIENT].reason()];
+                assert!(reasons.iter().any(|reason| reason.contains("offers no MPPE")));
+                assert!(pair.ends.iter().all(|end| end.network.is_none()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_renegotiation_of_lcp_brings_new_keys() {
+    // RFC 1661 §4.1: RCR+ in Opened takes the layer down. A second client takes the first's place.
+    let mut pair = pair();
+    pair.run(seconds(1));
+    let before = pair.ends[SERVER].encryption.clone();
+    pair.ends[CLIENT] = common::ppp::End::new(client_config(PASSWORD), 0x77);
+    pair.ends[CLIENT].now = pair.now;
+    pair.ends[CLIENT].open();
+    pair.transmit();
+    pair.run(seconds(20));
+    assert!(pair.is_up());
+    assert_ne!(pair.ends[SERVER].encryption, before);
+}
+
+#[test]
+fn the_owner_can_end_a_link() {
+    let mut pair = pair();
+    pair.run(seconds(1));
+    pair.ends[SERVER].input(Input::Close(Reason::Closed("disconnected by operator".into())));
+    pair.transmit();
+    pair.run(seconds(10));
+    assert_eq!(pair.ends[SERVER].reason(), "disconnected by operator");
+    assert_eq!(pair.ends[CLIENT].reason(), "server hung up: disconnected by operator");
+}
+
+#[test]
+fn silence_brings_an_echo_a_second_and_then_the_end() {
+    let mut pair = pair();
+    pair.run(seconds(1));
+    pair.impairment.loss_percent = 100;
+    let server = &mut pair.ends[SERVER];
+    let login = server.now;
+    let first = server.wait(login + Duration::from_secs(29));
+    assert!(first.is_empty(), "no echo before keepalive-timeout");
+    let echoes = server.wait(login + Duration::from_secs(59));
+    assert_eq!(echoes.len(), 30, "one echo a second");
+    server.wait(login + Duration::from_secs(61));
+    assert_eq!(server.link.phase(), Phase::Terminating);
+    assert!(server.network.is_none());
+    server.wait(login + Duration::from_secs(70));
+    assert_eq!(server.reason(), "client is silent: no traffic and no answer to LCP echoes");
+}
+
+#[test]
+fn traffic_keeps_a_link_alive_without_echoes() {
+    let mut pair = pair();
+    pair.run(seconds(1));
+    let server = &mut pair.ends[SERVER];
+    for step in 0..20 {
+        assert!(server.wait(seconds(2 + step * 20)).is_empty());
+        server.input(Input::Alive);
+    }
+    assert_eq!(server.link.phase(), Phase::Up);
+}
+
+#[test]
+fn an_idle_link_lives_on_echoes() {
+    let mut pair = pair();
+    pair.run(seconds(600));
+    assert!(pair.is_up());
+}
+
+#[test]
+fn whatever_the_network_does_a_login_ends_well_or_with_a_reason() {
+    let mut up = 0;
+    for seed in 0..400_usize {
+        let impairment = Impairment {
+            loss_percent: [0, 5, 15, 30][seed % 4],
+            duplicate_percent: [0, 10, 30][seed % 3],
+            jitter: Duration::from_millis([0, 50, 4000][seed / 4 % 3]),
+        };
+        let (mut server, mut client) = (server_config(), client_config(PASSWORD));
+        server.timers.restart = Duration::from_secs([1, 2, 3][seed % 3]);
+        client.timers.restart = Duration::from_secs([1, 2, 3][seed / 3 % 3]);
+        let mut pair = Pair::new(server, client, seed as u64, impairment);
+        pair.open();
+        pair.run(seconds(120));
+        // The network heals: who still talks must agree or end.
+        pair.impairment = PERFECT;
+        pair.run(seconds(400));
+        let reasons = pair.ends.each_ref().map(common::ppp::End::reason);
+        if pair.is_up() {
+            up += 1;
+        } else {
+            let ended = pair.ends.iter().all(|end| end.down.is_some());
+            assert!(ended, "seed {seed}: {reasons:?}\n{}", pair.ends[SERVER].transcript);
+        }
+    }
+    assert!(up > 300, "{up} of 400 logins came up");
+}
