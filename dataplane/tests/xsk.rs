@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 
 use common::{eventually, in_namespace, ip};
 use dataplane::frame::{Frame, Pool, Region};
-use dataplane::io::xsk::{XskConfig, XskError, XskMode, XskPort};
+use dataplane::io::xsk::{BusyPoll, XskConfig, XskError, XskMode, XskPort};
 use dataplane::io::{Port, PortDrop};
 use redirect::Redirect;
 
@@ -113,6 +113,66 @@ fn packets_cross_both_ways_on_two_queues_and_frames_sum_to_the_total() {
         assert_eq!(total(region, &pool, &ports, 0), FRAMES as usize);
         drop(queues);
         assert_eq!(total(region, &pool, &[], 0), FRAMES as usize);
+    });
+}
+
+/// An Ethernet frame with PPTP's GRE (RFC 2637 §4.1) from 192.0.2.9 to 192.0.2.1.
+fn pptp(pool: &mut Pool, call_id: u8) -> Frame {
+    let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00];
+    bytes.extend_from_slice(&[0x45, 0, 0, 36, 0, 0, 0, 0, 64, 47, 0, 0]);
+    bytes.extend_from_slice(&[192, 0, 2, 9, 192, 0, 2, 1]);
+    bytes.extend_from_slice(&[0x30, 0x01, 0x88, 0x0b, 0, 4, 0, call_id, 0, 0, 0, 1, 1, 2, 3, 4]);
+    let mut frame = pool.take().unwrap();
+    assert!(frame.fill(&bytes));
+    frame
+}
+
+#[test]
+fn the_steering_program_brings_a_known_tunnel_to_the_socket_of_its_queue() {
+    in_namespace(|| {
+        veth(2);
+        let mut pool = Pool::new(Region::new(FRAMES).unwrap(), 256);
+        let mut steering = ebpf::Steering::load(ebpf::Capacity::default()).unwrap();
+        let port = steering.attach("far", ebpf::Roles::Access, 2).unwrap();
+        assert_eq!(port.mode, ebpf::Mode::Native);
+        let mut far = [0, 1].map(|queue| {
+            let socket = XskPort::open(&config("far", queue), &mut pool).unwrap();
+            steering.register_socket(port.ifindex, queue, &socket).unwrap();
+            socket
+        });
+        steering.insert_listener([192, 0, 2, 1].into()).unwrap();
+        steering.insert_tunnel([192, 0, 2, 9].into(), 7).unwrap();
+
+        // What is sent by a queue of one end arrives by the same queue of the other.
+        let mut near = XskPort::open(&config("near", 1), &mut pool).unwrap();
+        let mut burst = vec![pptp(&mut pool, 8), pptp(&mut pool, 7), packet(&mut pool, 0, 100)];
+        near.transmit(&mut pool, &mut burst);
+        let mut arrived = Vec::new();
+        eventually("the tunnel's packet arrives", || {
+            near.flush(&mut pool);
+            far[1].receive(&mut pool, &mut arrived, 64);
+            (!arrived.is_empty()).then_some(())
+        });
+        assert_eq!(arrived.len(), 1);
+        assert_eq!(arrived[0].data(), pptp(&mut pool, 7).data());
+        far[0].receive(&mut pool, &mut arrived, 64);
+        assert_eq!(arrived.len(), 1);
+    });
+}
+
+#[test]
+fn packets_cross_with_busy_polling_too() {
+    in_namespace(|| {
+        veth(1);
+        let mut pool = Pool::new(Region::new(FRAMES).unwrap(), 256);
+        let busy_poll = BusyPoll { duration: std::time::Duration::from_micros(20), budget: 64 };
+        let [mut near, mut far] = ["near", "far"].map(|end| {
+            let config = XskConfig { busy_poll: Some(busy_poll), ..config(end, 0) };
+            XskPort::open(&config, &mut pool).unwrap()
+        });
+        let program = Redirect::attach("far");
+        program.register(0, far.as_fd());
+        carry(&mut pool, &mut near, &mut far, 500);
     });
 }
 
