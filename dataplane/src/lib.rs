@@ -12,6 +12,7 @@
 //! | [`frame`] | packet memory: regions, frames, pools |
 //! | [`io`] | drivers that bring frames in and out |
 //! | [`mppe`] | encryption of bursts |
+//! | [`route`] | the kernel's routes and neighbours, for readers that never wait |
 
 pub mod api;
 mod assembly;
@@ -25,6 +26,7 @@ mod ipv4;
 mod link;
 mod mailbox;
 pub mod mppe;
+pub mod route;
 mod table;
 mod uplink;
 mod worker;

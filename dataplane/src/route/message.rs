@@ -1,0 +1,308 @@
+//! Netlink's messages as changes of what we mirror. Whatever does not concern IPv4 unicast in the
+//! main and local tables is no change. Never keeps anything.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_REPLACE};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
+    RouteNextHopFlags, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::Unreachable;
+
+/// One thing that changed in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// An interface is there, as it is now.
+    Link { ifindex: u32, link: Link },
+    /// An interface is gone.
+    LinkGone { ifindex: u32 },
+    /// An interface has an address.
+    Address { ifindex: u32, address: Ipv4Addr },
+    /// An interface has an address no more.
+    AddressGone { ifindex: u32, address: Ipv4Addr },
+    /// A neighbour has this MAC address, or none that we may use.
+    Neighbour { ifindex: u32, address: Ipv4Addr, mac: Option<[u8; 6]> },
+    /// A route came or went.
+    Route { network: u32, length: u8, act: Act, route: Route },
+}
+
+/// What a link message says of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Link {
+    pub mac: Option<[u8; 6]>,
+    pub mtu: u32,
+    pub up: bool,
+    pub running: bool,
+}
+
+/// How a route changes what is there for its prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Before those of the same metric.
+    Prepend,
+    /// After those of the same metric.
+    Append,
+    /// In place of the first of the same metric.
+    Replace,
+    /// Away.
+    Remove,
+}
+
+/// One route of a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Route {
+    /// The local table comes before the main one.
+    pub table: Table,
+    /// Lower is better.
+    pub metric: u32,
+    pub meaning: Meaning,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Table {
+    Local,
+    Main,
+}
+
+/// What a route does with packets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Meaning {
+    Forward { hops: Vec<Hop>, mtu: Option<u32> },
+    Local,
+    Unreachable(Unreachable),
+}
+
+/// A next hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Hop {
+    pub ifindex: u32,
+    pub gateway: Gateway,
+    /// Share among several, 1 to 256.
+    pub weight: u32,
+    /// The kernel does not use it now.
+    pub dead: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Gateway {
+    /// The destination is on the link.
+    None,
+    Address(Ipv4Addr),
+    /// Another protocol's address, or an encapsulation: only the kernel can go this way.
+    Foreign,
+}
+
+/// What a message changes, if it concerns us. `flags` are those of its netlink header.
+pub(super) fn change(message: &RouteNetlinkMessage, flags: u16) -> Option<Change> {
+    match message {
+        RouteNetlinkMessage::NewLink(message) => link(message),
+        RouteNetlinkMessage::DelLink(message) => {
+            is_whole(message).then_some(Change::LinkGone { ifindex: message.header.index })
+        }
+        RouteNetlinkMessage::NewAddress(message) => {
+            let (ifindex, address) = address(message)?;
+            Some(Change::Address { ifindex, address })
+        }
+        RouteNetlinkMessage::DelAddress(message) => {
+            let (ifindex, address) = address(message)?;
+            Some(Change::AddressGone { ifindex, address })
+        }
+        RouteNetlinkMessage::NewNeighbour(message) => neighbour(message, usable_mac(message)),
+        RouteNetlinkMessage::DelNeighbour(message) => neighbour(message, None),
+        RouteNetlinkMessage::NewRoute(message) => {
+            let act = match flags {
+                flags if flags & NLM_F_REPLACE != 0 => Act::Replace,
+                flags if flags & NLM_F_APPEND != 0 => Act::Append,
+                _ => Act::Prepend,
+            };
+            route(message, act)
+        }
+        RouteNetlinkMessage::DelRoute(message) => route(message, Act::Remove),
+        _ => None,
+    }
+}
+
+/// What an answer to a dump says. A route comes after those told before it: the kernel tells the
+/// best of a prefix first.
+pub(super) fn dumped(message: &RouteNetlinkMessage) -> Option<Change> {
+    change(message, NLM_F_APPEND)
+}
+
+/// Bridges send messages about their ports in a family of their own; they say less.
+fn is_whole(message: &LinkMessage) -> bool {
+    message.header.interface_family == AddressFamily::Unspec
+}
+
+fn link(message: &LinkMessage) -> Option<Change> {
+    if !is_whole(message) {
+        return None;
+    }
+    let header = &message.header;
+    let mut link = Link {
+        mac: None,
+        mtu: 0,
+        up: header.flags.contains(LinkFlags::Up),
+        running: header.flags.contains(LinkFlags::Running),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Address(mac) if header.link_layer_type == LinkLayerType::Ether => {
+                link.mac = mac.as_slice().try_into().ok();
+            }
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            _ => {}
+        }
+    }
+    Some(Change::Link { ifindex: header.index, link })
+}
+
+fn address(message: &AddressMessage) -> Option<(u32, Ipv4Addr)> {
+    // On a point-to-point link `Address` is the other end's; `Local` is always ours.
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    })?;
+    Some((message.header.index, local))
+}
+
+fn neighbour(message: &NeighbourMessage, mac: Option<[u8; 6]>) -> Option<Change> {
+    if message.header.flags.contains(NeighbourFlags::Proxy) {
+        return None;
+    }
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+        _ => None,
+    })?;
+    Some(Change::Neighbour { ifindex: message.header.ifindex, address, mac })
+}
+
+fn usable_mac(message: &NeighbourMessage) -> Option<[u8; 6]> {
+    match message.header.state {
+        NeighbourState::Permanent
+        | NeighbourState::Noarp
+        | NeighbourState::Reachable
+        | NeighbourState::Stale
+        | NeighbourState::Delay
+        | NeighbourState::Probe => {}
+        _ => return None,
+    }
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok(),
+        _ => None,
+    })
+}
+
+fn route(message: &RouteMessage, act: Act) -> Option<Change> {
+    const LOCAL: u32 = 255;
+    const MAIN: u32 = 254;
+
+    let header = &message.header;
+    if header.address_family != AddressFamily::Inet
+        || header.tos != 0
+        || header.destination_prefix_length > 32
+        || header.flags.contains(RouteFlags::Cloned)
+    {
+        return None;
+    }
+
+    let mut destination = Ipv4Addr::UNSPECIFIED;
+    let mut table = u32::from(header.table);
+    let mut metric = 0;
+    let mut mtu = None;
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = *address,
+            RouteAttribute::Table(number) => table = *number,
+            RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Metrics(metrics) => {
+                mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    let table = match table {
+        LOCAL => Table::Local,
+        MAIN => Table::Main,
+        _ => return None,
+    };
+    let meaning = match header.kind {
+        RouteType::Unicast => Meaning::Forward { hops: hops(header, &message.attributes), mtu },
+        RouteType::Local | RouteType::Broadcast | RouteType::Anycast | RouteType::Multicast => {
+            Meaning::Local
+        }
+        RouteType::BlackHole => Meaning::Unreachable(Unreachable::Blackhole),
+        RouteType::Unreachable => Meaning::Unreachable(Unreachable::Host),
+        RouteType::Prohibit => Meaning::Unreachable(Unreachable::Prohibited),
+        // "Not in this table", and there is no other that we know.
+        RouteType::Throw => Meaning::Unreachable(Unreachable::Network),
+        _ => return None,
+    };
+    Some(Change::Route {
+        network: destination.to_bits(),
+        length: header.destination_prefix_length,
+        act,
+        route: Route { table, metric, meaning },
+    })
+}
+
+fn hops(header: &RouteHeader, attributes: &[RouteAttribute]) -> Vec<Hop> {
+    let several = attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops),
+        _ => None,
+    });
+    if let Some(hops) = several {
+        return hops.iter().map(hop_of_several).collect();
+    }
+    let ifindex = attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(ifindex) => Some(*ifindex),
+        _ => None,
+    });
+    ifindex
+        .map(|ifindex| Hop {
+            ifindex,
+            gateway: gateway(attributes),
+            weight: 1,
+            dead: header.flags.contains(RouteFlags::Dead),
+        })
+        .into_iter()
+        .collect()
+}
+
+fn hop_of_several(hop: &RouteNextHop) -> Hop {
+    Hop {
+        ifindex: hop.interface_index,
+        gateway: gateway(&hop.attributes),
+        // The kernel counts from 0.
+        weight: u32::from(hop.hops) + 1,
+        dead: hop.flags.contains(RouteNextHopFlags::Dead),
+    }
+}
+
+fn gateway(attributes: &[RouteAttribute]) -> Gateway {
+    let mut gateway = Gateway::None;
+    for attribute in attributes {
+        match attribute {
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => {
+                gateway = Gateway::Address(*address);
+            }
+            RouteAttribute::Gateway(_)
+            | RouteAttribute::Via(_)
+            | RouteAttribute::Encap(_)
+            | RouteAttribute::EncapType(_)
+            | RouteAttribute::NewDestination(_) => return Gateway::Foreign,
+            _ => {}
+        }
+    }
+    gateway
+}

@@ -1,0 +1,260 @@
+//! The thread that follows the kernel by rtnetlink and publishes snapshots. Subscribes first and
+//! dumps then, so that nothing is missed; gathers changes for a moment, so that a thousand a second
+//! cost fifty snapshots; dumps again where the kernel tells only part or a message was lost.
+//! Never makes a worker wait. If the kernel cannot be followed, the last snapshot stands.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use futures_channel::mpsc::UnboundedReceiver as Messages;
+use futures_util::{StreamExt, TryStreamExt};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::sys::{AsyncSocket, SocketAddr};
+use rtnetlink::{MulticastGroup, RouteMessageBuilder};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Routes;
+use super::message::{change, dumped};
+use super::rib::{Rib, Told};
+
+/// How long changes are gathered before workers see them.
+const BATCH: Duration = Duration::from_millis(20);
+/// When to look again after the kernel told only part: what it does silently it may do after it has
+/// told the rest.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// Pause before following is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Room for messages that wait for us, bytes; the kernel grants net.core.rmem_max at most.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// Why the kernel's routes cannot be followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MirrorError {
+    /// No thread, or no netlink socket.
+    #[error("following the kernel's routes: {0}")]
+    Io(#[from] io::Error),
+    /// The kernel refused to tell.
+    #[error("asking the kernel for its routes: {0}")]
+    Netlink(#[from] rtnetlink::Error),
+    /// The netlink socket failed.
+    #[error("the kernel's routes are told no more")]
+    Lost,
+}
+
+/// Follows the kernel as long as it lives.
+#[derive(Debug)]
+pub struct Mirror {
+    routes: Arc<Routes>,
+    ports: Option<UnboundedSender<HashSet<u32>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Mirror {
+    /// Follows the kernel's routes in the caller's network namespace; the first snapshot is there
+    /// when this returns. `ports` are the interface indices that workers can send by.
+    ///
+    /// # Errors
+    /// [`MirrorError`], if nothing can be learned at all. Later troubles are logged.
+    pub fn start(ports: impl IntoIterator<Item = u32>) -> Result<Self, MirrorError> {
+        let routes = Arc::new(Routes::default());
+        let (ports_sender, ports_receiver) = unbounded_channel();
+        let (started_sender, started) = mpsc::sync_channel(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ports = ports.into_iter().collect();
+        let thread = thread::Builder::new().name("routes".into()).spawn({
+            let routes = Arc::clone(&routes);
+            move || runtime.block_on(run(&routes, ports, ports_receiver, &started_sender))
+        })?;
+        let mirror = Self { routes, ports: Some(ports_sender), thread: Some(thread) };
+        started.recv().map_err(|_| MirrorError::Lost)??;
+        Ok(mirror)
+    }
+
+    /// What the workers read.
+    pub fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.routes)
+    }
+
+    /// The interface indices that workers can send by from now on.
+    pub fn set_ports(&self, ports: impl IntoIterator<Item = u32>) {
+        if let Some(sender) = &self.ports {
+            // The thread ends only when we do.
+            let _ = sender.send(ports.into_iter().collect());
+        }
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.ports = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic has been told by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn run(
+    routes: &Routes,
+    ports: HashSet<u32>,
+    mut new_ports: UnboundedReceiver<HashSet<u32>>,
+    started: &mpsc::SyncSender<Result<(), MirrorError>>,
+) {
+    let first = Follower::new(ports).await;
+    let mut follower = match first {
+        Ok(mut follower) => {
+            routes.publish(follower.rib.snapshot());
+            // The caller waits for it.
+            let _ = started.send(Ok(()));
+            follower
+        }
+        Err(error) => {
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    loop {
+        let error = match follower.follow(routes, &mut new_ports).await {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "routes are not followed, the last ones stand");
+        let ports = follower.rib.ports().clone();
+        follower = loop {
+            sleep(RETRY).await;
+            match Follower::new(ports.clone()).await {
+                Ok(follower) => break follower,
+                Err(error) => tracing::debug!(%error, "routes are still not followed"),
+            }
+            if new_ports.is_closed() {
+                return;
+            }
+        };
+        routes.publish(follower.rib.snapshot());
+    }
+}
+
+type RouteMessages = Messages<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
+
+struct Follower {
+    messages: RouteMessages,
+    rib: Rib,
+}
+
+impl Follower {
+    async fn new(ports: HashSet<u32>) -> Result<Self, MirrorError> {
+        let messages = subscribe()?;
+        let rib = dump(ports).await?;
+        Ok(Self { messages, rib })
+    }
+
+    /// Until the ports' sender is gone (`Ok`) or the kernel is lost.
+    async fn follow(
+        &mut self,
+        routes: &Routes,
+        new_ports: &mut UnboundedReceiver<HashSet<u32>>,
+    ) -> Result<(), MirrorError> {
+        let mut due = None;
+        let mut second_look = None;
+        let mut told = Told::All;
+        loop {
+            let wake = [due, second_look].into_iter().flatten().min();
+            tokio::select! {
+                message = self.messages.next() => {
+                    let (message, _) = message.ok_or(MirrorError::Lost)?;
+                    if let Some(this) = self.apply(&message) {
+                        due = due.or_else(|| Some(Instant::now() + BATCH));
+                        if this == Told::Part {
+                            told = Told::Part;
+                        }
+                    }
+                }
+                ports = new_ports.recv() => {
+                    let Some(ports) = ports else { return Ok(()) };
+                    self.rib.set_ports(ports);
+                    due = due.or_else(|| Some(Instant::now() + BATCH));
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                    let look_again = second_look.take_if(|at| *at <= Instant::now()).is_some();
+                    if told == Told::Part || look_again {
+                        self.rib = dump(self.rib.ports().clone()).await?;
+                    }
+                    if told == Told::Part {
+                        second_look = Some(Instant::now() + SECOND_LOOK);
+                    }
+                    told = Told::All;
+                    due = None;
+                    routes.publish(self.rib.snapshot());
+                }
+            }
+        }
+    }
+
+    /// `None` if the message changes nothing.
+    fn apply(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Told> {
+        match &message.payload {
+            NetlinkPayload::InnerMessage(inner) => {
+                change(inner, message.header.flags).map(|change| self.rib.apply(change))
+            }
+            NetlinkPayload::Overrun(_) => {
+                tracing::debug!("the kernel told of routes faster than we read: asking for all");
+                Some(Told::Part)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Messages of all changes from now on.
+fn subscribe() -> Result<RouteMessages, MirrorError> {
+    let groups = [
+        MulticastGroup::Link,
+        MulticastGroup::Neigh,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv4Route,
+    ];
+    let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
+    connection.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER)?;
+    tokio::spawn(connection);
+    Ok(messages)
+}
+
+/// Asks for all there is, by a socket of its own: answers do not compete with messages for room.
+async fn dump(ports: HashSet<u32>) -> Result<Rib, MirrorError> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    tokio::spawn(connection);
+    let mut rib = Rib::new(ports);
+    let mut learn = |message: RouteNetlinkMessage| {
+        if let Some(change) = dumped(&message) {
+            rib.apply(change);
+        }
+    };
+
+    let mut links = handle.link().get().execute();
+    while let Some(link) = links.try_next().await? {
+        learn(RouteNetlinkMessage::NewLink(link));
+    }
+    let mut request = handle.address().get();
+    request.message_mut().header.family = AddressFamily::Inet;
+    let mut addresses = request.execute();
+    while let Some(address) = addresses.try_next().await? {
+        learn(RouteNetlinkMessage::NewAddress(address));
+    }
+    let mut neighbours =
+        handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
+    while let Some(neighbour) = neighbours.try_next().await? {
+        learn(RouteNetlinkMessage::NewNeighbour(neighbour));
+    }
+    let mut routes = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+    while let Some(route) = routes.try_next().await? {
+        learn(RouteNetlinkMessage::NewRoute(route));
+    }
+    Ok(rib)
+}

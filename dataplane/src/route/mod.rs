@@ -1,0 +1,88 @@
+//! The kernel's IPv4 routes, neighbours, addresses and links, mirrored for the workers, so that
+//! BIRD, FRR and `ip route` work as usual.
+//!
+//! Decides as a router does (RFC 1812 §5.2.4: longest match; metrics break ties), over the main and
+//! local tables. Never waits, never asks the kernel on the path of a packet, and knows no policy
+//! rules or VRFs: what they route goes by a profile that forwards by the kernel.
+//!
+//! | module | what |
+//! |---|---|
+//! | `mirror` | the thread that follows the kernel by netlink |
+//! | `message` | netlink's messages as changes |
+//! | `rib` | all that the kernel told, and what it means |
+//! | `trie` | longest prefix match that readers share with the writer |
+//! | `snapshot` | what a worker sees: immutable, swapped whole |
+
+mod message;
+mod mirror;
+mod rib;
+mod snapshot;
+mod trie;
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+
+pub use mirror::{Mirror, MirrorError};
+pub use snapshot::{Interface, Snapshot};
+
+/// Where a packet to an address goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Out of one of our ports, to a neighbour whose MAC address is known.
+    Via {
+        /// The port's interface.
+        ifindex: u32,
+        /// The interface's MAC address.
+        source_mac: [u8; 6],
+        /// The neighbour's MAC address.
+        next_hop_mac: [u8; 6],
+        /// Largest IP packet that may leave, bytes: the interface's or the route's own.
+        mtu: u32,
+    },
+    /// To this machine: an address of ours, or a broadcast or multicast that the kernel judges.
+    Local,
+    /// Out of one of our ports, to a neighbour that the kernel has yet to find.
+    Unresolved {
+        /// The port's interface.
+        ifindex: u32,
+    },
+    /// Out of an interface that is no port of ours, or in a way that only the kernel knows.
+    Kernel {
+        /// The interface; 0 if the kernel did not tell.
+        ifindex: u32,
+    },
+    /// Nowhere.
+    Unreachable(Unreachable),
+}
+
+/// Why a packet goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unreachable {
+    /// No route: network unreachable, code 0 (RFC 1812 §5.2.7.1).
+    Network,
+    /// A route says so: host unreachable, code 1.
+    Host,
+    /// A route forbids it: communication administratively prohibited, code 13.
+    Prohibited,
+    /// A route swallows it: no answer.
+    Blackhole,
+}
+
+/// The routes that the workers read: always whole, never waited for.
+#[derive(Debug, Default)]
+pub struct Routes(ArcSwap<Snapshot>);
+
+impl Routes {
+    /// The newest snapshot. Hold it for a burst, not longer: what it names stays in memory.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.0.load()
+    }
+
+    fn publish(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}
+
+#[cfg(test)]
+mod tests;

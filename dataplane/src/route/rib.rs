@@ -1,0 +1,299 @@
+//! All that the kernel told about routes, neighbours and interfaces, and what it means for a packet:
+//! the writer's side of the snapshots. A change costs the trie nodes that it touches (those are
+//! painted once per batch); next hops are resolved once for all routes that share them.
+//! Never talks to the kernel.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::message::{Act, Change, Gateway, Hop, Link, Meaning, Route, Table};
+use super::snapshot::{Interface, Neighbours, Snapshot, Target};
+use super::trie::{NONE, Place, Trie};
+use super::{Decision, Unreachable};
+
+/// The routing information base.
+#[derive(Debug, Default)]
+pub(super) struct Rib {
+    /// Interfaces of our ports: the only ones that packets leave by without the kernel.
+    ports: HashSet<u32>,
+    /// Routes of each prefix, best first. Prefixes of one trie node lie side by side, shorter ones
+    /// before those that they cover.
+    routes: BTreeMap<(Place, u32, u8), Vec<Entry>>,
+    meanings: Meanings,
+    /// Shared with the snapshots and copied when it changes under one.
+    interfaces: Arc<HashMap<u32, Interface>>,
+    neighbours: Arc<Neighbours>,
+    prefixes: Trie,
+    /// Nodes of the trie that are to be painted.
+    stale: BTreeSet<Place>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    table: Table,
+    metric: u32,
+    meaning: u32,
+}
+
+/// Whether the kernel told all that a change did, or did more silently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    All,
+    /// Routes may have gone or changed without a message: ask for all of them.
+    Part,
+}
+
+impl Rib {
+    pub(super) fn new(ports: HashSet<u32>) -> Self {
+        Self { ports, ..Self::default() }
+    }
+
+    pub(super) fn set_ports(&mut self, ports: HashSet<u32>) {
+        self.ports = ports;
+    }
+
+    pub(super) fn ports(&self) -> &HashSet<u32> {
+        &self.ports
+    }
+
+    pub(super) fn apply(&mut self, change: Change) -> Told {
+        match change {
+            Change::Link { ifindex, link } => return self.set_link(ifindex, link),
+            Change::LinkGone { ifindex } => {
+                Arc::make_mut(&mut self.interfaces).remove(&ifindex);
+                // The kernel says nothing of the IPv4 routes that go with an interface.
+                return Told::Part;
+            }
+            Change::Address { ifindex, address } => {
+                let addresses = &mut self.interface(ifindex).addresses;
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            Change::AddressGone { ifindex, address } => {
+                self.interface(ifindex).addresses.retain(|have| *have != address);
+                // Nor of the routes that had this source address.
+                return Told::Part;
+            }
+            Change::Neighbour { ifindex, address, mac } => {
+                self.set_neighbour(ifindex, address, mac);
+            }
+            Change::Route { network, length, act, route } => {
+                self.change_route(network, length, act, &route);
+            }
+        }
+        Told::All
+    }
+
+    fn interface(&mut self, ifindex: u32) -> &mut Interface {
+        Arc::make_mut(&mut self.interfaces).entry(ifindex).or_default()
+    }
+
+    fn set_link(&mut self, ifindex: u32, Link { mac, mtu, up, running }: Link) -> Told {
+        let was_known = self.interfaces.contains_key(&ifindex);
+        let interface = self.interface(ifindex);
+        let was = (interface.up, interface.running);
+        *interface = Interface {
+            mac,
+            mtu,
+            up,
+            running,
+            addresses: std::mem::take(&mut interface.addresses),
+        };
+        // Next hops die and revive with their interface, and routes vanish, without a message.
+        if was_known && was != (up, running) { Told::Part } else { Told::All }
+    }
+
+    fn set_neighbour(&mut self, ifindex: u32, address: Ipv4Addr, mac: Option<[u8; 6]>) {
+        // States change all the time, MAC addresses hardly ever: spare the copy.
+        if self.neighbours.get(&(ifindex, address)).copied() == mac {
+            return;
+        }
+        let neighbours = Arc::make_mut(&mut self.neighbours);
+        match mac {
+            Some(mac) => neighbours.insert((ifindex, address), mac),
+            None => neighbours.remove(&(ifindex, address)),
+        };
+    }
+
+    fn change_route(&mut self, network: u32, length: u8, act: Act, route: &Route) {
+        let place = Place::of(network, length);
+        let key = (place, network, length);
+        let entries = self.routes.entry(key).or_default();
+        let rank = (route.table, route.metric);
+        let first = entries.partition_point(|entry| entry.rank() < rank);
+        let last = entries.partition_point(|entry| entry.rank() <= rank);
+        let same = (first..last)
+            .find(|&index| self.meanings.get(entries[index].meaning).is_same_way(&route.meaning));
+        // What a message replaces or removes without being the same way is the first of its rank.
+        let rival = same.or((first < last).then_some(first));
+
+        match (act, same, rival) {
+            (Act::Remove, _, Some(index)) => {
+                self.meanings.release(entries.remove(index).meaning);
+            }
+            (Act::Remove, _, None) => {}
+            // Told again, perhaps with other next hops alive.
+            (_, Some(index), _) | (Act::Replace, None, Some(index)) => {
+                let meaning = self.meanings.take(&route.meaning);
+                let old = std::mem::replace(&mut entries[index].meaning, meaning);
+                self.meanings.release(old);
+            }
+            (act, None, _) => {
+                let meaning = self.meanings.take(&route.meaning);
+                let index = if act == Act::Append { last } else { first };
+                let entry = Entry { table: route.table, metric: route.metric, meaning };
+                entries.insert(index, entry);
+            }
+        }
+        if entries.is_empty() {
+            self.routes.remove(&key);
+        }
+        self.stale.insert(place);
+    }
+
+    /// What the workers shall see from now on.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        for place in std::mem::take(&mut self.stale) {
+            let slots = self.slots(place);
+            self.prefixes.paint(place, &slots);
+        }
+        Snapshot {
+            prefixes: self.prefixes.clone(),
+            targets: self.meanings.iter().map(|meaning| self.target(meaning)).collect(),
+            neighbours: Arc::clone(&self.neighbours),
+            interfaces: Arc::clone(&self.interfaces),
+        }
+    }
+
+    fn slots(&self, place: Place) -> [u32; 256] {
+        let mut slots = [NONE; 256];
+        for (&(_, network, length), entries) in
+            self.routes.range((place, 0, 0)..=(place, u32::MAX, u8::MAX))
+        {
+            let best = entries.iter().find(|entry| self.meanings.get(entry.meaning).is_alive());
+            if let Some(best) = best {
+                slots[place.slots(network, length)].fill(best.meaning);
+            }
+        }
+        slots
+    }
+
+    fn target(&self, meaning: &Meaning) -> Target {
+        let (hops, mtu) = match meaning {
+            Meaning::Local => return Target::Decided(Decision::Local),
+            Meaning::Unreachable(why) => return Target::Decided(Decision::Unreachable(*why)),
+            Meaning::Forward { hops, mtu } => (hops, *mtu),
+        };
+        let mut alive: Vec<(u32, Target)> = Vec::new();
+        let mut sum = 0;
+        for hop in hops.iter().filter(|hop| !hop.dead) {
+            sum += hop.weight;
+            alive.push((sum, self.hop_target(hop, mtu)));
+        }
+        match alive.len() {
+            0 => Target::Decided(Decision::Kernel { ifindex: 0 }),
+            1 => alive.swap_remove(0).1,
+            _ => Target::Several(alive.into()),
+        }
+    }
+
+    fn hop_target(&self, hop: &Hop, mtu: Option<u32>) -> Target {
+        let &Hop { ifindex, gateway, .. } = hop;
+        let by_kernel = Target::Decided(Decision::Kernel { ifindex });
+        let Some(interface) = self.interfaces.get(&ifindex) else { return by_kernel };
+        let Some(source_mac) = interface.mac else { return by_kernel };
+        if !self.ports.contains(&ifindex) || !interface.up {
+            return by_kernel;
+        }
+        let mtu = mtu.unwrap_or(interface.mtu).min(interface.mtu);
+        match gateway {
+            Gateway::Foreign => by_kernel,
+            Gateway::None => Target::OnLink { ifindex, source_mac, mtu },
+            Gateway::Address(gateway) => {
+                Target::Decided(match self.neighbours.get(&(ifindex, gateway)) {
+                    Some(&next_hop_mac) => Decision::Via { ifindex, source_mac, next_hop_mac, mtu },
+                    None => Decision::Unresolved { ifindex },
+                })
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// The lowest is used.
+    fn rank(&self) -> (Table, u32) {
+        (self.table, self.metric)
+    }
+}
+
+impl Meaning {
+    /// The kernel passes over a route whose every next hop is dead.
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Forward { hops, .. } => hops.is_empty() || hops.iter().any(|hop| !hop.dead),
+            Self::Local | Self::Unreachable(_) => true,
+        }
+    }
+
+    /// Whether both differ in nothing but in which next hops are dead.
+    fn is_same_way(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Forward { hops, mtu }, Self::Forward { hops: others, mtu: other_mtu }) => {
+                let alive = |hop: &Hop| Hop { dead: false, ..*hop };
+                mtu == other_mtu && hops.iter().map(alive).eq(others.iter().map(alive))
+            }
+            _ => self == other,
+        }
+    }
+}
+
+/// The distinct meanings of all routes, by number: a full table has few.
+#[derive(Debug, Default)]
+struct Meanings {
+    /// Each with the routes that have it. Without routes it waits to be used again.
+    meanings: Vec<(Meaning, u32)>,
+    numbers: HashMap<Meaning, u32>,
+    free: Vec<u32>,
+}
+
+impl Meanings {
+    fn get(&self, number: u32) -> &Meaning {
+        &self.meanings[number as usize].0
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Meaning> {
+        self.meanings.iter().map(|(meaning, _)| meaning)
+    }
+
+    fn take(&mut self, meaning: &Meaning) -> u32 {
+        if let Some(&number) = self.numbers.get(meaning) {
+            self.meanings[number as usize].1 += 1;
+            return number;
+        }
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.meanings[number as usize] = (meaning.clone(), 1);
+                number
+            }
+            None => {
+                self.meanings.push((meaning.clone(), 1));
+                // As many routes as numbers would fill the memory long before.
+                u32::try_from(self.meanings.len() - 1).unwrap_or(NONE)
+            }
+        };
+        self.numbers.insert(meaning.clone(), number);
+        number
+    }
+
+    fn release(&mut self, number: u32) {
+        let (meaning, routes) = &mut self.meanings[number as usize];
+        *routes -= 1;
+        if *routes == 0 {
+            self.numbers.remove(meaning);
+            *meaning = Meaning::Unreachable(Unreachable::Network);
+            self.free.push(number);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What the workers see of the kernel's routes at one moment. Immutable; a lookup takes no lock and
+//! makes no system call (RFC 1812 §5.2.4).
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::trie::{NONE, Trie};
+use super::{Decision, Unreachable};
+
+/// Routes, neighbours and interfaces at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub(super) prefixes: Trie,
+    pub(super) targets: Arc<[Target]>,
+    pub(super) neighbours: Arc<Neighbours>,
+    pub(super) interfaces: Arc<HashMap<u32, Interface>>,
+}
+
+/// MAC addresses by interface and address.
+pub(super) type Neighbours = HashMap<(u32, Ipv4Addr), [u8; 6], RandomState>;
+
+/// What is known of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interface {
+    /// MAC address; none if it is not an Ethernet interface.
+    pub mac: Option<[u8; 6]>,
+    /// Largest IP packet, bytes.
+    pub mtu: u32,
+    /// Whether the interface is up, by the administrator's will.
+    pub up: bool,
+    /// Whether it has a carrier and works.
+    pub running: bool,
+    /// IPv4 addresses, in the kernel's order.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// What a route means, as far as it can be said before the destination is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The same for all destinations.
+    Decided(Decision),
+    /// The destination itself is the neighbour.
+    OnLink { ifindex: u32, source_mac: [u8; 6], mtu: u32 },
+    /// One of several, by the destination, so that a flow stays on its way. Each with the sum of
+    /// weights up to and including it.
+    Several(Box<[(u32, Target)]>),
+}
+
+impl Snapshot {
+    /// Where a packet to this address goes.
+    #[inline]
+    pub fn lookup(&self, destination: Ipv4Addr) -> Decision {
+        match self.prefixes.lookup(destination.to_bits()) {
+            NONE => Decision::Unreachable(Unreachable::Network),
+            target => self.decide(&self.targets[target as usize], destination),
+        }
+    }
+
+    /// An interface, by its index.
+    pub fn interface(&self, ifindex: u32) -> Option<&Interface> {
+        self.interfaces.get(&ifindex)
+    }
+
+    fn decide(&self, target: &Target, destination: Ipv4Addr) -> Decision {
+        match target {
+            Target::Decided(decision) => *decision,
+            &Target::OnLink { ifindex, source_mac, mtu } => {
+                match self.neighbours.get(&(ifindex, destination)) {
+                    Some(&next_hop_mac) => Decision::Via { ifindex, source_mac, next_hop_mac, mtu },
+                    None => Decision::Unresolved { ifindex },
+                }
+            }
+            Target::Several(targets) => {
+                let total = targets.last().map_or(1, |(sum, _)| *sum);
+                let point = spread(destination) % total.max(1);
+                let at = targets.partition_point(|(sum, _)| *sum <= point);
+                match targets.get(at) {
+                    Some((_, target)) => self.decide(target, destination),
+                    None => Decision::Unreachable(Unreachable::Network),
+                }
+            }
+        }
+    }
+}
+
+/// Neighbouring addresses land far apart (Knuth's multiplicative hash; the upper bits are good).
+fn spread(destination: Ipv4Addr) -> u32 {
+    destination.to_bits().wrapping_mul(0x9E37_79B1) >> 8
+}

@@ -1,0 +1,254 @@
+//! Tests of what routes mean. Those that follow a real kernel need root and say so.
+
+mod kernel;
+mod model;
+
+use std::net::Ipv4Addr;
+
+use super::message::{Act, Change, Gateway, Hop, Link, Meaning, Route, Table};
+use super::rib::{Rib, Told};
+use super::*;
+
+const PORT: u32 = 2;
+const OTHER_PORT: u32 = 3;
+const NO_PORT: u32 = 9;
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 3];
+const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+fn address(text: &str) -> Ipv4Addr {
+    text.parse().unwrap()
+}
+
+fn link(ifindex: u32, mac: [u8; 6], up: bool) -> Change {
+    let link = Link { mac: Some(mac), mtu: 1500, up, running: up };
+    Change::Link { ifindex, link }
+}
+
+fn neighbour(ifindex: u32, address: Ipv4Addr, mac: Option<[u8; 6]>) -> Change {
+    Change::Neighbour { ifindex, address, mac }
+}
+
+fn hop(ifindex: u32, gateway: Gateway) -> Hop {
+    Hop { ifindex, gateway, weight: 1, dead: false }
+}
+
+fn forward(hops: &[Hop]) -> Meaning {
+    Meaning::Forward { hops: hops.to_vec(), mtu: None }
+}
+
+fn route(prefix: &str, act: Act, table: Table, metric: u32, meaning: Meaning) -> Change {
+    let (network, length) = prefix.split_once('/').unwrap();
+    Change::Route {
+        network: address(network).to_bits(),
+        length: length.parse().unwrap(),
+        act,
+        route: Route { table, metric, meaning },
+    }
+}
+
+fn add(prefix: &str, meaning: Meaning) -> Change {
+    route(prefix, Act::Append, Table::Main, 0, meaning)
+}
+
+/// Two ports with a neighbour each, and an interface that is no port.
+fn rib() -> Rib {
+    let mut rib = Rib::new([PORT, OTHER_PORT].into());
+    rib.apply(link(PORT, MAC, true));
+    rib.apply(link(OTHER_PORT, OTHER_MAC, true));
+    rib.apply(link(NO_PORT, [2, 0, 0, 0, 0, 9], true));
+    rib.apply(neighbour(PORT, GATEWAY, Some(GATEWAY_MAC)));
+    rib
+}
+
+fn lookup(rib: &mut Rib, destination: &str) -> Decision {
+    rib.snapshot().lookup(address(destination))
+}
+
+const VIA_GATEWAY: Decision =
+    Decision::Via { ifindex: PORT, source_mac: MAC, next_hop_mac: GATEWAY_MAC, mtu: 1500 };
+
+#[test]
+fn nothing_is_known_at_first() {
+    let decision = Routes::default().load().lookup(GATEWAY);
+    assert_eq!(decision, Decision::Unreachable(Unreachable::Network));
+}
+
+#[test]
+fn a_gateway_answers_for_all_behind_it() {
+    let mut rib = rib();
+    rib.apply(add("0.0.0.0/0", forward(&[hop(PORT, Gateway::Address(GATEWAY))])));
+    assert_eq!(lookup(&mut rib, "203.0.113.1"), VIA_GATEWAY);
+    rib.apply(neighbour(PORT, GATEWAY, None));
+    assert_eq!(lookup(&mut rib, "203.0.113.1"), Decision::Unresolved { ifindex: PORT });
+}
+
+#[test]
+fn on_a_link_everyone_answers_for_itself() {
+    let mut rib = rib();
+    rib.apply(add("192.0.2.0/24", forward(&[hop(PORT, Gateway::None)])));
+    assert_eq!(lookup(&mut rib, "192.0.2.1"), VIA_GATEWAY);
+    assert_eq!(lookup(&mut rib, "192.0.2.2"), Decision::Unresolved { ifindex: PORT });
+}
+
+#[test]
+fn what_leaves_by_no_port_of_ours_is_the_kernels() {
+    let mut rib = rib();
+    let by_kernel = Decision::Kernel { ifindex: NO_PORT };
+    rib.apply(add("10.0.0.0/8", forward(&[hop(NO_PORT, Gateway::None)])));
+    rib.apply(neighbour(NO_PORT, address("10.0.0.1"), Some(GATEWAY_MAC)));
+    assert_eq!(lookup(&mut rib, "10.0.0.1"), by_kernel);
+    rib.set_ports([NO_PORT].into());
+    assert!(matches!(lookup(&mut rib, "10.0.0.1"), Decision::Via { ifindex: NO_PORT, .. }));
+}
+
+#[test]
+fn a_port_that_is_down_or_has_no_mac_address_is_the_kernels() {
+    let mut rib = rib();
+    rib.apply(add("192.0.2.0/24", forward(&[hop(PORT, Gateway::None)])));
+    rib.apply(link(PORT, MAC, false));
+    assert_eq!(lookup(&mut rib, "192.0.2.1"), Decision::Kernel { ifindex: PORT });
+    let link = Link { mac: None, mtu: 1500, up: true, running: true };
+    rib.apply(Change::Link { ifindex: PORT, link });
+    assert_eq!(lookup(&mut rib, "192.0.2.1"), Decision::Kernel { ifindex: PORT });
+    rib.apply(Change::LinkGone { ifindex: PORT });
+    assert_eq!(lookup(&mut rib, "192.0.2.1"), Decision::Kernel { ifindex: PORT });
+}
+
+#[test]
+fn ways_that_only_the_kernel_knows_are_the_kernels() {
+    let mut rib = rib();
+    rib.apply(add("10.0.0.0/8", forward(&[hop(PORT, Gateway::Foreign)])));
+    assert_eq!(lookup(&mut rib, "10.0.0.1"), Decision::Kernel { ifindex: PORT });
+    rib.apply(add("11.0.0.0/8", forward(&[])));
+    assert_eq!(lookup(&mut rib, "11.0.0.1"), Decision::Kernel { ifindex: 0 });
+}
+
+#[test]
+fn the_smaller_mtu_counts() {
+    let mut rib = rib();
+    for (prefix, mtu) in [("10.0.0.0/8", 1300), ("11.0.0.0/8", 9000)] {
+        let hops = vec![hop(PORT, Gateway::Address(GATEWAY))];
+        rib.apply(add(prefix, Meaning::Forward { hops, mtu: Some(mtu) }));
+    }
+    assert!(matches!(lookup(&mut rib, "10.0.0.1"), Decision::Via { mtu: 1300, .. }));
+    assert!(matches!(lookup(&mut rib, "11.0.0.1"), Decision::Via { mtu: 1500, .. }));
+}
+
+/// RFC 1812 §5.2.4.3.
+#[test]
+fn the_longest_prefix_wins_and_shows_the_next_when_it_goes() {
+    let mut rib = rib();
+    let nested = [
+        ("0.0.0.0/0", Unreachable::Network),
+        ("10.0.0.0/8", Unreachable::Host),
+        ("10.1.0.0/16", Unreachable::Prohibited),
+        ("10.1.2.0/23", Unreachable::Blackhole),
+        ("10.1.3.4/32", Unreachable::Host),
+    ];
+    for (prefix, why) in nested {
+        rib.apply(add(prefix, Meaning::Unreachable(why)));
+    }
+    for (prefix, why) in nested.into_iter().rev() {
+        assert_eq!(lookup(&mut rib, "10.1.3.4"), Decision::Unreachable(why), "{prefix}");
+        let remove = route(prefix, Act::Remove, Table::Main, 0, Meaning::Unreachable(why));
+        rib.apply(remove);
+    }
+    assert_eq!(lookup(&mut rib, "10.1.3.4"), Decision::Unreachable(Unreachable::Network));
+}
+
+#[test]
+fn the_local_table_and_the_lower_metric_win() {
+    let mut rib = rib();
+    let blackhole = || Meaning::Unreachable(Unreachable::Blackhole);
+    let host = || Meaning::Unreachable(Unreachable::Host);
+    rib.apply(route("10.0.0.1/32", Act::Prepend, Table::Main, 100, host()));
+    rib.apply(route("10.0.0.1/32", Act::Prepend, Table::Main, 50, blackhole()));
+    assert_eq!(lookup(&mut rib, "10.0.0.1"), Decision::Unreachable(Unreachable::Blackhole));
+    rib.apply(route("10.0.0.1/32", Act::Prepend, Table::Local, 1000, Meaning::Local));
+    assert_eq!(lookup(&mut rib, "10.0.0.1"), Decision::Local);
+    rib.apply(route("10.0.0.1/32", Act::Remove, Table::Local, 1000, Meaning::Local));
+    rib.apply(route("10.0.0.1/32", Act::Remove, Table::Main, 50, blackhole()));
+    assert_eq!(lookup(&mut rib, "10.0.0.1"), Decision::Unreachable(Unreachable::Host));
+}
+
+#[test]
+fn a_route_whose_next_hops_are_dead_is_passed_over() {
+    let mut rib = rib();
+    let alive = hop(PORT, Gateway::Address(GATEWAY));
+    let dead = Hop { dead: true, ..hop(OTHER_PORT, Gateway::None) };
+    rib.apply(add("0.0.0.0/0", forward(&[alive])));
+    rib.apply(add("10.0.0.0/8", forward(&[dead])));
+    assert_eq!(lookup(&mut rib, "10.0.0.1"), VIA_GATEWAY);
+    rib.apply(add("11.0.0.0/8", forward(&[dead, alive])));
+    for last in 0..32 {
+        assert_eq!(lookup(&mut rib, &format!("11.0.0.{last}")), VIA_GATEWAY);
+    }
+    // Told to be alive, or to be gone, in whatever state.
+    let revived = hop(OTHER_PORT, Gateway::None);
+    rib.apply(add("10.0.0.0/8", forward(&[revived])));
+    assert_eq!(lookup(&mut rib, "10.0.0.1"), Decision::Unresolved { ifindex: OTHER_PORT });
+    rib.apply(route("10.0.0.0/8", Act::Remove, Table::Main, 0, forward(&[dead])));
+    assert_eq!(lookup(&mut rib, "10.0.0.1"), VIA_GATEWAY);
+}
+
+#[test]
+fn several_next_hops_share_by_weight_and_keep_their_destinations() {
+    let mut rib = rib();
+    let heavy = Hop { weight: 3, ..hop(PORT, Gateway::None) };
+    rib.apply(add("10.0.0.0/8", forward(&[heavy, hop(OTHER_PORT, Gateway::None)])));
+    let snapshot = rib.snapshot();
+    let by_port = |snapshot: &Snapshot| -> Vec<bool> {
+        (0..4096)
+            .map(|host| Ipv4Addr::from_bits(0x0A00_0000 + host))
+            .map(|to| snapshot.lookup(to) == Decision::Unresolved { ifindex: PORT })
+            .collect()
+    };
+    let ways = by_port(&snapshot);
+    let share = ways.iter().filter(|by_port| **by_port).count();
+    assert!((2900..3250).contains(&share), "{share} of 4096, 3072 expected");
+    rib.apply(neighbour(PORT, GATEWAY, None));
+    assert_eq!(by_port(&rib.snapshot()), ways);
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was() {
+    let mut rib = rib();
+    rib.apply(add("0.0.0.0/0", forward(&[hop(PORT, Gateway::Address(GATEWAY))])));
+    let before = rib.snapshot();
+    let meaning = forward(&[hop(PORT, Gateway::Address(GATEWAY))]);
+    rib.apply(route("0.0.0.0/0", Act::Remove, Table::Main, 0, meaning));
+    rib.apply(add("10.0.0.0/8", Meaning::Unreachable(Unreachable::Blackhole)));
+    rib.apply(Change::LinkGone { ifindex: PORT });
+    rib.apply(neighbour(PORT, GATEWAY, None));
+    rib.snapshot();
+    assert_eq!(before.lookup(address("10.0.0.1")), VIA_GATEWAY);
+    assert_eq!(before.interface(PORT).map(|interface| interface.mac), Some(Some(MAC)));
+}
+
+#[test]
+fn addresses_belong_to_their_interface_whatever_the_link_does() {
+    let mut rib = rib();
+    let ours = address("192.0.2.7");
+    rib.apply(Change::Address { ifindex: PORT, address: ours });
+    rib.apply(Change::Address { ifindex: PORT, address: ours });
+    rib.apply(link(PORT, OTHER_MAC, true));
+    assert_eq!(rib.snapshot().interface(PORT).unwrap().addresses, [ours]);
+    rib.apply(Change::AddressGone { ifindex: PORT, address: ours });
+    assert_eq!(rib.snapshot().interface(PORT).unwrap().addresses, [Ipv4Addr::LOCALHOST; 0]);
+}
+
+/// The kernel drops IPv4 routes without a message when an interface goes down or loses an address.
+#[test]
+fn what_changes_routes_silently_asks_for_all_of_them() {
+    let mut rib = rib();
+    assert_eq!(rib.apply(link(PORT, OTHER_MAC, true)), Told::All);
+    assert_eq!(rib.apply(link(PORT, OTHER_MAC, false)), Told::Part);
+    assert_eq!(rib.apply(link(PORT, OTHER_MAC, true)), Told::Part);
+    assert_eq!(rib.apply(Change::LinkGone { ifindex: PORT }), Told::Part);
+    assert_eq!(rib.apply(link(PORT, MAC, true)), Told::All);
+    let ours = address("192.0.2.7");
+    assert_eq!(rib.apply(Change::Address { ifindex: PORT, address: ours }), Told::All);
+    assert_eq!(rib.apply(Change::AddressGone { ifindex: PORT, address: ours }), Told::Part);
+}

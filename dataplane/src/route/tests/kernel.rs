@@ -1,0 +1,207 @@
+//! A real kernel's routes, in a network namespace that lives as long as the test's thread.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::net::if_::if_nametoindex;
+use nix::sched::{CloneFlags, unshare};
+
+use super::*;
+
+const NEAR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
+const NEXT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x22];
+
+struct Lab {
+    mirror: Mirror,
+    near: u32,
+}
+
+/// A veth `near` with 192.0.2.2/24, of which .1 is a known neighbour, and a mirror.
+fn with_a_mirror(test: impl FnOnce(&Lab) + Send) {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET)
+                .unwrap_or_else(|error| panic!("this test needs root: {error}"));
+            ip("link set lo up");
+            ip("link add near address 02:00:00:00:00:11 type veth peer name far");
+            ip("link set near up");
+            ip("link set far up");
+            ip("addr add 192.0.2.2/24 dev near");
+            ip("neigh add 192.0.2.1 lladdr 02:00:00:00:00:22 nud permanent dev near");
+            let near = if_nametoindex("near").unwrap();
+            test(&Lab { mirror: Mirror::start([near]).unwrap(), near });
+        });
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn ip_batch(commands: &str) {
+    let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    ip.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    assert!(ip.wait().unwrap().success());
+}
+
+impl Lab {
+    fn lookup(&self, destination: &str) -> Decision {
+        self.mirror.routes().load().lookup(address(destination))
+    }
+
+    fn via(&self, mtu: u32) -> Decision {
+        let (source_mac, next_hop_mac) = (NEAR_MAC, NEXT_MAC);
+        Decision::Via { ifindex: self.near, source_mac, next_hop_mac, mtu }
+    }
+
+    /// Changes reach the mirror in their own time.
+    fn expect(&self, destination: &str, expected: Decision) {
+        self.wait_for(
+            || self.lookup(destination) == expected,
+            || format!("{destination}: {:?}, not {expected:?}", self.lookup(destination)),
+        );
+    }
+
+    fn wait_for(&self, is_so: impl Fn() -> bool, or: impl Fn() -> String) {
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < give_up, "{}", or());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn all_that_was_there_is_known_at_the_start() {
+    with_a_mirror(|lab| {
+        assert_eq!(lab.lookup("192.0.2.1"), lab.via(1500));
+        assert_eq!(lab.lookup("192.0.2.9"), Decision::Unresolved { ifindex: lab.near });
+        assert_eq!(lab.lookup("192.0.2.2"), Decision::Local);
+        assert_eq!(lab.lookup("192.0.2.255"), Decision::Local);
+        assert_eq!(lab.lookup("127.0.0.1"), Decision::Local);
+        assert_eq!(lab.lookup("10.0.0.1"), Decision::Unreachable(Unreachable::Network));
+        let snapshot = lab.mirror.routes();
+        let snapshot = snapshot.load();
+        let near = snapshot.interface(lab.near).unwrap();
+        assert_eq!((near.mac, near.mtu, near.up), (Some(NEAR_MAC), 1500, true));
+        assert_eq!(near.addresses, [address("192.0.2.2")]);
+    });
+}
+
+#[test]
+fn routes_are_followed_as_they_come_change_and_go() {
+    with_a_mirror(|lab| {
+        ip("route add 10.0.0.0/8 via 192.0.2.1");
+        lab.expect("10.0.0.1", lab.via(1500));
+        ip("route add 10.1.0.0/16 via 192.0.2.1 mtu 1400");
+        lab.expect("10.1.0.1", lab.via(1400));
+        ip("route replace 10.1.0.0/16 dev near");
+        lab.expect("10.1.0.1", Decision::Unresolved { ifindex: lab.near });
+        ip("route replace unreachable 10.1.0.0/16");
+        lab.expect("10.1.0.1", Decision::Unreachable(Unreachable::Host));
+        ip("route del 10.1.0.0/16");
+        lab.expect("10.1.0.1", lab.via(1500));
+        ip("route add blackhole 10.0.0.7/32 metric 5");
+        lab.expect("10.0.0.7", Decision::Unreachable(Unreachable::Blackhole));
+        ip("route add prohibit 10.0.0.7/32 metric 3");
+        lab.expect("10.0.0.7", Decision::Unreachable(Unreachable::Prohibited));
+        ip("route add 10.0.0.9/32 via 192.0.2.1 table 100");
+        ip("route del 10.0.0.0/8");
+        lab.expect("10.0.0.9", Decision::Unreachable(Unreachable::Network));
+    });
+}
+
+#[test]
+fn neighbours_are_followed() {
+    with_a_mirror(|lab| {
+        ip("neigh add 192.0.2.9 lladdr 02:00:00:00:00:22 nud stale dev near");
+        lab.expect("192.0.2.9", lab.via(1500));
+        ip("neigh replace 192.0.2.9 lladdr 02:00:00:00:00:22 nud failed dev near");
+        lab.expect("192.0.2.9", Decision::Unresolved { ifindex: lab.near });
+        ip("route add 10.0.0.0/8 via 192.0.2.1");
+        lab.expect("10.0.0.1", lab.via(1500));
+        ip("neigh replace 192.0.2.1 lladdr 02:00:00:00:00:33 nud permanent dev near");
+        let source_mac = NEAR_MAC;
+        let next_hop_mac = [2, 0, 0, 0, 0, 0x33];
+        let moved = Decision::Via { ifindex: lab.near, source_mac, next_hop_mac, mtu: 1500 };
+        lab.expect("10.0.0.1", moved);
+        ip("neigh del 192.0.2.1 dev near");
+        lab.expect("10.0.0.1", Decision::Unresolved { ifindex: lab.near });
+    });
+}
+
+#[test]
+fn addresses_and_interfaces_are_followed() {
+    with_a_mirror(|lab| {
+        ip("addr add 10.9.9.1/32 dev lo");
+        lab.expect("10.9.9.1", Decision::Local);
+        ip("link set near mtu 1400");
+        lab.expect("192.0.2.1", lab.via(1400));
+        lab.mirror.set_ports([]);
+        lab.expect("192.0.2.1", Decision::Kernel { ifindex: lab.near });
+    });
+}
+
+/// The kernel sends no message about IPv4 routes that an interface takes with it.
+#[test]
+fn routes_go_with_their_interface() {
+    with_a_mirror(|lab| {
+        ip("route add 10.0.0.0/8 via 192.0.2.1");
+        ip("route add blackhole 0.0.0.0/0");
+        lab.expect("10.0.0.1", lab.via(1500));
+        ip("link set near down");
+        lab.expect("10.0.0.1", Decision::Unreachable(Unreachable::Blackhole));
+        lab.expect("192.0.2.1", Decision::Unreachable(Unreachable::Blackhole));
+        lab.expect("192.0.2.2", Decision::Local);
+        ip("link del near");
+        lab.expect("192.0.2.2", Decision::Unreachable(Unreachable::Blackhole));
+    });
+}
+
+#[test]
+fn several_next_hops_are_all_used() {
+    with_a_mirror(|lab| {
+        ip("neigh add 192.0.2.3 lladdr 02:00:00:00:00:33 nud permanent dev near");
+        ip("route add 10.0.0.0/8 nexthop via 192.0.2.1 weight 1 nexthop via 192.0.2.3 weight 1");
+        let next_hops = || {
+            let mut next_hops: Vec<u8> = (0..=255)
+                .filter_map(|host| match lab.lookup(&format!("10.0.0.{host}")) {
+                    Decision::Via { next_hop_mac, .. } => Some(next_hop_mac[5]),
+                    _ => None,
+                })
+                .collect();
+            next_hops.sort_unstable();
+            next_hops.dedup();
+            next_hops
+        };
+        lab.wait_for(|| next_hops() == [0x22, 0x33], || format!("{:02x?}", next_hops()));
+    });
+}
+
+/// More messages than the socket holds: whether some were lost or not, in the end all is known.
+#[test]
+fn a_burst_of_routes_arrives_whole() {
+    with_a_mirror(|lab| {
+        let prefixes = || (0..20_000_u32).map(|n| Ipv4Addr::from_bits(0x0A00_0000 + (n << 8)));
+        let commands = |verb: &str| -> String {
+            prefixes().map(|prefix| format!("route {verb} blackhole {prefix}/24\n")).collect()
+        };
+        let known = || {
+            let routes = lab.mirror.routes();
+            let snapshot = routes.load();
+            prefixes()
+                .filter(|&to| snapshot.lookup(to) == Decision::Unreachable(Unreachable::Blackhole))
+                .count()
+        };
+        ip_batch(&commands("add"));
+        lab.wait_for(|| known() == 20_000, || format!("{} of 20000 known", known()));
+        ip_batch(&commands("del"));
+        lab.wait_for(|| known() == 0, || format!("{} still known", known()));
+    });
+}
