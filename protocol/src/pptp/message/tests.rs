@@ -40,7 +40,8 @@ proptest! {
         let mut octets = octets(kind, &[]);
         octets[place] = value;
         if let Ok(message) = Message::parse(&octets) {
-            prop_assert_eq!(message.kind(), kind);
+            // Some types share a length: then another type is what the octet says.
+            prop_assert_eq!(message.kind().message_len(), kind.message_len());
         }
     }
 
