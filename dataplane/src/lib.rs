@@ -8,6 +8,7 @@
 //! | `uplink`, `downlink` | the stages that a burst passes, from and to the subscribers |
 //! | `forward` | where an inner packet goes |
 //! | `table` | what a worker knows of tunnels |
+//! | `steer` | what the XDP program is told |
 //! | `mailbox`, `counters` | what crosses between threads |
 //! | [`frame`] | packet memory: regions, frames, pools |
 //! | [`io`] | drivers that bring frames in and out |
@@ -27,6 +28,7 @@ mod link;
 mod mailbox;
 pub mod mppe;
 pub mod route;
+mod steer;
 mod table;
 mod uplink;
 mod worker;

@@ -27,7 +27,7 @@ pub struct Config {
     pub tun: Tun,
     /// Tunnels that can be open at once.
     pub max_tunnels: u32,
-    /// Frames of packet memory per worker, each of 4 KiB.
+    /// Frames of packet memory per worker, each of 4 KiB, beyond those that AF_XDP's rings hold.
     pub frames: u32,
     /// The MPPE implementation by name; `None` takes the best that the machine has.
     pub mppe: Option<String>,
@@ -178,6 +178,9 @@ pub enum StartError {
     /// A value of the configuration is out of its range.
     #[error("data plane configuration: {0}")]
     Config(String),
+    /// A port, the packet memory or the XDP program cannot be had.
+    #[error(transparent)]
+    Port(Box<dyn std::error::Error + Send + Sync>),
     /// The system refused something that is needed.
     #[error("{what}: {source}")]
     System {
@@ -189,6 +192,11 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// A driver's reason, which says all there is to say.
+    pub(crate) fn port(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Port(Box::new(error))
+    }
+
     pub(crate) fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::System { what: what.into(), source: source.into() }
     }

@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use crate::io::PortCounters;
+pub use ebpf::Counters as XdpCounters;
+
 pub use crate::io::PortDrop;
 
 /// Why a worker dropped a packet.
@@ -203,6 +205,8 @@ pub struct Totals {
     pub workers: Vec<WorkerTotals>,
     /// Ports, by worker.
     pub ports: Vec<PortTotals>,
+    /// The XDP program's verdicts, by reason. `None` without AF_XDP.
+    pub xdp: Option<XdpCounters>,
 }
 
 impl Totals {

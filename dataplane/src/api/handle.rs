@@ -12,10 +12,11 @@ use std::time::Instant;
 
 use super::config::PortReport;
 use super::counters::PortTotals;
-use super::{Command, Outer, Report, Totals, TunnelCounters, TunnelId};
+use super::{Command, Outer, Prefix, Report, Totals, TunnelCounters, TunnelId};
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::io::PortCounters;
 use crate::mailbox::{Mailbox, Opening, Order};
+use crate::steer::Steer;
 
 /// The data plane's control end. Clones share it; when the last one goes, or by [`Handle::stop`],
 /// the workers end.
@@ -48,6 +49,8 @@ struct Registry {
     /// Peer and own Call ID of every open tunnel.
     calls: HashSet<(Ipv4Addr, u16)>,
     limit: u32,
+    /// Where AF_XDP is used.
+    steer: Option<Steer>,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +64,7 @@ struct Registered {
     owner: usize,
     outer: Outer,
     shared: Arc<TunnelShared>,
+    prefixes: Vec<Prefix>,
 }
 
 /// A worker's command ring is full. The command comes back: try again a little later.
@@ -83,9 +87,20 @@ pub enum OpenError {
 }
 
 impl Handle {
-    pub(crate) fn new(workers: Vec<Party>, limit: u32, epoch: Instant, report: Report) -> Self {
-        let registry =
-            Registry { slots: Vec::new(), free: VecDeque::new(), calls: HashSet::new(), limit };
+    pub(crate) fn new(
+        workers: Vec<Party>,
+        steer: Option<Steer>,
+        limit: u32,
+        epoch: Instant,
+        report: Report,
+    ) -> Self {
+        let registry = Registry {
+            slots: Vec::new(),
+            free: VecDeque::new(),
+            calls: HashSet::new(),
+            limit,
+            steer,
+        };
         Self(Arc::new(Inner {
             registry: Mutex::new(registry),
             workers,
@@ -110,7 +125,12 @@ impl Handle {
         let mut registry = self.registry();
         let owner = usize::from(outer.own_call_id) % self.0.workers.len().max(1);
         let shared = Arc::new(TunnelShared::default());
-        let tunnel = registry.take(Registered { owner, outer, shared: Arc::clone(&shared) })?;
+        let tunnel = registry.take(Registered {
+            owner,
+            outer,
+            shared: Arc::clone(&shared),
+            prefixes: Vec::new(),
+        })?;
         // A worker's number fits: there are at most 64.
         let opening =
             Opening { tunnel, outer, owner: u16::try_from(owner).unwrap_or_default(), shared };
@@ -119,19 +139,24 @@ impl Handle {
             worker.mailbox.ring();
             told
         });
-        if told {
-            Ok(tunnel)
-        } else {
+        if !told {
             self.remove(&mut registry, tunnel);
-            Err(OpenError::Busy)
+            return Err(OpenError::Busy);
         }
+        // After the workers: what XDP lets through finds its tunnel.
+        if let Some(Err(error)) = registry.steer.as_mut().map(|steer| steer.open(outer)) {
+            tracing::error!(%error, peer = %outer.peer, "XDP takes no further tunnel");
+            self.remove(&mut registry, tunnel);
+            return Err(OpenError::TooMany);
+        }
+        Ok(tunnel)
     }
 
-    /// Closes a tunnel. Its packets in flight are dropped and counted. Closing one that is closed
-    /// already does nothing.
-    pub fn close(&self, tunnel: TunnelId) {
-        let mut registry = self.registry();
-        self.remove(&mut registry, tunnel);
+    /// Closes a tunnel and returns its counters. Its packets in flight are dropped and counted.
+    /// Closing one that is closed already does nothing.
+    pub fn close(&self, tunnel: TunnelId) -> Option<TunnelCounters> {
+        let shared = self.remove(&mut self.registry(), tunnel)?;
+        Some(shared.read(crate::clock::since(self.0.epoch)))
     }
 
     /// Gives a command to the tunnel's worker. One for a tunnel that is closed is ignored.
@@ -140,7 +165,9 @@ impl Handle {
     /// If a ring is full; the command comes back and may be given again.
     pub fn command(&self, command: Command) -> Result<(), Full> {
         let tunnel = command.tunnel();
-        let Some(owner) = self.registry().get(tunnel).map(|registered| registered.owner) else {
+        // Held to the end, so that all workers learn of prefixes in one order.
+        let mut registry = self.registry();
+        let Some(owner) = registry.get(tunnel).map(|registered| registered.owner) else {
             return Ok(());
         };
         if let Command::SetNetwork { network, .. } = &command {
@@ -155,6 +182,7 @@ impl Handle {
                     worker.mailbox.ring();
                 }
             }
+            registry.set_prefixes(tunnel, prefixes);
         }
         let Some(worker) = self.0.workers.get(owner) else {
             return Ok(());
@@ -190,6 +218,7 @@ impl Handle {
         Totals {
             workers: self.0.workers.iter().map(|worker| worker.meter.read()).collect(),
             ports: ports.collect(),
+            xdp: self.registry().steer.as_ref().and_then(Steer::counters),
         }
     }
 
@@ -209,13 +238,18 @@ impl Handle {
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remove(&self, registry: &mut Registry, tunnel: TunnelId) {
-        let Some(registered) = registry.release(tunnel) else { return };
+    fn remove(&self, registry: &mut Registry, tunnel: TunnelId) -> Option<Arc<TunnelShared>> {
+        let registered = registry.release(tunnel)?;
+        if let Some(steer) = &mut registry.steer {
+            steer.close(registered.outer);
+            steer.set_prefixes(&registered.prefixes, &[]);
+        }
         registered.shared.closed.store(true, Ordering::Release);
         for worker in &self.0.workers {
             worker.mailbox.closes.push(tunnel);
             worker.mailbox.ring();
         }
+        Some(registered.shared)
     }
 }
 
@@ -270,6 +304,15 @@ impl Registry {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push_back(tunnel.slot);
         Some(registered)
+    }
+
+    fn set_prefixes(&mut self, tunnel: TunnelId, prefixes: &[Prefix]) {
+        let Some(slot) = self.slots.get_mut(tunnel.slot as usize) else { return };
+        let Some(registered) = &mut slot.tunnel else { return };
+        let old = std::mem::replace(&mut registered.prefixes, prefixes.to_vec());
+        if let Some(steer) = &mut self.steer {
+            steer.set_prefixes(&old, prefixes);
+        }
     }
 
     fn get(&self, tunnel: TunnelId) -> Option<&Registered> {

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::expect_used, reason = "a test")]
 
+pub mod subscriber;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant as System};
 
-use protocol::gre;
-use protocol::mppe::{Header as MppeHeader, SessionKey, StartKey, Stateless, Strength};
 use protocol::time::Instant;
+
+use super::subscriber::{Subscriber, keys};
 
 use crate::api::events::EventRings;
 use crate::api::handle::Party;
@@ -18,7 +18,6 @@ use crate::counters::WorkerMeter;
 use crate::frame::{Frame, Pool, Region};
 use crate::io::Link;
 use crate::io::memory::{MemoryPort, cable};
-use crate::ipv4;
 use crate::mailbox::Mailbox;
 use crate::worker::{Attached, Kind, Surroundings, Worker};
 
@@ -66,7 +65,7 @@ impl Bench {
         Self {
             region,
             pool: Pool::new(region, 64),
-            handle: Handle::new(parties, 1000, System::now(), Report::default()),
+            handle: Handle::new(parties, None, 1000, System::now(), Report::default()),
             events: Events::new(events),
             workers: made,
             raw,
@@ -76,30 +75,21 @@ impl Bench {
     }
 
     /// A tunnel with MPPE and this inner address, and its subscriber.
-    pub(super) fn dial(&mut self, own_call_id: u16, inner: Ipv4Addr) -> Subscriber {
+    pub(super) fn dial(&mut self, own_call_id: u16, inner: Ipv4Addr) -> (TunnelId, Subscriber) {
         let outer =
             Outer { local: LOCAL, peer: PEER, own_call_id, peer_call_id: 7, peer_window: 64 };
         self.dial_as(outer, inner)
     }
 
-    pub(super) fn dial_as(&mut self, outer: Outer, inner: Ipv4Addr) -> Subscriber {
+    pub(super) fn dial_as(&mut self, outer: Outer, inner: Ipv4Addr) -> (TunnelId, Subscriber) {
         let tunnel = self.handle.open(outer).unwrap();
-        let key = |seed: u8| {
-            let [low, _] = outer.own_call_id.to_be_bytes();
-            SessionKey::initial(&StartKey::new(&[seed ^ low; 16], Strength::Bits128))
-        };
-        let encryption = Encryption::Mppe { receive: key(1), send: key(2) };
+        let (receive, send) = keys(outer.own_call_id);
+        let encryption = Encryption::Mppe { receive, send };
         self.command(Command::SetEncryption { tunnel, encryption });
         let network = Some(Network { prefixes: vec![Prefix::host(inner)], mtu: 1456 });
         self.command(Command::SetNetwork { tunnel, network });
-        Subscriber {
-            tunnel,
-            outer,
-            inner,
-            sequence: 1,
-            sending: Stateless::new(key(1)),
-            receiving: Stateless::new(key(2)),
-        }
+        let calls = (outer.own_call_id, outer.peer_call_id);
+        (tunnel, Subscriber::new(outer.peer, outer.local, calls, inner))
     }
 
     pub(super) fn command(&self, command: Command) {
@@ -181,64 +171,4 @@ impl Bench {
     pub(super) fn drops(&self) -> Vec<(DropReason, u64)> {
         self.totals().drops().iter().filter(|&(_, count)| count > 0).collect()
     }
-}
-
-/// The other end of a tunnel.
-#[derive(Clone)]
-pub(super) struct Subscriber {
-    pub(super) tunnel: TunnelId,
-    pub(super) outer: Outer,
-    pub(super) inner: Ipv4Addr,
-    pub(super) sequence: u32,
-    sending: Stateless,
-    receiving: Stateless,
-}
-
-impl Subscriber {
-    /// An encrypted packet from the subscriber's address to `destination`.
-    pub(super) fn encrypt(&mut self, destination: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
-        let packet = packet(self.inner, destination, payload);
-        self.encrypt_packet(&packet)
-    }
-
-    pub(super) fn encrypt_packet(&mut self, packet: &[u8]) -> Vec<u8> {
-        let mut data = [&[0x00, 0x21], packet].concat();
-        let header = self.sending.encrypt(&mut data);
-        self.frame(&[&[0xFF, 0x03, 0x00, 0xFD], &header.to_octets()[..], &data].concat())
-    }
-
-    /// A PPP frame in GRE, with the next sequence number.
-    pub(super) fn frame(&mut self, ppp: &[u8]) -> Vec<u8> {
-        self.sequence = self.sequence.wrapping_add(1);
-        gre_packet(self.outer.peer, self.outer.own_call_id, self.sequence, ppp)
-    }
-
-    /// The inner packet of one that the box sent, which is the next of this tunnel.
-    pub(super) fn decrypt(&mut self, packet: &[u8]) -> Vec<u8> {
-        let (header, payload) = gre::Header::parse(&packet[ipv4::HEADER_LEN..]).unwrap();
-        assert_eq!(header.call_id, self.outer.peer_call_id);
-        let (protocol, payload) = protocol::ppp::frame::parse(payload).unwrap();
-        assert_eq!(protocol.number(), 0x00FD);
-        let (octets, data) = payload.split_first_chunk().unwrap();
-        let mut data = data.to_vec();
-        self.receiving.decrypt(MppeHeader::from_octets(*octets), &mut data).unwrap();
-        assert_eq!(data[..2], [0x00, 0x21]);
-        data.split_off(2)
-    }
-}
-
-/// An IPv4 packet of an experimental protocol.
-pub(super) fn packet(source: Ipv4Addr, destination: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(payload.len()).unwrap();
-    [&ipv4::header(len, 1, 253, source, destination)[..], payload].concat()
-}
-
-pub(super) fn gre_packet(peer: Ipv4Addr, call_id: u16, sequence: u32, ppp: &[u8]) -> Vec<u8> {
-    let payload_len = u16::try_from(ppp.len()).unwrap();
-    let header =
-        gre::Header { call_id, payload_len, sequence: Some(sequence), acknowledgment: None };
-    let mut octets = [0; gre::MAX_HEADER_LEN];
-    let len = header.emit(&mut octets);
-    let total = u16::try_from(len + ppp.len()).unwrap();
-    [&ipv4::header(total, 1, gre::IP_PROTOCOL, peer, LOCAL)[..], &octets[..len], ppp].concat()
 }

@@ -2,3 +2,5 @@
 
 mod bench;
 mod session;
+#[path = "../../../tests/common/subscriber.rs"]
+mod subscriber;

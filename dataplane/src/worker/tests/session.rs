@@ -3,11 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use protocol::gre;
-
-use super::bench::{Bench, LOCAL, PEER, SERVER, gre_packet, packet};
+use super::bench::{Bench, LOCAL, PEER, SERVER};
+use super::subscriber::{Received, Subscriber, packet};
 use crate::api::{Command, Event, Outer};
-use crate::ipv4::View;
 
 const INNER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
 
@@ -18,26 +16,23 @@ fn a_control_frame_comes_out_as_an_event_and_goes_in_as_a_command() {
         Outer { local: LOCAL, peer: PEER, own_call_id: 9, peer_call_id: 77, peer_window: 64 };
     let tunnel = bench.handle.open(outer).unwrap();
     let lcp = [0xFF, 0x03, 0xC0, 0x21, 1, 1, 0, 4];
-    bench.push_raw(0, &gre_packet(PEER, 9, 0, &lcp));
+    let peer = Subscriber::new(PEER, LOCAL, (9, 77), INNER);
+    bench.push_raw(0, &peer.frame_at(0, &lcp));
     bench.turn();
     let Event::Control { tunnel: from, frame } = bench.events.try_next().unwrap();
     assert_eq!((from, &frame[..]), (tunnel, &lcp[2..]));
 
     bench.command(Command::SendControl { tunnel, frame });
     bench.turn();
-    let sent = bench.sent(0);
-    let ip = View::parse(&sent[0]).unwrap();
-    assert_eq!((ip.source, ip.destination, ip.protocol), (LOCAL, PEER, 47));
-    let (header, payload) = gre::Header::parse(&sent[0][20..]).unwrap();
     // RFC 2637 §4.1: the first number is 0, and the acknowledgement rides along.
-    assert_eq!((header.call_id, header.sequence, header.acknowledgment), (77, Some(0), Some(0)));
-    assert_eq!(payload, lcp);
+    let expected = Received { sequence: Some(0), acknowledgment: Some(0), frame: lcp.to_vec() };
+    assert_eq!(peer.read(&bench.sent(0)[0]), expected);
 }
 
 #[test]
 fn data_crosses_encrypted_both_ways() {
     let mut bench = Bench::new(1);
-    let mut subscriber = bench.dial(9, INNER);
+    let (tunnel, mut subscriber) = bench.dial(9, INNER);
     for round in 0..100_u8 {
         let payload = vec![round; 1 + usize::from(round) * 14];
         bench.push_raw(0, &subscriber.encrypt(SERVER, &payload));
@@ -49,7 +44,7 @@ fn data_crosses_encrypted_both_ways() {
         assert_eq!(subscriber.decrypt(&sent[0]), packet(SERVER, INNER, &payload));
     }
     assert_eq!(bench.drops(), []);
-    let counters = bench.handle.counters(subscriber.tunnel).unwrap();
+    let counters = bench.handle.counters(tunnel).unwrap();
     assert_eq!((counters.rx_packets, counters.tx_packets), (100, 100));
     assert_eq!(counters.rx_bytes, counters.tx_bytes);
     assert_eq!((counters.lost, counters.reordered, counters.duplicates), (0, 0, 0));
@@ -59,15 +54,16 @@ fn data_crosses_encrypted_both_ways() {
 #[test]
 fn an_acknowledgement_without_data_goes_alone_after_100_ms() {
     let mut bench = Bench::new(1);
-    let mut subscriber = bench.dial(9, INNER);
+    let (_, mut subscriber) = bench.dial(9, INNER);
     bench.push_raw(0, &subscriber.encrypt(SERVER, &[1]));
     bench.turn();
     bench.turn_after(Duration::from_millis(99));
     assert_eq!(bench.sent(0), [[0; 0]; 0]);
     bench.turn_after(Duration::from_millis(1));
     let sent = bench.sent(0);
-    let (header, _) = gre::Header::parse(&sent[0][20..]).unwrap();
-    assert_eq!((header.sequence, header.acknowledgment), (None, Some(subscriber.sequence)));
+    let expected =
+        Received { sequence: None, acknowledgment: Some(subscriber.sequence), frame: vec![] };
+    assert_eq!(subscriber.read(&sent[0]), expected);
     bench.turn_after(Duration::from_secs(1));
     assert_eq!(bench.sent(0), [[0; 0]; 0]);
 }

@@ -3,6 +3,9 @@
 //! Does all that can fail before the first thread starts, so that a configuration is either running
 //! as a whole or refused with a reason. Never touches a packet.
 
+mod pools;
+mod ports;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +19,10 @@ use crate::counters::WorkerMeter;
 use crate::frame::{Pool, Region};
 use crate::io::Port;
 use crate::mailbox::Mailbox;
+use crate::steer::Steer;
 use crate::worker::{Attached, Surroundings, Worker};
+
+use ports::Opened;
 
 pub use crate::worker::Kind;
 
@@ -51,6 +57,17 @@ impl std::fmt::Debug for Attachment {
 }
 
 impl DataPlane {
+    /// Starts a data plane on this machine: opens sockets, TUN and AF_XDP queues in the network
+    /// namespace of the calling thread. All of it ends with the handle.
+    ///
+    /// # Errors
+    /// If the configuration is out of range or the system refuses something; nothing is left then.
+    pub fn start(config: &Config) -> Result<(Handle, Events), StartError> {
+        check(config)?;
+        let Opened { ports, steer, region } = ports::open(config)?;
+        Self::assemble(config, region, ports, steer)
+    }
+
     /// Starts workers with ports that the caller made: `ports` has one list for each worker.
     ///
     /// # Errors
@@ -64,6 +81,15 @@ impl DataPlane {
         if ports.len() != config.workers {
             return Err(StartError::Config("one list of ports for each worker".to_owned()));
         }
+        Self::assemble(config, region, ports, None)
+    }
+
+    fn assemble(
+        config: &Config,
+        region: &'static Region,
+        ports: Vec<Vec<Attachment>>,
+        steer: Option<Steer>,
+    ) -> Result<(Handle, Events), StartError> {
         let epoch = Instant::now();
         let cores = cores(config)?;
         let mailboxes = (0..config.workers)
@@ -95,7 +121,7 @@ impl DataPlane {
             ready.push((number, worker, poll_set, core));
         }
         // From here on a failure drops the handle, which stops the threads that run already.
-        let handle = Handle::new(parties, config.max_tunnels, epoch, report);
+        let handle = Handle::new(parties, steer, config.max_tunnels, epoch, report);
         for (number, worker, poll_set, core) in ready {
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))

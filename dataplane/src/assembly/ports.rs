@@ -1,0 +1,142 @@
+//! Opens the ports of a configuration: a raw socket and a TUN queue for each worker, and the queues
+//! of interfaces by AF_XDP.
+//!
+//! Changes nothing of an interface but its XDP program, which goes when we go.
+
+use std::os::fd::AsFd;
+
+use ebpf::{Capacity, Roles, Steering};
+use nix::net::if_::if_nametoindex;
+
+use super::{Attachment, Kind, pools};
+use crate::api::config::PortReport;
+use crate::api::{Config, Interface, Role, StartError};
+use crate::frame::{Pool, Region};
+use crate::io::raw::RawPort;
+use crate::io::tun::{TunConfig, TunPort};
+use crate::io::xsk::{XskConfig, XskError, XskMode, XskPort};
+use crate::steer::Steer;
+
+/// Entries of each ring of an AF_XDP socket.
+const RING: u32 = 1024;
+/// Frames that such a socket has in its hands at most.
+const FRAMES_PER_SOCKET: u32 = 3 * RING;
+/// Queues of an interface that are looked for when none are named.
+const MAX_QUEUES: u32 = 64;
+
+/// Ports that are open.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// A list for each worker.
+    pub(super) ports: Vec<Vec<Attachment>>,
+    pub(super) steer: Option<Steer>,
+    pub(super) region: &'static Region,
+}
+
+pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
+    let workers = u16::try_from(config.workers).unwrap_or(u16::MAX);
+    let mut ports: Vec<Vec<Attachment>> = Vec::new();
+    for worker in 0..workers {
+        let raw = RawPort::open(worker, workers).map_err(StartError::port)?;
+        ports.push(vec![attachment("gre", "raw", Kind::Raw, worker.into(), Role::Access, raw)]);
+    }
+    let tun = TunConfig {
+        name: config.tun.name.clone(),
+        queues: workers,
+        mtu: config.tun.mtu,
+        address: config.tun.address.map(|address| (address, 32)),
+    };
+    let queues = TunPort::create(&tun).map_err(StartError::port)?;
+    for ((queue, port), ports) in (0..).zip(queues).zip(&mut ports) {
+        ports.push(attachment(&tun.name, "tun", Kind::Tun, queue, Role::Core, port));
+    }
+    let ifindex = if_nametoindex(tun.name.as_str())
+        .map_err(|errno| StartError::system("looking for the TUN", errno))?;
+    pools::route(&config.tun.pools, ifindex)?;
+
+    let sockets: u32 =
+        config.interfaces.iter().map(|interface| interface.queues.unwrap_or(MAX_QUEUES)).sum();
+    let frames = config
+        .frames
+        .saturating_mul(workers.into())
+        .saturating_add(sockets.saturating_mul(FRAMES_PER_SOCKET));
+    let region = Region::new(frames).map_err(StartError::port)?;
+    let steer = if config.interfaces.is_empty() {
+        None
+    } else {
+        let mut program = Steering::load(Capacity::default()).map_err(StartError::port)?;
+        let mut pool = Pool::new(region, RING as usize);
+        for interface in &config.interfaces {
+            open_interface(interface, &mut program, &mut pool, &mut ports)?;
+        }
+        Some(Steer::new(program, &config.listen, &config.tun).map_err(StartError::port)?)
+    };
+    Ok(Opened { ports, steer, region })
+}
+
+/// Opens the queues of an interface and deals them to the workers.
+fn open_interface(
+    interface: &Interface,
+    program: &mut Steering,
+    pool: &mut Pool,
+    ports: &mut [Vec<Attachment>],
+) -> Result<(), StartError> {
+    let roles = match interface.role {
+        Role::Access => Roles::Access,
+        Role::Core => Roles::Core,
+        Role::Both => Roles::Both,
+    };
+    let queues = interface.queues.unwrap_or(MAX_QUEUES);
+    let attached = program.attach(&interface.name, roles, queues).map_err(StartError::port)?;
+    let workers = u32::try_from(ports.len()).unwrap_or(1).max(1);
+    let mut opened = 0;
+    for queue in 0..queues {
+        let config = XskConfig {
+            interface: interface.name.clone(),
+            queue,
+            ring_size: RING,
+            mode: None,
+            busy_poll: None,
+        };
+        let port = match XskPort::open(&config, pool) {
+            Ok(port) => port,
+            // That was the last one.
+            Err(XskError::Refused { .. }) if interface.queues.is_none() && queue > 0 => break,
+            Err(error) => return Err(StartError::port(error)),
+        };
+        program.register_socket(attached.ifindex, queue, port.as_fd()).map_err(StartError::port)?;
+        let copy = match port.mode() {
+            XskMode::ZeroCopy => "zero-copy",
+            XskMode::Copy => "copy",
+        };
+        let kind = Kind::Interface(attached.ifindex);
+        let mut attachment =
+            attachment(&interface.name, "AF_XDP", kind, queue, interface.role, port);
+        attachment.report.mode = format!("{}, {copy}", attached.mode);
+        if let Some(ports) = ports.get_mut((queue % workers) as usize) {
+            ports.push(attachment);
+        }
+        opened += 1;
+    }
+    if opened < workers {
+        tracing::warn!(
+            interface = interface.name,
+            queues = opened,
+            workers,
+            "fewer queues than workers: those without one send through the kernel"
+        );
+    }
+    Ok(())
+}
+
+fn attachment(
+    name: &str,
+    driver: &'static str,
+    kind: Kind,
+    queue: u32,
+    role: Role,
+    port: impl crate::io::Port + 'static,
+) -> Attachment {
+    let report = PortReport { name: name.to_owned(), driver, queue, role, mode: String::new() };
+    Attachment { kind, report, port: Box::new(port) }
+}

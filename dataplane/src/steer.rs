@@ -1,0 +1,93 @@
+//! What the XDP program is told of tunnels and prefixes, as the control plane changes them.
+//!
+//! The program is loaded only where interfaces are driven by AF_XDP. A prefix that the pools cover
+//! is steered already; only others are told.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use ebpf::{Counters, PrefixAction, Steering};
+
+use crate::api::{Outer, Prefix, Tun};
+
+/// The XDP program and what was told to it.
+#[derive(Debug)]
+pub(crate) struct Steer {
+    program: Steering,
+    pools: Vec<Prefix>,
+    listeners: HashSet<Ipv4Addr>,
+}
+
+impl Steer {
+    /// Tells the program where PPTP is served and which addresses are subscribers'.
+    pub(crate) fn new(
+        program: Steering,
+        listen: &[Ipv4Addr],
+        tun: &Tun,
+    ) -> Result<Self, ebpf::Error> {
+        let mut steer = Self { program, pools: tun.pools.clone(), listeners: HashSet::new() };
+        for &address in listen {
+            steer.listen(address)?;
+        }
+        for pool in &tun.pools {
+            steer.program.insert_prefix(pool.address, pool.length, PrefixAction::Steer)?;
+        }
+        for &address in tun.address.iter().chain(&tun.exempt) {
+            steer.program.insert_prefix(address, 32, PrefixAction::Pass)?;
+        }
+        Ok(steer)
+    }
+
+    fn listen(&mut self, address: Ipv4Addr) -> Result<(), ebpf::Error> {
+        if self.listeners.insert(address) {
+            self.program.insert_listener(address)?;
+        }
+        Ok(())
+    }
+
+    /// A tunnel is there: its workers know it already.
+    pub(crate) fn open(&mut self, outer: Outer) -> Result<(), ebpf::Error> {
+        self.listen(outer.local)?;
+        self.program.insert_tunnel(outer.peer, outer.own_call_id)
+    }
+
+    /// A tunnel is gone.
+    pub(crate) fn close(&mut self, outer: Outer) {
+        if let Err(error) = self.program.remove_tunnel(outer.peer, outer.own_call_id) {
+            // Its packets go on to a worker, which drops and counts them.
+            tracing::warn!(%error, peer = %outer.peer, "XDP still knows a tunnel that is gone");
+        }
+    }
+
+    /// The prefixes of a tunnel change from `old` to `new`.
+    pub(crate) fn set_prefixes(&mut self, old: &[Prefix], new: &[Prefix]) {
+        let Self { program, pools, .. } = self;
+        let outside = |prefix: &&Prefix| {
+            !pools.iter().any(|pool| pool.length <= prefix.length && pool.contains(prefix.address))
+        };
+        let gone = old.iter().filter(|prefix| !new.contains(prefix)).filter(outside);
+        let come = new.iter().filter(|prefix| !old.contains(prefix)).filter(outside);
+        let results = gone
+            .map(|prefix| (prefix, false))
+            .chain(come.map(|prefix| (prefix, true)))
+            .map(|(prefix, steer)| {
+                let Prefix { address, length } = *prefix;
+                let result = if steer {
+                    program.insert_prefix(address, length, PrefixAction::Steer)
+                } else {
+                    program.remove_prefix(address, length)
+                };
+                (prefix, result)
+            });
+        for (prefix, result) in results {
+            if let Err(error) = result {
+                // Its packets take the way through the kernel.
+                tracing::warn!(%error, address = %prefix.address, "XDP does not know a prefix");
+            }
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Option<Counters> {
+        self.program.counters().ok()
+    }
+}
