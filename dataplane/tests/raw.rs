@@ -5,9 +5,9 @@
 
 mod common;
 
-use common::{eventually, in_namespace, ip};
+use common::{CAP_NET_ADMIN, CAP_NET_RAW, eventually, give_up, in_namespace, ip};
 use dataplane::frame::{CAPACITY, Frame, Pool, Region};
-use dataplane::io::raw::RawPort;
+use dataplane::io::raw::{RawError, RawPort};
 use dataplane::io::{Port, PortDrop};
 
 const FRAMES: usize = 512;
@@ -190,6 +190,22 @@ fn what_the_kernel_could_not_queue_is_counted() {
         assert_eq!(received + drops, port.counters().sent_packets.get());
         port.refresh_counters();
         assert_eq!(port.counters().dropped(PortDrop::SocketQueue).get(), drops);
+    });
+}
+
+#[test]
+fn what_cannot_be_opened_is_refused_in_the_operators_words() {
+    in_namespace(|| {
+        assert!(matches!(RawPort::open(2, 2), Err(RawError::Share { worker: 2, workers: 2 })));
+        assert!(matches!(RawPort::open(0, 0), Err(RawError::Share { .. })));
+        give_up(CAP_NET_ADMIN);
+        let port = RawPort::open(0, 1).unwrap();
+        assert!(port.receive_buffer() < 16 << 20, "the system's limit holds");
+        give_up(CAP_NET_RAW);
+        assert_eq!(
+            RawPort::open(0, 1).unwrap_err().to_string(),
+            "the GRE socket needs CAP_NET_RAW: run as root or give the service that capability"
+        );
     });
 }
 

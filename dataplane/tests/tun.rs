@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
-use common::{eventually, in_namespace, ip};
+use common::{CAP_NET_ADMIN, eventually, give_up, in_namespace, ip};
 use dataplane::frame::{Frame, Pool, Region};
 use dataplane::io::offload::checksum::Sum;
 use dataplane::io::tun::{TunConfig, TunError, TunPort};
@@ -225,5 +225,8 @@ fn what_cannot_be_made_is_refused_in_the_operators_words() {
         ] {
             assert!(matches!(TunPort::create(&invalid), Err(TunError::Invalid(_))));
         }
+        give_up(CAP_NET_ADMIN);
+        let denied = TunPort::create(&TunConfig { name: "mine".to_owned(), ..config(1, 1) });
+        assert!(matches!(denied, Err(TunError::Permission(_))));
     });
 }

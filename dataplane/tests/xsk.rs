@@ -8,7 +8,7 @@ mod redirect;
 
 use std::os::fd::AsFd;
 
-use common::{eventually, in_namespace, ip};
+use common::{CAP_IPC_LOCK, CAP_NET_RAW, eventually, give_up, in_namespace, ip};
 use dataplane::frame::{Frame, Pool, Region};
 use dataplane::io::xsk::{BusyPoll, XskConfig, XskError, XskMode, XskPort};
 use dataplane::io::{Port, PortDrop};
@@ -267,5 +267,30 @@ fn what_cannot_work_is_refused_in_the_operators_words() {
             busy.to_string(),
             "queue 0 of near is in use by another AF_XDP socket; `ss --xdp -e -p` names its process"
         );
+    });
+}
+
+#[test]
+fn missing_rights_are_told_in_the_operators_words() {
+    in_namespace(|| {
+        veth(1);
+        let mut pool = Pool::new(Region::new(FRAMES).unwrap(), 256);
+        give_up(CAP_IPC_LOCK);
+        // The process's limit, which no other test needs as long as it has the capability.
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the limit lives through the call.
+        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) }, 0);
+        limit.rlim_cur = limit.rlim_max.min(1 << 20);
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) }, 0);
+        let locked = XskPort::open(&config("near", 0), &mut pool).unwrap_err();
+        assert_eq!(
+            locked.to_string(),
+            "the memlock limit is below what packet memory needs (16 MiB for each queue): give \
+             the service CAP_IPC_LOCK, or set LimitMEMLOCK=infinity (ulimit -l unlimited)"
+        );
+        give_up(CAP_NET_RAW);
+        let denied = XskPort::open(&config("near", 0), &mut pool).unwrap_err();
+        assert!(matches!(denied, XskError::Permission));
     });
 }

@@ -43,3 +43,26 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+/// Numbers of capabilities (linux/capability.h).
+pub const CAP_NET_ADMIN: u32 = 12;
+pub const CAP_NET_RAW: u32 = 13;
+pub const CAP_IPC_LOCK: u32 = 14;
+
+/// Takes a capability away from the calling thread.
+pub fn give_up(capability: u32) {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        thread: i32,
+    }
+    // Version 3 of the interface; effective, permitted and inheritable, 32 bits each, twice.
+    let header = Header { version: 0x2008_0522, thread: 0 };
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: both structures have the layout of version 3 and live through the call.
+    let got = unsafe { libc::syscall(libc::SYS_capget, &raw const header, &raw mut sets) };
+    sets[0][0] &= !(1 << capability);
+    // SAFETY: as above.
+    let set = unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const sets) };
+    assert_eq!((got, set), (0, 0), "{}", std::io::Error::last_os_error());
+}
