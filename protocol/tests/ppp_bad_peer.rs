@@ -9,16 +9,17 @@ mod common;
 use std::time::Duration;
 
 use common::ppp::{
-    End, PASSWORD, Puppet, USER, client_config, describe, only, packet, parse, require, respond,
-    seconds, server_config,
+    CLIENT, End, PASSWORD, PERFECT, Pair, Puppet, USER, client_config, describe, only, packet,
+    parse, require, respond, seconds, server_config,
 };
 use protocol::mppe::Strength;
 use protocol::mschap::NtHash;
 use protocol::ppp::Protocol;
 use protocol::ppp::auth::chap::{self, Value};
 use protocol::ppp::auth::{Attempt, Proof, Refusal};
-use protocol::ppp::link::{Event, Input, Phase, Verdict};
-use protocol::ppp::packet::code;
+use protocol::ppp::ccp::Policy;
+use protocol::ppp::link::{Config, Event, Input, Phase, Verdict};
+use protocol::ppp::packet::{Packet, code};
 
 const REQUEST: u8 = code::CONFIGURE_REQUEST;
 const MPPE_128: [u8; 6] = [18, 6, 1, 0, 0, 0x40];
@@ -158,6 +159,34 @@ fn a_client_with_pap_only_is_named_so() {
     puppet.ask(Protocol::LCP, code::CONFIGURE_NAK, identifier, &[3, 4, 0xC0, 0x23]);
     puppet.end.wait(seconds(10));
     assert_eq!(puppet.end.reason(), "client offers PAP only");
+}
+
+#[test]
+fn a_client_that_rejects_authentication_is_named_so() {
+    let mut puppet = silent_in(Protocol::LCP);
+    let sent = puppet.begin();
+    let identifier = parse(&sent[0]).1.identifier;
+    puppet.ask(Protocol::LCP, code::CONFIGURE_REJECT, identifier, &[3, 5, 0xC2, 0x23, 0x81]);
+    puppet.end.wait(seconds(10));
+    assert_eq!(puppet.end.reason(), "client offers no authentication");
+}
+
+#[test]
+fn replies_to_other_requests_than_ours_change_nothing() {
+    // RFC 1661 §5.2–§5.4: identifier and options must be those of the outstanding request.
+    let mut puppet = silent_in(Protocol::LCP);
+    let sent = puppet.begin();
+    let Packet { identifier, data, .. } = parse(&sent[0]).1;
+    let stray = identifier.wrapping_add(1);
+    for (code, identifier, data) in [
+        (code::CONFIGURE_ACK, stray, data),
+        (code::CONFIGURE_ACK, identifier, &data[..4]),
+        (code::CONFIGURE_NAK, stray, &[1, 4, 5, 0]),
+        (code::CONFIGURE_REJECT, identifier, &[1, 4, 5, 0]),
+        (code::CONFIGURE_REJECT, identifier, &[99, 2]),
+    ] {
+        assert_eq!(puppet.ask(Protocol::LCP, code, identifier, data), "", "{code}");
+    }
 }
 
 #[test]
@@ -441,6 +470,69 @@ fn a_server_without_the_password_is_unmasked_by_the_client() {
     assert!(end.encryption.is_none());
 }
 
+#[test]
+fn each_login_goes_on_counting_identifiers() {
+    // A late verdict must not meet another attempt under its own identifier.
+    let mut puppet = puppet();
+    let mut last = None;
+    for login in 0..20 {
+        puppet.begin();
+        let sent = puppet.say(&packet(Protocol::LCP, REQUEST, login, &[5, 6, 1, 2, 3, login]));
+        let identifier = only(&sent, Protocol::CHAP, chap::CHALLENGE)[0].identifier;
+        assert!(last.is_none_or(|last: u8| identifier == last.wrapping_add(1)));
+        last = Some(identifier);
+    }
+}
+
+#[test]
+fn a_verdict_can_set_the_users_encryption() {
+    for (encryption, expected) in [
+        (Some(Policy::Deny), "IPCP Configure-Request 1 3:0a630001"),
+        (Some(require(&[Strength::Bits40])), "CCP Configure-Request 1 18:01000020"),
+        (None, "CCP Configure-Request 1 18:01000040"),
+    ] {
+        let mut puppet = puppet();
+        puppet.end.judges = false;
+        puppet.log_in();
+        let attempt = attempt(&puppet.end);
+        let Verdict::Accept { accepted, addresses, message, .. } = common::ppp::judge(&attempt)
+        else {
+            panic!("the password is right");
+        };
+        let verdict = Verdict::Accept { accepted, addresses, encryption, message };
+        puppet.end.input(Input::Verdict { identifier: attempt.identifier, verdict });
+        assert_eq!(describe(puppet.end.sent.last().unwrap()), expected);
+    }
+}
+
+#[test]
+fn a_late_copy_of_a_challenge_gets_the_response_that_was_judged() {
+    let mut pair = Pair::new(server_config(), client_config(PASSWORD), 1, PERFECT);
+    pair.open();
+    pair.run(seconds(1));
+    assert!(pair.is_up());
+    let client = &mut pair.ends[CLIENT];
+    let line =
+        |sign| client.transcript.lines().find(|l| l.contains(sign)).map(|l| l[9..].to_owned());
+    let (challenge, response) = (line("< CHAP Chal").unwrap(), line("> CHAP Resp").unwrap());
+    let mut words = challenge.split(' ').skip(2);
+    let identifier = words.next().unwrap().parse().unwrap();
+    let hex = words.next().unwrap();
+    let octet = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    let data: Vec<u8> = (0..hex.len()).step_by(2).map(octet).collect();
+    let again = client.receive(&packet(Protocol::CHAP, chap::CHALLENGE, identifier, &data));
+    assert_eq!(describe(&again[0]), response);
+    // No answer to it is needed any more.
+    client.input(Input::Alive);
+    client.wait(seconds(29));
+    assert_eq!(client.link.phase(), Phase::Up);
+    // A new Challenge is answered too (RFC 1994 §2), and changes no keys.
+    let challenge = Value { value: &[9; 16], name: b"penstock" }.emit();
+    let frame = packet(Protocol::CHAP, chap::CHALLENGE, identifier.wrapping_add(9), &challenge);
+    assert_eq!(only(&client.receive(&frame), Protocol::CHAP, chap::RESPONSE).len(), 1);
+    assert_eq!(client.link.phase(), Phase::Up);
+}
+
 // CCP
 
 const NO_MPPE: &str = "client offers no MPPE-128; this server requires it";
@@ -651,6 +743,36 @@ fn endless_naks_of_our_request_end() {
         }
     }
     panic!("{}", puppet.end.transcript);
+}
+
+#[test]
+fn a_client_that_closes_ipcp_loses_the_link() {
+    let mut puppet = puppet();
+    puppet.connect();
+    let answer = puppet.ask(Protocol::IPCP, code::TERMINATE_REQUEST, 9, &[]);
+    assert_eq!(answer, "IPCP Terminate-Ack 9 ");
+    assert!(puppet.end.network.is_none(), "data stops at once");
+    puppet.end.wait(seconds(20));
+    assert_eq!(puppet.end.reason(), "client refuses or does not answer IPCP");
+}
+
+#[test]
+fn the_tunnels_mtu_fits_the_peer_and_the_outer_path() {
+    // (configured, peer's MRU, outer MTU) → MTU.
+    for (mtu, mru, outer_mtu, expected) in [
+        (1450, 1500, 1500, 1450),
+        (1460, 1500, 1500, 1456),
+        (1450, 1400, 1500, 1396),
+        (1450, 1500, 1480, 1436),
+    ] {
+        let mut puppet = Puppet::new(Config { mtu, outer_mtu, ..server_config() });
+        puppet.begin();
+        let [high, low] = u16::to_be_bytes(mru);
+        puppet.say(&packet(Protocol::LCP, REQUEST, 1, &[1, 4, high, low]));
+        puppet.say(&packet(Protocol::CCP, REQUEST, 1, &MPPE_128));
+        puppet.say(&packet(Protocol::IPCP, REQUEST, 1, &[3, 6, 10, 99, 0, 10]));
+        assert_eq!(puppet.end.network.unwrap().mtu, expected);
+    }
 }
 
 #[test]

@@ -160,22 +160,22 @@ fn whatever_the_network_does_a_login_ends_well_or_with_a_reason() {
             duplicate_percent: [0, 10, 30][seed % 3],
             jitter: Duration::from_millis([0, 50, 4000][seed / 4 % 3]),
         };
-        let (mut server, mut client) = (server_config(), client_config(PASSWORD));
-        server.timers.restart = Duration::from_secs([1, 2, 3][seed % 3]);
-        client.timers.restart = Duration::from_secs([1, 2, 3][seed / 3 % 3]);
-        let mut pair = Pair::new(server, client, seed as u64, impairment);
+        let mut pair = Pair::new(server_config(), client_config(PASSWORD), seed as u64, impairment);
         pair.open();
         pair.run(seconds(120));
         // The network heals: who still talks must agree or end.
         pair.impairment = PERFECT;
         pair.run(seconds(400));
-        let reasons = pair.ends.each_ref().map(common::ppp::End::reason);
         if pair.is_up() {
             up += 1;
-        } else {
-            let ended = pair.ends.iter().all(|end| end.down.is_some());
-            assert!(ended, "seed {seed}: {reasons:?}\n{}", pair.ends[SERVER].transcript);
+            continue;
         }
+        let reasons = pair.ends.each_ref().map(common::ppp::End::reason);
+        let transcript = &pair.ends[SERVER].transcript;
+        let ended = pair.ends.iter().all(|end| end.down.is_some());
+        assert!(ended, "seed {seed}: {reasons:?}\n{transcript}");
+        let bad = impairment.loss_percent > 15 || impairment.jitter > Duration::from_secs(3);
+        assert!(bad, "seed {seed} should have come up: {reasons:?}\n{transcript}");
     }
-    assert!(up > 300, "{up} of 400 logins came up");
+    assert!(up > 370, "{up} of 400 logins came up");
 }

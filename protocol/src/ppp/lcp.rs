@@ -55,7 +55,8 @@ impl PeerOptions {
 /// Who proves itself to whom.
 #[derive(Debug, Clone)]
 pub(crate) enum Demand {
-    /// We demand one of these methods; `chosen` is the one that we ask for now.
+    /// We demand one of these methods, which the peer did not refuse yet; `chosen` is the one that
+    /// we ask for now.
     OfPeer { methods: Vec<Method>, chosen: Method },
     /// The peer may demand one of these.
     OfUs { methods: Vec<Method> },
@@ -241,12 +242,18 @@ impl Policy for Lcp {
             }
             option::AUTHENTICATION => {
                 if let Demand::OfPeer { methods, chosen } = &mut self.demand {
-                    match Method::from_lcp_option(option.data) {
-                        Some(method) if methods.contains(&method) => *chosen = method,
-                        _ => {
-                            let offered = auth::describe(option.data);
-                            self.failure = Some(Failure::NoCommonMethod(offered));
-                        }
+                    let wanted = Method::from_lcp_option(option.data);
+                    if let Some(method) = wanted.filter(|method| methods.contains(method)) {
+                        *chosen = method;
+                        return;
+                    }
+                    // Its proposal is not ours: what else we have, or nothing.
+                    methods.retain(|method| method != chosen);
+                    if let Some(&method) = methods.first() {
+                        *chosen = method;
+                    } else {
+                        let offered = format!("{} only", auth::describe(option.data));
+                        self.failure = Some(Failure::NoCommonMethod(offered));
                     }
                 }
             }

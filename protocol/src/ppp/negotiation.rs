@@ -218,7 +218,8 @@ impl<P: Policy> Layer<P> {
         };
         // A peer that only ever Naks or Rejects would keep us asking for ever.
         if event == Event::NakOrReject
-            && (self.policy.is_hopeless() || self.naks_received > 2 * self.timers.max_failure)
+            && (self.policy.is_hopeless()
+                || self.naks_received > self.timers.max_failure.saturating_mul(2))
         {
             return Some(Signal::Dispute);
         }
@@ -289,7 +290,7 @@ impl<P: Policy> Layer<P> {
         self.acknowledged = Some(Acknowledged {
             identifier: packet.identifier,
             options: packet.data.to_vec(),
-            until: now + self.timers.restart * attempts,
+            until: now + self.timers.restart.saturating_mul(attempts),
         });
         let ack = Packet { code: code::CONFIGURE_ACK, ..packet };
         self.apply(Event::GoodRequest, Reply::Packet(ack), now, out)

@@ -3,6 +3,8 @@
 //! Implements RFC 2759 §3–§6 in the packets of RFC 1994. Holds no users: the authenticator asks
 //! for a verdict. Never changes a password, and never uses a challenge twice.
 
+use std::collections::VecDeque;
+
 use crate::mppe::MasterKey;
 use crate::mschap::{AuthenticatorResponse, Challenge, Exchange, NtHash, NtResponse};
 use crate::ppp::auth::chap::{self, Value};
@@ -77,9 +79,14 @@ enum Stage {
 }
 
 impl Authenticator {
-    pub(crate) fn new(name: &[u8], timers: Timers, mut entropy: Entropy) -> Self {
-        let [identifier] = entropy.draw();
+    /// Identifiers follow on `identifier`.
+    pub(crate) fn new(name: &[u8], identifier: u8, timers: Timers, entropy: Entropy) -> Self {
         Self { name: name.to_vec(), timers, entropy, identifier, stage: Stage::Refused }
+    }
+
+    /// The identifier of the newest Challenge.
+    pub(crate) const fn identifier(&self) -> u8 {
+        self.identifier
     }
 
     /// Sends a first Challenge.
@@ -189,6 +196,10 @@ fn upper_hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02X}")).collect()
 }
 
+/// Challenges whose answers a peer remembers. Reordered on the way, an older one may be the last
+/// to come while the server has already judged the Response to a newer one.
+const MAX_EXCHANGES: usize = 4;
+
 /// The side that proves itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
@@ -196,8 +207,13 @@ pub(crate) struct Peer {
     password: NtHash,
     timers: Timers,
     entropy: Entropy,
-    /// The exchange that the newest Challenge began.
-    exchange: Option<Answered>,
+    /// What the newest Challenges began. Kept once the server answered: a late copy of its
+    /// Challenge must get the Response that it judged.
+    exchanges: VecDeque<Answered>,
+    /// Times that all were sent again since the last new one.
+    repeated: u32,
+    /// None once the server proved itself: if it asks again, repeating is its business.
+    deadline: Option<Instant>,
     /// Did the server ever prove itself? Keys come from that exchange alone.
     accepted: bool,
 }
@@ -208,14 +224,20 @@ struct Answered {
     challenge: Challenge,
     response: Response,
     packet: Vec<u8>,
-    sent: u32,
-    /// `None` once the server answered.
-    deadline: Option<Instant>,
 }
 
 impl Peer {
     pub(crate) fn new(user: &[u8], password: NtHash, timers: Timers, entropy: Entropy) -> Self {
-        Self { user: user.to_vec(), password, timers, entropy, exchange: None, accepted: false }
+        Self {
+            user: user.to_vec(),
+            password,
+            timers,
+            entropy,
+            exchanges: VecDeque::new(),
+            repeated: 0,
+            deadline: None,
+            accepted: false,
+        }
     }
 
     pub(crate) fn receive(
@@ -228,37 +250,33 @@ impl Peer {
             self.respond(packet, now, out);
             return None;
         }
+        let is_answer = matches!(packet.code, chap::SUCCESS | chap::FAILURE);
         let answered = self
-            .exchange
-            .as_mut()
-            .filter(|one| one.identifier == packet.identifier && one.deadline.is_some())?;
-        match packet.code {
-            chap::SUCCESS => {
-                answered.deadline = None;
-                let hash_hash = self.password.hash();
-                let exchange = Exchange {
-                    authenticator_challenge: &answered.challenge,
-                    peer_challenge: &answered.response.peer_challenge,
-                    user: &self.user,
-                };
-                let nt_response = &answered.response.nt_response;
-                let expected = exchange.authenticator_response(&hash_hash, nt_response);
-                // RFC 2759 §5: a client must end the link if the server's proof is wrong.
-                if AuthenticatorResponse::from_message(packet.data) != Some(expected) {
-                    return Some(Outcome::Failed(Reason::ServerProofWrong));
-                }
-                if std::mem::replace(&mut self.accepted, true) {
-                    return None;
-                }
-                let master = MasterKey::from_mschapv2(&hash_hash, nt_response);
-                Some(Outcome::Succeeded(StartKeys::from(&master)))
-            }
-            chap::FAILURE => {
-                answered.deadline = None;
-                Some(Outcome::Failed(failure(packet.data)))
-            }
-            _ => None,
+            .exchanges
+            .iter()
+            .find(|answered| is_answer && answered.identifier == packet.identifier)?;
+        self.deadline = None;
+        if packet.code == chap::FAILURE {
+            return Some(Outcome::Failed(failure(packet.data)));
         }
+        let hash_hash = self.password.hash();
+        let exchange = Exchange {
+            authenticator_challenge: &answered.challenge,
+            peer_challenge: &answered.response.peer_challenge,
+            user: &self.user,
+        };
+        let nt_response = &answered.response.nt_response;
+        let expected = exchange.authenticator_response(&hash_hash, nt_response);
+        // RFC 2759 §5: a client must end the link if the server's proof is wrong.
+        if AuthenticatorResponse::from_message(packet.data) != Some(expected) {
+            return Some(Outcome::Failed(Reason::ServerProofWrong));
+        }
+        // An MS-CHAP re-authentication does not re-key.
+        if std::mem::replace(&mut self.accepted, true) {
+            return None;
+        }
+        let master = MasterKey::from_mschapv2(&hash_hash, nt_response);
+        Some(Outcome::Succeeded(StartKeys::from(&master)))
     }
 
     fn respond(&mut self, packet: Packet<'_>, now: Instant, out: &mut Outbox) {
@@ -267,10 +285,12 @@ impl Peer {
         else {
             return;
         };
+        let identifier = packet.identifier;
         // A copy of a Challenge gets a copy of the Response, so that late ones agree.
-        if let Some(answered) = &self.exchange
-            && answered.identifier == packet.identifier
-            && answered.challenge == challenge
+        if let Some(answered) = self
+            .exchanges
+            .iter()
+            .find(|answered| answered.identifier == identifier && answered.challenge == challenge)
         {
             out.send_bytes(Protocol::CHAP, &answered.packet);
             return;
@@ -284,31 +304,33 @@ impl Peer {
         let response =
             Response { peer_challenge, nt_response: exchange.nt_response(&self.password) };
         let data = Value { value: &response.emit(), name: &self.user }.emit();
-        let identifier = packet.identifier;
         let packet = Packet { code: chap::RESPONSE, identifier, data: &data }.emit();
         out.send_bytes(Protocol::CHAP, &packet);
-        let deadline = Some(now + self.timers.restart);
-        self.exchange =
-            Some(Answered { identifier, challenge, response, packet, sent: 1, deadline });
+        self.exchanges.retain(|answered| answered.identifier != identifier);
+        self.exchanges.truncate(MAX_EXCHANGES - 1);
+        self.exchanges.push_front(Answered { identifier, challenge, response, packet });
+        self.repeated = 0;
+        self.deadline = (!self.accepted).then(|| now + self.timers.restart);
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.exchange.as_ref().and_then(|answered| answered.deadline)
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// The answer may be lost; the server repeats it for a repeated Response (RFC 1994 §4.2).
     pub(crate) fn tick(&mut self, now: Instant, out: &mut Outbox) -> Option<Outcome> {
-        let answered = self.exchange.as_mut()?;
-        if answered.deadline.is_none_or(|deadline| now < deadline) {
+        if self.deadline.is_none_or(|deadline| now < deadline) {
             return None;
         }
-        if answered.sent >= self.timers.max_configure {
-            answered.deadline = None;
+        self.repeated += 1;
+        if self.repeated >= self.timers.max_configure {
+            self.deadline = None;
             return Some(Outcome::Failed(Reason::AuthenticationUnanswered(Side::Server)));
         }
-        answered.sent += 1;
-        answered.deadline = Some(now + self.timers.restart);
-        out.send_bytes(Protocol::CHAP, &answered.packet);
+        self.deadline = Some(now + self.timers.restart);
+        for answered in &self.exchanges {
+            out.send_bytes(Protocol::CHAP, &answered.packet);
+        }
         None
     }
 }

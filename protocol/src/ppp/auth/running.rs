@@ -34,13 +34,14 @@ impl Running {
     pub(crate) fn authenticator(
         method: Method,
         name: &[u8],
+        identifier: u8,
         timers: Timers,
         entropy: Entropy,
     ) -> Self {
         match method {
-            Method::MsChapV2 => {
-                Self::MsChapV2Authenticator(mschapv2::Authenticator::new(name, timers, entropy))
-            }
+            Method::MsChapV2 => Self::MsChapV2Authenticator(mschapv2::Authenticator::new(
+                name, identifier, timers, entropy,
+            )),
         }
     }
 
@@ -83,6 +84,14 @@ impl Running {
         match self {
             Self::MsChapV2Authenticator(authenticator) => authenticator.receive(packet, out),
             Self::MsChapV2Peer(peer) => peer.receive(packet, now, out),
+        }
+    }
+
+    /// The last identifier that an authenticator used.
+    pub(crate) const fn identifier(&self) -> Option<u8> {
+        match self {
+            Self::MsChapV2Authenticator(authenticator) => Some(authenticator.identifier()),
+            Self::MsChapV2Peer(_) => None,
         }
     }
 

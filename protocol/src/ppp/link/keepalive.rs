@@ -39,12 +39,13 @@ impl Keepalive {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.timeout.map(|timeout| self.next_echo.min(self.silent_since + timeout * 2))
+        self.timeout
+            .map(|timeout| self.next_echo.min(self.silent_since + timeout.saturating_mul(2)))
     }
 
     pub(super) fn due(&mut self, now: Instant) -> Due {
         let Some(timeout) = self.timeout else { return Due::Nothing };
-        if now >= self.silent_since + timeout * 2 {
+        if now >= self.silent_since + timeout.saturating_mul(2) {
             Due::Dead
         } else if now >= self.next_echo {
             self.next_echo = now + ECHO_INTERVAL;

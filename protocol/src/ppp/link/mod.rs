@@ -40,6 +40,9 @@ pub struct Link {
     phase: Phase,
     lcp: Layer<Lcp>,
     auth: Option<Running>,
+    /// The last identifier of a Challenge. The next login goes on from it, so that a verdict that
+    /// comes late is not taken for another attempt's.
+    challenges: u8,
     ccp: Option<Layer<Ccp>>,
     ipcp: Option<Layer<Ipcp>>,
     /// The policy of this login: the configured one or the verdict's.
@@ -71,6 +74,7 @@ impl Link {
             lcp: Layer::new(policy, config.timers),
             keepalive: Keepalive::new(config.keepalive),
             encryption: config.encryption,
+            challenges: u8::from_be_bytes(entropy.draw()),
             config,
             entropy,
             phase: Phase::Dead,

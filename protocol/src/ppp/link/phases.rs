@@ -55,11 +55,9 @@ impl Link {
 
         let (timers, entropy) = (self.config.timers, self.entropy.split());
         let running = match &self.config.role {
-            Role::Server { name, .. } => self
-                .lcp
-                .policy
-                .demanded()
-                .map(|method| Running::authenticator(method, name, timers, entropy)),
+            Role::Server { name, .. } => self.lcp.policy.demanded().map(|method| {
+                Running::authenticator(method, name, self.challenges, timers, entropy)
+            }),
             Role::Client { user, password, .. } => {
                 peer.demands.map(|method| Running::peer(method, user, password, timers, entropy))
             }
@@ -83,7 +81,9 @@ impl Link {
         if self.phase == Phase::Up {
             self.out.event(Event::NetworkDown);
         }
-        self.auth = None;
+        if let Some(identifier) = self.auth.take().and_then(|auth| auth.identifier()) {
+            self.challenges = identifier;
+        }
         self.ccp = None;
         self.ipcp = None;
         self.keys = None;

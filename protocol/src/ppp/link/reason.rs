@@ -76,11 +76,11 @@ pub enum Reason {
     #[error("{0} cannot agree on LCP")]
     LcpRefused(Side),
     /// The methods that the peer offers are none of ours.
-    #[error("{peer} offers {offered} only")]
+    #[error("{peer} offers {offered}")]
     NoCommonMethod {
         /// Which end the peer is.
         peer: Side,
-        /// Its own proposal, or "no authentication".
+        /// Its own proposal, as "PAP only", or "no authentication".
         offered: String,
     },
     /// The server did not ask for a proof, so there are no keys.
