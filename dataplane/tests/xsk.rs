@@ -271,6 +271,16 @@ fn what_cannot_work_is_refused_in_the_operators_words() {
 }
 
 #[test]
+fn the_number_of_queues_is_the_drivers() {
+    in_namespace(|| {
+        veth(3);
+        assert_eq!(XskPort::queues("near").unwrap(), 3);
+        assert_eq!(XskPort::queues("lo").unwrap(), 1);
+        assert!(matches!(XskPort::queues("nowhere"), Err(XskError::NoInterface(_))));
+    });
+}
+
+#[test]
 fn missing_rights_are_told_in_the_operators_words() {
     in_namespace(|| {
         veth(1);

@@ -3,14 +3,13 @@
 //! One descriptor per queue; the device goes away with the last of them. Nothing here touches
 //! packets, and nothing is set on a device that another program made.
 
-use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
-use crate::io::sys::length_of;
+use crate::io::sys::{control_socket, interface_request, length_of};
 
 /// The device to make.
 #[derive(Debug, Clone)]
@@ -118,14 +117,8 @@ fn open_queue(name: &str, exclusive: libc::c_int) -> Result<File, TunError> {
 
 /// Sets MTU and address and brings the device up.
 fn configure(config: &TunConfig) -> Result<(), TunError> {
-    // SAFETY: a system call without pointers.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     let setup = |what| move |source| TunError::Setup { name: config.name.clone(), what, source };
-    if fd < 0 {
-        return Err(setup("opening a socket")(io::Error::last_os_error()));
-    }
-    // SAFETY: the descriptor is new and nobody else's.
-    let control = unsafe { OwnedFd::from_raw_fd(fd) };
+    let control = control_socket().map_err(setup("opening a socket"))?;
     let ask = |code: libc::Ioctl, what: &'static str, request: &mut libc::ifreq| {
         // SAFETY: the request lives through the call, which reads and writes nothing else.
         let result = unsafe { libc::ioctl(control.as_raw_fd(), code, std::ptr::from_mut(request)) };
@@ -153,18 +146,7 @@ fn configure(config: &TunConfig) -> Result<(), TunError> {
 }
 
 fn request(name: &str) -> Result<libc::ifreq, TunError> {
-    let invalid = || TunError::Invalid("a name of 1 to 15 bytes");
-    let text = CString::new(name).map_err(|_| invalid())?;
-    let octets = text.to_bytes();
-    // SAFETY: numbers, and a union of numbers and a pointer, are valid as zeros.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if octets.is_empty() || octets.len() >= request.ifr_name.len() {
-        return Err(invalid());
-    }
-    for (place, &octet) in request.ifr_name.iter_mut().zip(octets) {
-        *place = libc::c_char::from_ne_bytes([octet]);
-    }
-    Ok(request)
+    interface_request(name).ok_or(TunError::Invalid("a name of 1 to 15 bytes"))
 }
 
 fn socket_address(address: Ipv4Addr) -> libc::sockaddr {

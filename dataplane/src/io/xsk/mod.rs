@@ -112,6 +112,14 @@ impl XskPort {
         Ok(port)
     }
 
+    /// Receive queues of an interface: all are to be opened, since a NIC may hash GRE to any.
+    ///
+    /// # Errors
+    /// [`XskError::NoInterface`], or [`XskError::Setup`] if the kernel refuses to tell.
+    pub fn queues(interface: &str) -> Result<u32, XskError> {
+        socket::receive_queues(interface)
+    }
+
     /// The mode that the kernel chose.
     #[must_use]
     pub fn mode(&self) -> XskMode {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use crate::io::sys::{length_of, option, set_option};
+use crate::io::sys::{control_socket, interface_request, length_of, option, set_option};
 
 /// Why a queue cannot be used by AF_XDP.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +112,42 @@ pub(super) fn interface_index(name: &str) -> Result<u32, XskError> {
     match unsafe { libc::if_nametoindex(text.as_ptr()) } {
         0 => Err(missing()),
         index => Ok(index),
+    }
+}
+
+/// `ETHTOOL_GCHANNELS` and its answer (linux/ethtool.h).
+const GET_CHANNELS: u32 = 0x3c;
+
+#[repr(C)]
+#[derive(Default)]
+struct Channels {
+    command: u32,
+    max: [u32; 4],
+    receive: u32,
+    transmit: u32,
+    other: u32,
+    combined: u32,
+}
+
+/// Receive queues of the interface; one if its driver knows no queues.
+pub(super) fn receive_queues(interface: &str) -> Result<u32, XskError> {
+    let setup = |source| XskError::Setup { what: "asking for the number of queues", source };
+    let mut request =
+        interface_request(interface).ok_or_else(|| XskError::NoInterface(interface.to_owned()))?;
+    let mut channels = Channels { command: GET_CHANNELS, ..Channels::default() };
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    let control = control_socket().map_err(setup)?;
+    // SAFETY: the request and the structure that it points to live through the call, which
+    // writes to no more than they have.
+    let result = unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    if result == 0 {
+        return Ok((channels.receive + channels.combined).max(1));
+    }
+    let source = io::Error::last_os_error();
+    match source.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => Ok(1),
+        Some(libc::ENODEV) => Err(XskError::NoInterface(interface.to_owned())),
+        _ => Err(setup(source)),
     }
 }
 
