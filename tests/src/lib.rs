@@ -10,17 +10,27 @@
 //! | [`capture`] | all frames of a link in a pcap file, searched and decoded by tshark |
 //! | [`impair`] | a hop that loses, duplicates, delays and reorders by seed |
 //! | [`traffic`] | UDP, TCP and ICMP with contents that are checked on return |
+//! | [`network`] | subscribers, the internet, the concentrator and its core |
+//! | [`server`] | `penstock serve` there, with users, and what it says of itself |
+//! | [`client`] | `penstock dial`, our own client |
+//! | [`scene`] | all of it with one honest subscriber, where most tests start |
+//! | [`caller`] | a PPTP client driven by hand, for what no honest client does |
 //! | [`uml`] | a Linux guest on the host's own root, driven line by line |
 //!
 //! Everything needs root. What a lab made is gone when its values are dropped, after a panic too,
 //! and when the process is killed: namespaces have no name, so the kernel removes them with their
 //! last user.
 
+pub mod caller;
 pub mod capture;
+pub mod client;
 pub mod impair;
 pub mod netns;
+pub mod network;
 pub mod packet;
 pub mod process;
+pub mod scene;
+pub mod server;
 pub mod traffic;
 pub mod uml;
 pub mod wait;

@@ -84,13 +84,7 @@ impl PacketSocket {
 fn bound_socket(index: libc::c_int, direction: Direction) -> io::Result<OwnedFd> {
     let all = short(libc::ETH_P_ALL)?.to_be();
     // Protocol 0: nothing is received before the socket is bound to its link.
-    // SAFETY: no pointer is passed.
-    let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if raw < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call above made this descriptor and nobody else has it.
-    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    let socket = raw_socket(libc::AF_PACKET, 0)?;
     set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)?;
     if direction == Direction::Incoming {
         set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
@@ -111,6 +105,22 @@ fn bound_socket(index: libc::c_int, direction: Direction) -> io::Result<OwnedFd>
         return Err(io::Error::last_os_error());
     }
     Ok(socket)
+}
+
+/// A raw IPv4 socket of an IP protocol: the kernel adds headers to what is sent, what is received
+/// has them. Used with addresses it is like a UDP socket whose port means nothing.
+pub(crate) fn raw_ip_socket(protocol: u8) -> io::Result<OwnedFd> {
+    raw_socket(libc::AF_INET, protocol.into())
+}
+
+fn raw_socket(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no pointer is passed.
+    let raw = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above made this descriptor and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
 /// Sets an option whose value is an int.

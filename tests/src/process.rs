@@ -148,7 +148,10 @@ impl Process {
 
     /// Its status if it has ended. What it left in its process group is killed first, while its
     /// own entry still keeps the group's id from being given to others.
-    fn poll(&mut self) -> Result<Option<ExitStatus>> {
+    ///
+    /// # Errors
+    /// When the kernel does not know the process.
+    pub fn poll(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
             if waitid(Id::Pid(self.group()?), flags)? != WaitStatus::StillAlive {

@@ -13,15 +13,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use crate::impair::SplitMix;
-use crate::packet::set_option;
+use crate::packet::{raw_ip_socket, set_option};
 
 /// How long an echo may take before it is lost.
 const ECHO_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a server looks whether it should end.
 const GLANCE: Duration = Duration::from_millis(50);
+const IP_PROTOCOL_ICMP: u8 = 1;
 const IP_HEADER: usize = 20;
 const ICMP_HEADER: usize = 8;
 
@@ -167,11 +167,8 @@ pub fn ping_exchange(
     sizes: impl IntoIterator<Item = usize>,
     retries: usize,
 ) -> Result<Outcome> {
-    let raw =
-        socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp)
-            .context("opening a raw ICMP socket")?;
+    let raw = raw_ip_socket(IP_PROTOCOL_ICMP).context("opening a raw ICMP socket")?;
     set_option(&raw, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
-    // Sending and receiving with an address is all that differs from UDP.
     let socket = UdpSocket::from(raw);
     socket.connect(SocketAddr::new(IpAddr::V4(to), 0))?;
     let mut outcome = Outcome::default();

@@ -1,0 +1,166 @@
+//! The demonstration: 20 subscribers dial a concentrator on AF_XDP in a lab of network namespaces
+//! and move traffic both ways, until Ctrl-C or for `DURATION` seconds.
+//! All figures come from the daemon and from the traffic; nothing it made is left behind.
+
+mod flow;
+mod table;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::client::Client;
+use lab::netns::Namespace;
+use lab::network::{ACCESS_LINK, CORE_LINK, CORE_PREFIX, Network, SERVER};
+use lab::server::{Driver, Server};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use flow::Score;
+use table::{Measured, Table};
+
+const SUBSCRIBERS: u8 = 20;
+const PASSWORD: &str = "first light";
+/// Every tunnel must have moved data by then, also where `DURATION` is shorter.
+const FIRST_DATA: Duration = Duration::from_secs(30);
+const REDRAW: Duration = Duration::from_secs(1);
+/// Between tables where they are not drawn in place.
+const REPRINT: Duration = Duration::from_secs(5);
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+#[expect(clippy::print_stdout, reason = "this is what the demonstration is for")]
+fn main() -> Result<()> {
+    let duration = duration()?;
+    catch_signals()?;
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the demonstration makes network namespaces: run it as root"
+    );
+
+    println!(
+        "Lab: {SUBSCRIBERS} subscribers - internet - concentrator {SERVER} - core {CORE_PREFIX}"
+    );
+    let network = Network::new()?;
+    let subscribers = (1..=SUBSCRIBERS)
+        .map(|number| network.subscriber(number).map(Arc::new))
+        .collect::<Result<Vec<_>>>()?;
+    let names: Vec<String> = (1..=SUBSCRIBERS).map(|number| format!("user{number:02}")).collect();
+    let users: Vec<_> = names.iter().map(|name| (name.as_str(), PASSWORD)).collect();
+    let mut server = Server::start(&network.concentrator, Driver::AfXdp, &users, "")?;
+    println!("{}", packet_path(&mut server)?);
+
+    let mut calls = Vec::new();
+    for (name, subscriber) in names.iter().zip(&subscribers) {
+        calls.push(Client::dial(subscriber, SERVER, name, PASSWORD)?);
+    }
+    let logged_in = await_logins(&mut calls, &subscribers);
+    for call in &calls {
+        for (at, step) in call.steps() {
+            println!("{}  +{:.3} s  {step}", call.user(), at.as_secs_f64());
+        }
+    }
+    logged_in.with_context(|| format!("log of the concentrator:\n{}", server.log()))?;
+
+    let ending = Arc::new(AtomicBool::new(false));
+    let scores = flow::start(&network.core, &subscribers, &ending)?;
+    let shown = show(&server, &names, &scores, duration);
+    ending.store(true, Relaxed);
+    shown?;
+
+    println!("\nHanging up.");
+    for call in calls {
+        call.hang_up()?;
+    }
+    server.stop()?;
+    let still: Vec<_> = names
+        .iter()
+        .zip(&scores)
+        .filter(|(_, score)| !score.complete())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    ensure!(still.is_empty(), "no data both ways through the tunnels of: {}", still.join(", "));
+    println!("All {SUBSCRIBERS} tunnels moved data both ways; the lab is gone.");
+    Ok(())
+}
+
+fn await_logins(calls: &mut [Client], subscribers: &[Arc<Namespace>]) -> Result<()> {
+    for (call, subscriber) in calls.iter_mut().zip(subscribers) {
+        ensure!(!INTERRUPTED.load(Relaxed), "interrupted");
+        call.wait_up(subscriber)?;
+    }
+    Ok(())
+}
+
+/// What the daemon itself says of the drivers that it uses.
+fn packet_path(server: &mut Server) -> Result<String> {
+    let mut said = Vec::new();
+    for link in [ACCESS_LINK, CORE_LINK] {
+        let driver = format!("{link}: AF_XDP");
+        let (_, line) = server.process().wait_line(
+            "the concentrator's word that it uses AF_XDP",
+            0,
+            Duration::from_secs(10),
+            |line| line.contains(&driver),
+        )?;
+        said.push(line.text.trim().to_owned());
+    }
+    Ok(said.join("\n"))
+}
+
+/// Shows the table until the end, and waits at least for every tunnel's first data.
+fn show(
+    server: &Server,
+    names: &[String],
+    scores: &[Arc<Score>],
+    duration: Option<Duration>,
+) -> Result<()> {
+    let started = Instant::now();
+    let mut table = Table::new();
+    let interval = if table.is_live() { REDRAW } else { REPRINT };
+    let measured = |user: &str| {
+        let index = names.iter().position(|name| name == user)?;
+        let score = &scores[index];
+        Some(Measured { loss: score.loss(), round_trip: score.round_trip.load(Relaxed) })
+    };
+    let mut next = started + REDRAW;
+    loop {
+        if Instant::now() >= next {
+            table.draw(&server.sessions()?, measured)?;
+            next += interval;
+        }
+        let elapsed = started.elapsed();
+        let all = scores.iter().all(|score| score.complete());
+        let over = duration.is_some_and(|duration| elapsed >= duration);
+        if INTERRUPTED.load(Relaxed) || over && (all || elapsed >= FIRST_DATA) {
+            table.draw(&server.sessions()?, measured)?;
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn duration() -> Result<Option<Duration>> {
+    match std::env::var("DURATION") {
+        Ok(text) if !text.is_empty() => {
+            let seconds = text.parse().with_context(|| format!("DURATION={text}: not seconds"))?;
+            Ok(Some(Duration::from_secs(seconds)))
+        }
+        _ => Ok(None),
+    }
+}
+
+extern "C" fn interrupted(_signal: libc::c_int) {
+    INTERRUPTED.store(true, Relaxed);
+}
+
+/// Ctrl-C and kin end the show, and all is removed as at its own end.
+fn catch_signals() -> Result<()> {
+    let action =
+        SigAction::new(SigHandler::Handler(interrupted), SaFlags::SA_RESTART, SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: the handler only stores to an atomic, which is allowed in a signal handler.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
+}
