@@ -187,6 +187,8 @@ fn replies_to_other_requests_than_ours_change_nothing() {
     ] {
         assert_eq!(puppet.ask(Protocol::LCP, code, identifier, data), "", "{code}");
     }
+    puppet.say(&packet(Protocol::LCP, REQUEST, 1, &[]));
+    assert_eq!(puppet.end.link.phase(), Phase::Lcp, "our request has no answer yet");
 }
 
 #[test]
@@ -205,6 +207,37 @@ fn after_five_naks_an_option_is_rejected() {
         "LCP Configure-Reject 5 1:000a"
     );
     assert!(puppet.ask(Protocol::LCP, REQUEST, 6, &[]).starts_with("LCP Configure-Ack 6"));
+}
+
+#[test]
+fn naks_count_from_the_last_ack() {
+    // RFC 1661 §4.6: Max-Failure is about Naks "without sending a Configure-Ack".
+    let mut puppet = silent_in(Protocol::LCP);
+    puppet.begin();
+    for identifier in 0..5 {
+        puppet.ask(Protocol::LCP, REQUEST, identifier, &[1, 4, 0, 10]);
+    }
+    assert_eq!(puppet.ask(Protocol::LCP, REQUEST, 5, &[]), "LCP Configure-Ack 5");
+    assert_eq!(puppet.ask(Protocol::LCP, REQUEST, 6, &[1, 4, 0, 10]), "LCP Configure-Nak 6 1:05dc");
+}
+
+#[test]
+fn echoes_with_our_own_magic_number_are_a_loop() {
+    // RFC 1661 §6.4.
+    let mut puppet = puppet();
+    puppet.connect();
+    let request = puppet.ask(Protocol::LCP, code::ECHO_REQUEST, 1, &[9, 9, 9, 9]);
+    let own = u32::from_str_radix(request.split(' ').next_back().unwrap(), 16).unwrap();
+    for identifier in 0..4 {
+        let answer = puppet.ask(Protocol::LCP, code::ECHO_REQUEST, identifier, &own.to_be_bytes());
+        assert_eq!(answer, "");
+        // An Echo-Reply counts whatever its magic number.
+        puppet.ask(Protocol::LCP, code::ECHO_REPLY, identifier, &own.to_be_bytes());
+    }
+    assert_eq!(puppet.end.link.phase(), Phase::Up);
+    puppet.ask(Protocol::LCP, code::ECHO_REQUEST, 9, &own.to_be_bytes());
+    puppet.end.wait(seconds(20));
+    assert_eq!(puppet.end.reason(), "the link is looped back");
 }
 
 #[test]
