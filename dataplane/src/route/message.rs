@@ -28,8 +28,9 @@ pub(super) enum Change {
     Address { ifindex: u32, address: Ipv4Addr },
     /// An interface has an address no more.
     AddressGone { ifindex: u32, address: Ipv4Addr },
-    /// A neighbour has this MAC address, or none that we may use.
-    Neighbour { ifindex: u32, address: Ipv4Addr, mac: Option<[u8; 6]> },
+    /// A neighbour has this MAC address, or none that we may use. `stale`: the kernel would ask
+    /// for it anew if it sent there.
+    Neighbour { ifindex: u32, address: Ipv4Addr, mac: Option<[u8; 6]>, stale: bool },
     /// A route came or went.
     Route { network: u32, length: u8, act: Act, route: Route },
 }
@@ -181,7 +182,8 @@ fn neighbour(message: &NeighbourMessage, mac: Option<[u8; 6]>) -> Option<Change>
         NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
         _ => None,
     })?;
-    Some(Change::Neighbour { ifindex: message.header.ifindex, address, mac })
+    let stale = message.header.state == NeighbourState::Stale;
+    Some(Change::Neighbour { ifindex: message.header.ifindex, address, mac, stale })
 }
 
 fn usable_mac(message: &NeighbourMessage) -> Option<[u8; 6]> {

@@ -2,6 +2,10 @@
 //! dumps then, so that nothing is missed; gathers changes for a moment, so that a thousand a second
 //! cost fifty snapshots; dumps again where the kernel tells only part or a message was lost.
 //! Never makes a worker wait. If the kernel cannot be followed, the last snapshot stands.
+//!
+//! It changes one thing: it tells the kernel now and then that gateways are in use. The kernel sees
+//! none of the packets that workers send, and would neither look for a gateway nor notice that one
+//! has another MAC address now.
 
 use std::collections::HashSet;
 use std::io;
@@ -13,11 +17,12 @@ use std::time::Duration;
 use futures_channel::mpsc::UnboundedReceiver as Messages;
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
-use rtnetlink::{MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::Routes;
 use super::message::{change, dumped};
@@ -28,6 +33,9 @@ const BATCH: Duration = Duration::from_millis(20);
 /// When to look again after the kernel told only part: what it does silently it may do after it has
 /// told the rest.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// How often gateways are told to be in use: as long as a neighbour counts as reachable at least
+/// (RFC 4861 §6.3.2, which Linux follows for IPv4 too).
+const USE: Duration = Duration::from_secs(15);
 /// Pause before following is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Room for messages that wait for us, bytes; the kernel grants net.core.rmem_max at most.
@@ -145,14 +153,18 @@ type RouteMessages = Messages<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>
 
 struct Follower {
     messages: RouteMessages,
+    kernel: Handle,
     rib: Rib,
 }
 
 impl Follower {
     async fn new(ports: HashSet<u32>) -> Result<Self, MirrorError> {
         let messages = subscribe()?;
-        let rib = dump(ports).await?;
-        Ok(Self { messages, rib })
+        // A socket of its own: answers do not compete with messages for room.
+        let (connection, kernel, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        let rib = dump(&kernel, ports).await?;
+        Ok(Self { messages, kernel, rib })
     }
 
     /// Until the ports' sender is gone (`Ok`) or the kernel is lost.
@@ -164,6 +176,8 @@ impl Follower {
         let mut due = None;
         let mut second_look = None;
         let mut told = Told::All;
+        let mut use_gateways = interval(USE);
+        use_gateways.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = [due, second_look].into_iter().flatten().min();
             tokio::select! {
@@ -181,10 +195,11 @@ impl Follower {
                     self.rib.set_ports(ports);
                     due = due.or_else(|| Some(Instant::now() + BATCH));
                 }
+                _ = use_gateways.tick() => self.use_gateways().await,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     let look_again = second_look.take_if(|at| *at <= Instant::now()).is_some();
                     if told == Told::Part || look_again {
-                        self.rib = dump(self.rib.ports().clone()).await?;
+                        self.rib = dump(&self.kernel, self.rib.ports().clone()).await?;
                     }
                     if told == Told::Part {
                         second_look = Some(Instant::now() + SECOND_LOOK);
@@ -193,6 +208,23 @@ impl Follower {
                     due = None;
                     routes.publish(self.rib.snapshot());
                 }
+            }
+        }
+    }
+
+    async fn use_gateways(&self) {
+        for (ifindex, address) in self.rib.unsure_gateways() {
+            let used = self
+                .kernel
+                .neighbours()
+                .add(ifindex, address.into())
+                .state(NeighbourState::None)
+                .flags(NeighbourFlags::Use)
+                .replace()
+                .execute()
+                .await;
+            if let Err(error) = used {
+                tracing::debug!(%address, %error, "the kernel does not look for a gateway");
             }
         }
     }
@@ -226,10 +258,8 @@ fn subscribe() -> Result<RouteMessages, MirrorError> {
     Ok(messages)
 }
 
-/// Asks for all there is, by a socket of its own: answers do not compete with messages for room.
-async fn dump(ports: HashSet<u32>) -> Result<Rib, MirrorError> {
-    let (connection, handle, _) = rtnetlink::new_connection()?;
-    tokio::spawn(connection);
+/// Asks for all there is.
+async fn dump(kernel: &Handle, ports: HashSet<u32>) -> Result<Rib, MirrorError> {
     let mut rib = Rib::new(ports);
     let mut learn = |message: RouteNetlinkMessage| {
         if let Some(change) = dumped(&message) {
@@ -237,22 +267,22 @@ async fn dump(ports: HashSet<u32>) -> Result<Rib, MirrorError> {
         }
     };
 
-    let mut links = handle.link().get().execute();
+    let mut links = kernel.link().get().execute();
     while let Some(link) = links.try_next().await? {
         learn(RouteNetlinkMessage::NewLink(link));
     }
-    let mut request = handle.address().get();
+    let mut request = kernel.address().get();
     request.message_mut().header.family = AddressFamily::Inet;
     let mut addresses = request.execute();
     while let Some(address) = addresses.try_next().await? {
         learn(RouteNetlinkMessage::NewAddress(address));
     }
     let mut neighbours =
-        handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
+        kernel.neighbours().get().set_address_family(AddressFamily::Inet).execute();
     while let Some(neighbour) = neighbours.try_next().await? {
         learn(RouteNetlinkMessage::NewNeighbour(neighbour));
     }
-    let mut routes = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+    let mut routes = kernel.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
     while let Some(route) = routes.try_next().await? {
         learn(RouteNetlinkMessage::NewRoute(route));
     }

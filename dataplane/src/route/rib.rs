@@ -24,9 +24,11 @@ pub(super) struct Rib {
     /// Shared with the snapshots and copied when it changes under one.
     interfaces: Arc<HashMap<u32, Interface>>,
     neighbours: Arc<Neighbours>,
+    /// Those of which the kernel would make sure if it sent there.
+    stale_neighbours: HashSet<(u32, Ipv4Addr)>,
     prefixes: Trie,
     /// Nodes of the trie that are to be painted.
-    stale: BTreeSet<Place>,
+    unpainted: BTreeSet<Place>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +78,13 @@ impl Rib {
                 // Nor of the routes that had this source address.
                 return Told::Part;
             }
-            Change::Neighbour { ifindex, address, mac } => {
+            Change::Neighbour { ifindex, address, mac, stale } => {
                 self.set_neighbour(ifindex, address, mac);
+                if stale {
+                    self.stale_neighbours.insert((ifindex, address));
+                } else {
+                    self.stale_neighbours.remove(&(ifindex, address));
+                }
             }
             Change::Route { network, length, act, route } => {
                 self.change_route(network, length, act, &route);
@@ -150,12 +157,34 @@ impl Rib {
         if entries.is_empty() {
             self.routes.remove(&key);
         }
-        self.stale.insert(place);
+        self.unpainted.insert(place);
+    }
+
+    /// The gateways that routes lead to by our ports and that the kernel would look for, or make
+    /// sure of, if it sent there. Never one with a static MAC address: to be told that it is in
+    /// use makes the kernel forget that.
+    pub(super) fn unsure_gateways(&self) -> BTreeSet<(u32, Ipv4Addr)> {
+        self.meanings
+            .iter()
+            .filter_map(|meaning| match meaning {
+                Meaning::Forward { hops, .. } => Some(hops),
+                Meaning::Local | Meaning::Unreachable(_) => None,
+            })
+            .flatten()
+            .filter(|hop| !hop.dead && self.ports.contains(&hop.ifindex))
+            .filter_map(|hop| match hop.gateway {
+                Gateway::Address(address) => Some((hop.ifindex, address)),
+                Gateway::None | Gateway::Foreign => None,
+            })
+            .filter(|gateway| {
+                !self.neighbours.contains_key(gateway) || self.stale_neighbours.contains(gateway)
+            })
+            .collect()
     }
 
     /// What the workers shall see from now on.
     pub(super) fn snapshot(&mut self) -> Snapshot {
-        for place in std::mem::take(&mut self.stale) {
+        for place in std::mem::take(&mut self.unpainted) {
             let slots = self.slots(place);
             self.prefixes.paint(place, &slots);
         }

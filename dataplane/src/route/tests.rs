@@ -27,7 +27,7 @@ fn link(ifindex: u32, mac: [u8; 6], up: bool) -> Change {
 }
 
 fn neighbour(ifindex: u32, address: Ipv4Addr, mac: Option<[u8; 6]>) -> Change {
-    Change::Neighbour { ifindex, address, mac }
+    Change::Neighbour { ifindex, address, mac, stale: false }
 }
 
 fn hop(ifindex: u32, gateway: Gateway) -> Hop {
@@ -210,6 +210,22 @@ fn several_next_hops_share_by_weight_and_keep_their_destinations() {
     assert!((2900..3250).contains(&share), "{share} of 4096, 3072 expected");
     rib.apply(neighbour(PORT, GATEWAY, None));
     assert_eq!(by_port(&rib.snapshot()), ways);
+}
+
+#[test]
+fn the_kernel_is_told_only_of_gateways_that_it_is_unsure_of() {
+    let mut rib = rib();
+    let unknown = address("192.0.2.3");
+    let hops = [(PORT, GATEWAY), (PORT, unknown), (NO_PORT, GATEWAY)]
+        .map(|(ifindex, gateway)| hop(ifindex, Gateway::Address(gateway)));
+    rib.apply(add("10.0.0.0/8", forward(&hops)));
+    rib.apply(add("11.0.0.0/8", forward(&hops[..1])));
+    assert_eq!(rib.unsure_gateways(), [(PORT, unknown)].into());
+    for (stale, unsure) in [(true, true), (false, false)] {
+        let mac = Some(GATEWAY_MAC);
+        rib.apply(Change::Neighbour { ifindex: PORT, address: GATEWAY, mac, stale });
+        assert_eq!(rib.unsure_gateways().contains(&(PORT, GATEWAY)), unsure);
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Longest prefix match over IPv4 prefixes of which parts are shared: a copy costs one pointer, and
 //! a change to a copy costs the nodes on its way, never the whole.
 //!
-//! One node per octet of the address, so a lookup reads at most four. A node knows, for each of its
-//! 256 slots, the value of the longest of its own prefixes, as runs of equal values found by
-//! counting bits. Never knows what a value means, nor which prefixes made it: the writer paints
-//! whole nodes.
+//! One node per octet of the address, so a lookup reads at most four. The few nodes of the first two
+//! octets are plain arrays; the many of the third and fourth hold runs of equal values, found by
+//! counting bits, so that a million routes take some 20 MB. Never knows what a value means, nor
+//! which prefixes made it: the writer paints whole nodes.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// Values by the longest prefix.
 #[derive(Debug, Clone)]
 pub(crate) struct Trie {
-    root: Arc<Node>,
+    root: Arc<Wide<Wide<Narrow>>>,
 }
 
 /// A node's place: which octets lead to it.
@@ -43,7 +43,7 @@ impl Place {
 
 impl Default for Trie {
     fn default() -> Self {
-        Self { root: Arc::new(Node::empty()) }
+        Self { root: Arc::new(Wide::empty()) }
     }
 }
 
@@ -51,118 +51,172 @@ impl Trie {
     /// The value of the longest prefix that covers an address.
     #[inline]
     pub(crate) fn lookup(&self, address: u32) -> u32 {
-        let mut node = &*self.root;
-        let mut best = NONE;
-        for octet in address.to_be_bytes() {
-            let value = node.value(octet);
-            if value != NONE {
-                best = value;
-            }
-            match node.child(octet) {
-                Some(child) => node = child,
-                None => break,
-            }
+        let [first, second, third, fourth] = address.to_be_bytes();
+        let slot = &self.root.slots[usize::from(first)];
+        let best = slot.value;
+        let Some(node) = &slot.child else { return best };
+
+        let slot = &node.slots[usize::from(second)];
+        let best = longer(slot.value, best);
+        let Some(node) = &slot.child else { return best };
+
+        let best = longer(node.runs.value(third), best);
+        match node.child(third) {
+            Some(runs) => longer(runs.value(fourth), best),
+            None => best,
         }
-        best
     }
 
     /// Sets the values of a node's own prefixes, slot by slot. Nodes that say nothing vanish.
     pub(crate) fn paint(&mut self, place: Place, slots: &[u32; 256]) {
-        paint(&mut self.root, 0, place, slots);
+        Arc::make_mut(&mut self.root).paint(0, place, slots);
     }
 }
 
-fn paint(node: &mut Arc<Node>, depth: u8, place: Place, slots: &[u32; 256]) {
-    let node = Arc::make_mut(node);
-    if depth == place.depth {
-        node.set_values(slots);
-        return;
-    }
-    let slot = octet(place.network, depth);
-    let index = node.children.rank(slot);
-    if !node.children.contains(slot) {
-        node.children.set(slot, true);
-        node.below.insert(index, Arc::new(Node::empty()));
-    }
-    paint(&mut node.below[index], depth + 1, place, slots);
-    if node.below[index].is_empty() {
-        node.children.set(slot, false);
-        node.below.remove(index);
-    }
+fn longer(value: u32, best: u32) -> u32 {
+    if value == NONE { best } else { value }
 }
 
 fn octet(address: u32, depth: u8) -> u8 {
     address.to_be_bytes()[usize::from(depth)]
 }
 
-#[derive(Debug, Clone)]
-struct Node {
-    /// Slots with a node below.
-    children: Slots,
-    /// Slots where a run of equal values begins. Slot 0 always does.
-    starts: Slots,
-    below: Vec<Arc<Node>>,
-    values: Vec<u32>,
+/// What a node is to the one above it.
+trait Node: Clone {
+    fn empty() -> Self;
+    fn is_empty(&self) -> bool;
+    fn paint(&mut self, depth: u8, place: Place, slots: &[u32; 256]);
 }
 
-impl Node {
+/// A node that has all slots side by side.
+#[derive(Debug, Clone)]
+struct Wide<Child> {
+    slots: [Slot<Child>; 256],
+}
+
+#[derive(Debug, Clone)]
+struct Slot<Child> {
+    value: u32,
+    child: Option<Arc<Child>>,
+}
+
+impl<Child: Node> Node for Wide<Child> {
     fn empty() -> Self {
-        let mut starts = Slots::default();
-        starts.set(0, true);
-        Self { children: Slots::default(), starts, below: Vec::new(), values: vec![NONE] }
+        Self { slots: std::array::from_fn(|_| Slot { value: NONE, child: None }) }
     }
 
     fn is_empty(&self) -> bool {
-        self.below.is_empty() && self.values == [NONE]
+        self.slots.iter().all(|slot| slot.value == NONE && slot.child.is_none())
     }
 
-    #[inline]
-    fn value(&self, slot: u8) -> u32 {
-        // The run that covers the slot is the last one that begins at or before it.
-        let run = self.starts.rank(slot) + usize::from(self.starts.contains(slot)) - 1;
-        self.values[run]
-    }
-
-    #[inline]
-    fn child(&self, slot: u8) -> Option<&Self> {
-        self.children.contains(slot).then(|| &*self.below[self.children.rank(slot)])
-    }
-
-    fn set_values(&mut self, slots: &[u32; 256]) {
-        self.starts = Slots::default();
-        self.values.clear();
-        for (slot, &value) in (0..=u8::MAX).zip(slots) {
-            if slot == 0 || self.values.last() != Some(&value) {
-                self.starts.set(slot, true);
-                self.values.push(value);
+    fn paint(&mut self, depth: u8, place: Place, slots: &[u32; 256]) {
+        if depth == place.depth {
+            for (slot, value) in self.slots.iter_mut().zip(slots) {
+                slot.value = *value;
             }
+            return;
         }
-        self.values.shrink_to_fit();
+        let slot = &mut self.slots[usize::from(octet(place.network, depth))];
+        let child = slot.child.get_or_insert_with(|| Arc::new(Child::empty()));
+        Arc::make_mut(child).paint(depth + 1, place, slots);
+        if child.is_empty() {
+            slot.child = None;
+        }
     }
 }
 
-/// A set of slots that tells how many of it lie before a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Slots([u64; 4]);
+/// A node of the third octet: few have anything below.
+#[derive(Debug, Clone)]
+struct Narrow {
+    runs: Runs,
+    /// By slot, in order.
+    below: Vec<(u8, Arc<Runs>)>,
+}
 
-impl Slots {
+impl Narrow {
     #[inline]
-    fn contains(&self, slot: u8) -> bool {
-        self.0[usize::from(slot >> 6)] >> (slot & 63) & 1 == 1
+    fn child(&self, slot: u8) -> Option<&Runs> {
+        if self.below.is_empty() {
+            return None;
+        }
+        let index = self.below.binary_search_by_key(&slot, |(slot, _)| *slot).ok()?;
+        Some(&self.below[index].1)
+    }
+}
+
+impl Node for Narrow {
+    fn empty() -> Self {
+        Self { runs: Runs::empty(), below: Vec::new() }
     }
 
-    fn set(&mut self, slot: u8, present: bool) {
-        let word = &mut self.0[usize::from(slot >> 6)];
-        let bit = 1 << (slot & 63);
-        *word = if present { *word | bit } else { *word & !bit };
+    fn is_empty(&self) -> bool {
+        self.below.is_empty() && self.runs.is_empty()
     }
 
-    /// Members before this slot.
+    fn paint(&mut self, depth: u8, place: Place, slots: &[u32; 256]) {
+        if depth == place.depth {
+            self.runs = Runs::of(slots);
+            return;
+        }
+        let slot = octet(place.network, depth);
+        let index = self.below.partition_point(|(below, _)| *below < slot);
+        let is_there = self.below.get(index).is_some_and(|(below, _)| *below == slot);
+        let runs = Runs::of(slots);
+        match (runs.is_empty(), is_there) {
+            (true, true) => {
+                self.below.remove(index);
+            }
+            (true, false) => {}
+            (false, true) => self.below[index].1 = Arc::new(runs),
+            (false, false) => self.below.insert(index, (slot, Arc::new(runs))),
+        }
+    }
+}
+
+/// The values of 256 slots as runs of equal ones.
+#[derive(Debug, Clone)]
+struct Runs {
+    /// A bit for each slot where a run begins. Slot 0 is always one.
+    starts: [u64; 4],
+    /// Runs that begin before each of these words.
+    before: [u8; 4],
+    /// One for each run.
+    values: Box<[u32]>,
+}
+
+impl Runs {
+    fn empty() -> Self {
+        Self::of(&[NONE; 256])
+    }
+
+    fn of(slots: &[u32; 256]) -> Self {
+        let mut starts = [0_u64; 4];
+        let mut before = [0_u8; 4];
+        let mut values = Vec::new();
+        for (slot, &value) in (0..=u8::MAX).zip(slots) {
+            let word = usize::from(slot >> 6);
+            if slot & 63 == 0 {
+                // 192 at most.
+                before[word] = u8::try_from(values.len()).unwrap_or(u8::MAX);
+            }
+            if values.last() != Some(&value) {
+                starts[word] |= 1 << (slot & 63);
+                values.push(value);
+            }
+        }
+        Self { starts, before, values: values.into() }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self.values == [NONE]
+    }
+
+    /// The value of the run that began last at or before the slot.
     #[inline]
-    fn rank(&self, slot: u8) -> usize {
+    fn value(&self, slot: u8) -> u32 {
         let word = usize::from(slot >> 6);
-        let before: u32 = self.0[..word].iter().map(|word| word.count_ones()).sum();
-        let inside = self.0[word] & ((1 << (slot & 63)) - 1);
-        (before + inside.count_ones()) as usize
+        let up_to_slot = u64::MAX >> (63 - (slot & 63));
+        let begun = (self.starts[word] & up_to_slot).count_ones() as usize;
+        self.values[usize::from(self.before[word]) + begun - 1]
     }
 }

@@ -1,12 +1,15 @@
 //! A real kernel's routes, in a network namespace that lives as long as the test's thread.
 
+use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::{Pid, gettid};
 
 use super::*;
 
@@ -133,6 +136,47 @@ fn neighbours_are_followed() {
         lab.expect("10.0.0.1", moved);
         ip("neigh del 192.0.2.1 dev near");
         lab.expect("10.0.0.1", Decision::Unresolved { ifindex: lab.near });
+    });
+}
+
+/// Workers send without the kernel, so nothing else would make it look.
+#[test]
+fn gateways_are_found_before_a_packet_needs_them() {
+    with_a_mirror(|lab| {
+        let (farther, ready) = mpsc::channel();
+        let (done, finished) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                farther.send(gettid()).unwrap();
+                let _ = finished.recv();
+            });
+            let farther = ready.recv().unwrap();
+            ip("neigh del 192.0.2.1 dev near");
+            ip("route add 10.0.0.0/8 via 192.0.2.1");
+            lab.expect("10.0.0.1", Decision::Unresolved { ifindex: lab.near });
+            ip("link set far address 02:00:00:00:00:22");
+            ip(&format!("link set far netns {farther}"));
+            enter(farther, || {
+                ip("addr add 192.0.2.1/24 dev far");
+                ip("link set far up");
+            });
+            // The next mirror does so as it starts; this one would in its own time.
+            let lab = Lab { mirror: Mirror::start([lab.near]).unwrap(), near: lab.near };
+            lab.expect("10.0.0.1", lab.via(1500));
+            drop(done);
+        });
+    });
+}
+
+/// In the network namespace of another thread.
+fn enter(thread: Pid, act: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let namespace = File::open(format!("/proc/self/task/{thread}/ns/net")).unwrap();
+            setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+            act();
+        });
     });
 }
 
