@@ -9,7 +9,7 @@ mod redirect;
 use std::os::fd::AsFd;
 
 use common::{CAP_IPC_LOCK, CAP_NET_RAW, eventually, give_up, in_namespace, ip};
-use dataplane::frame::{Frame, Pool, Region};
+use dataplane::frame::{Frame, HEADROOM, Pool, Region};
 use dataplane::io::xsk::{BusyPoll, XskConfig, XskError, XskMode, XskPort};
 use dataplane::io::{Port, PortDrop};
 use redirect::Redirect;
@@ -73,6 +73,7 @@ fn carry(pool: &mut Pool, from: &mut XskPort, to: &mut XskPort, packets: u32) {
         for frame in arrived.drain(..) {
             let expected = packet(pool, next, length(next));
             assert_eq!(frame.data(), expected.data(), "packet {next}");
+            assert_eq!(frame.headroom(), HEADROOM, "XDP's headroom is ours again");
             pool.put(expected);
             pool.put(frame);
             next += 1;

@@ -69,8 +69,11 @@ pub struct XskPort {
     fd: OwnedFd,
     rings: Rings,
     lent: Lent,
+    /// Frames that were given to the transmit ring and have not come back.
     sending: u32,
     ring_size: u32,
+    /// The last descriptor received was not the last of its packet.
+    continued: bool,
     mode: XskMode,
     busy_poll: bool,
     counters: Arc<PortCounters>,
@@ -104,6 +107,7 @@ impl XskPort {
             lent: Lent::new(region),
             sending: 0,
             ring_size: size,
+            continued: false,
             mode,
             busy_poll: config.busy_poll.is_some(),
             counters: Arc::default(),
@@ -164,10 +168,12 @@ impl XskPort {
         while let Some(offset) = self.rings.completion.pop() {
             // SAFETY: the kernel returned the chunk through this socket's completion ring.
             match unsafe { self.lent.take_back(offset, 0) } {
-                Some(frame) => pool.put(frame),
+                Some(frame) => {
+                    self.sending = self.sending.saturating_sub(1);
+                    pool.put(frame);
+                }
                 None => self.counters.dropped(PortDrop::BadDescriptor).add(1),
             }
-            self.sending = self.sending.saturating_sub(1);
         }
         self.rings.completion.release();
     }
@@ -189,11 +195,14 @@ impl Port for XskPort {
         self.rings.receive.look();
         for _ in 0..limit {
             let Some(descriptor) = self.rings.receive.pop() else { break };
+            let continues = descriptor.options & libc::XDP_PKT_CONTD != 0;
             // SAFETY: the kernel returned the chunk through this socket's receive ring.
             match unsafe { self.lent.take_back(descriptor.addr, descriptor.len) } {
-                // A packet over several chunks: nobody asked for those, so no part is a packet.
-                Some(frame) if descriptor.options & libc::XDP_PKT_CONTD != 0 => {
-                    self.counters.dropped(PortDrop::TooLong).add(1);
+                // A packet over several chunks: nobody asked for those, and no part is a packet.
+                Some(frame) if continues || self.continued => {
+                    if !continues {
+                        self.counters.dropped(PortDrop::TooLong).add(1);
+                    }
                     pool.put(frame);
                 }
                 Some(frame) => {
@@ -203,6 +212,7 @@ impl Port for XskPort {
                 }
                 None => self.counters.dropped(PortDrop::BadDescriptor).add(1),
             }
+            self.continued = continues;
         }
         self.rings.receive.release();
         self.counters.received(packets, bytes);
