@@ -10,7 +10,7 @@ use crate::frame::Frame;
 use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::table::Place;
-use crate::worker::{Core, From};
+use crate::worker::{Core, Exit, From};
 
 /// Forwards an accepted packet of a subscriber.
 pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View) {
@@ -18,20 +18,32 @@ pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View) {
         core.sink.drop(frame, DropReason::DestinationForbidden);
         return;
     }
-    let Some(place) = core.table.destination(inner.destination) else {
-        core.exits.kernel(&mut core.sink, frame);
-        return;
+    let to = match core.table.destination(inner.destination) {
+        Some(place) => To::Tunnel(place),
+        None => match core.exits.core(inner.destination, inner.total_len) {
+            Some(exit) => To::Core(exit),
+            // Ours to deliver, or not ours to route.
+            None => return core.exits.kernel(&mut core.sink, frame),
+        },
     };
     if inner.ttl <= 1 {
         // The kernel answers with Time Exceeded (RFC 792).
-        core.exits.kernel(&mut core.sink, frame);
-        return;
+        return core.exits.kernel(&mut core.sink, frame);
     }
     ipv4::decrement_ttl(frame.data_mut());
-    match place {
-        Place::Here(slot) => core.downlink.push(frame, slot),
-        Place::Worker(owner) => core.hand_over(owner, Handed::Downlink(frame), From::Port),
+    match to {
+        To::Tunnel(Place::Here(slot)) => core.downlink.push(frame, slot),
+        To::Tunnel(Place::Worker(owner)) => {
+            core.hand_over(owner, Handed::Downlink(frame), From::Port);
+        }
+        To::Core(exit) => core.exits.by(&mut core.sink, frame, exit),
     }
+}
+
+/// Where the fast path can bring a packet.
+enum To {
+    Tunnel(Place),
+    Core(Exit),
 }
 
 /// Destinations that are never forwarded from a subscriber: this network, loopback, multicast,

@@ -17,3 +17,15 @@ pub(crate) fn strip(frame: &mut Frame) -> bool {
         frame.data().first_chunk::<HEADER_LEN>().is_some_and(|header| header[12..] == IPV4);
     carries_ipv4 && frame.pull_front(HEADER_LEN)
 }
+
+/// Puts an Ethernet header on. `false` if there is no room.
+#[inline]
+pub(crate) fn add(frame: &mut Frame, destination: [u8; 6], source: [u8; 6]) -> bool {
+    let Some(header) = frame.push_front(HEADER_LEN) else { return false };
+    let (addresses, protocol) = header.split_at_mut(12);
+    let (to, from) = addresses.split_at_mut(6);
+    to.copy_from_slice(&destination);
+    from.copy_from_slice(&source);
+    protocol.copy_from_slice(&IPV4);
+    true
+}

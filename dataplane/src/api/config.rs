@@ -74,13 +74,13 @@ pub enum Role {
 impl Role {
     /// Whether GRE is expected.
     #[must_use]
-    pub const fn is_access(self) -> bool {
+    pub fn is_access(self) -> bool {
         matches!(self, Self::Access | Self::Both)
     }
 
     /// Whether plain IP is expected.
     #[must_use]
-    pub const fn is_core(self) -> bool {
+    pub fn is_core(self) -> bool {
         matches!(self, Self::Core | Self::Both)
     }
 }

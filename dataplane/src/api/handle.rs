@@ -16,6 +16,7 @@ use super::{Command, Outer, Prefix, Report, Totals, TunnelCounters, TunnelId};
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::io::PortCounters;
 use crate::mailbox::{Mailbox, Opening, Order};
+use crate::route::Mirror;
 use crate::steer::Steer;
 
 /// The data plane's control end. Clones share it; when the last one goes, or by [`Handle::stop`],
@@ -30,6 +31,15 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
     epoch: Instant,
     report: Report,
+    /// Follows the kernel's routes as long as workers read them.
+    _mirror: Option<Mirror>,
+}
+
+/// What a data plane on interfaces has beside its workers.
+#[derive(Debug, Default)]
+pub(crate) struct Machinery {
+    pub(crate) steer: Option<Steer>,
+    pub(crate) mirror: Option<Mirror>,
 }
 
 /// What the handle needs of a worker.
@@ -89,7 +99,7 @@ pub enum OpenError {
 impl Handle {
     pub(crate) fn new(
         workers: Vec<Party>,
-        steer: Option<Steer>,
+        machinery: Machinery,
         limit: u32,
         epoch: Instant,
         report: Report,
@@ -99,7 +109,7 @@ impl Handle {
             free: VecDeque::new(),
             calls: HashSet::new(),
             limit,
-            steer,
+            steer: machinery.steer,
         };
         Self(Arc::new(Inner {
             registry: Mutex::new(registry),
@@ -107,6 +117,7 @@ impl Handle {
             threads: Mutex::default(),
             epoch,
             report,
+            _mirror: machinery.mirror,
         }))
     }
 

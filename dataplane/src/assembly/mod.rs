@@ -13,13 +13,13 @@ use core_affinity::CoreId;
 
 use crate::api::config::{PortReport, WorkerReport};
 use crate::api::events::EventRings;
-use crate::api::handle::Party;
+use crate::api::handle::{Machinery, Party};
 use crate::api::{Config, Events, Handle, Report, StartError};
 use crate::counters::WorkerMeter;
 use crate::frame::{Pool, Region};
 use crate::io::Port;
 use crate::mailbox::Mailbox;
-use crate::steer::Steer;
+use crate::route::Mirror;
 use crate::worker::{Attached, Surroundings, Worker};
 
 use ports::Opened;
@@ -64,8 +64,8 @@ impl DataPlane {
     /// If the configuration is out of range or the system refuses something; nothing is left then.
     pub fn start(config: &Config) -> Result<(Handle, Events), StartError> {
         check(config)?;
-        let Opened { ports, steer, region } = ports::open(config)?;
-        Self::assemble(config, region, ports, steer)
+        let Opened { ports, machinery, region } = ports::open(config)?;
+        Self::assemble(config, region, ports, machinery)
     }
 
     /// Starts workers with ports that the caller made: `ports` has one list for each worker.
@@ -81,14 +81,14 @@ impl DataPlane {
         if ports.len() != config.workers {
             return Err(StartError::Config("one list of ports for each worker".to_owned()));
         }
-        Self::assemble(config, region, ports, None)
+        Self::assemble(config, region, ports, Machinery::default())
     }
 
     fn assemble(
         config: &Config,
         region: &'static Region,
         ports: Vec<Vec<Attachment>>,
-        steer: Option<Steer>,
+        machinery: Machinery,
     ) -> Result<(Handle, Events), StartError> {
         let epoch = Instant::now();
         let cores = cores(config)?;
@@ -97,8 +97,11 @@ impl DataPlane {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|errno| StartError::system("making an eventfd", errno))?;
         let events = Arc::new(EventRings::new(config.workers));
-        let surroundings =
-            Surroundings { mailboxes: mailboxes.clone(), events: Arc::clone(&events) };
+        let surroundings = Surroundings {
+            mailboxes: mailboxes.clone(),
+            events: Arc::clone(&events),
+            routes: machinery.mirror.as_ref().map(Mirror::routes),
+        };
 
         let mut report = Report { workers: Vec::new(), mppe: "reference".to_owned() };
         let mut parties = Vec::new();
@@ -121,7 +124,7 @@ impl DataPlane {
             ready.push((number, worker, poll_set, core));
         }
         // From here on a failure drops the handle, which stops the threads that run already.
-        let handle = Handle::new(parties, steer, config.max_tunnels, epoch, report);
+        let handle = Handle::new(parties, machinery, config.max_tunnels, epoch, report);
         for (number, worker, poll_set, core) in ready {
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))

@@ -10,11 +10,13 @@ use nix::net::if_::if_nametoindex;
 
 use super::{Attachment, Kind, pools};
 use crate::api::config::PortReport;
+use crate::api::handle::Machinery;
 use crate::api::{Config, Interface, Role, StartError};
 use crate::frame::{Pool, Region};
 use crate::io::raw::RawPort;
 use crate::io::tun::{TunConfig, TunPort};
 use crate::io::xsk::{XskConfig, XskError, XskMode, XskPort};
+use crate::route::Mirror;
 use crate::steer::Steer;
 
 /// Entries of each ring of an AF_XDP socket.
@@ -29,7 +31,7 @@ const MAX_QUEUES: u32 = 64;
 pub(super) struct Opened {
     /// A list for each worker.
     pub(super) ports: Vec<Vec<Attachment>>,
-    pub(super) steer: Option<Steer>,
+    pub(super) machinery: Machinery,
     pub(super) region: &'static Region,
 }
 
@@ -61,26 +63,28 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
         .saturating_mul(workers.into())
         .saturating_add(sockets.saturating_mul(FRAMES_PER_SOCKET));
     let region = Region::new(frames).map_err(StartError::port)?;
-    let steer = if config.interfaces.is_empty() {
-        None
-    } else {
+    let mut machinery = Machinery::default();
+    if !config.interfaces.is_empty() {
         let mut program = Steering::load(Capacity::default()).map_err(StartError::port)?;
         let mut pool = Pool::new(region, RING as usize);
+        let mut indices = Vec::new();
         for interface in &config.interfaces {
-            open_interface(interface, &mut program, &mut pool, &mut ports)?;
+            indices.push(open_interface(interface, &mut program, &mut pool, &mut ports)?);
         }
-        Some(Steer::new(program, &config.listen, &config.tun).map_err(StartError::port)?)
-    };
-    Ok(Opened { ports, steer, region })
+        machinery.mirror = Some(Mirror::start(indices).map_err(StartError::port)?);
+        let steer = Steer::new(program, &config.listen, &config.tun).map_err(StartError::port)?;
+        machinery.steer = Some(steer);
+    }
+    Ok(Opened { ports, machinery, region })
 }
 
-/// Opens the queues of an interface and deals them to the workers.
+/// Opens the queues of an interface and deals them to the workers. Returns the interface's index.
 fn open_interface(
     interface: &Interface,
     program: &mut Steering,
     pool: &mut Pool,
     ports: &mut [Vec<Attachment>],
-) -> Result<(), StartError> {
+) -> Result<u32, StartError> {
     let roles = match interface.role {
         Role::Access => Roles::Access,
         Role::Core => Roles::Core,
@@ -126,7 +130,7 @@ fn open_interface(
             "fewer queues than workers: those without one send through the kernel"
         );
     }
-    Ok(())
+    Ok(attached.ifindex)
 }
 
 fn attachment(

@@ -85,4 +85,4 @@ impl Routes {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

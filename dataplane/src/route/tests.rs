@@ -268,3 +268,24 @@ fn what_changes_routes_silently_asks_for_all_of_them() {
     assert_eq!(rib.apply(Change::Address { ifindex: PORT, address: ours }), Told::All);
     assert_eq!(rib.apply(Change::AddressGone { ifindex: PORT, address: ours }), Told::Part);
 }
+
+/// A port on whose link one neighbour is known.
+pub(crate) struct Port {
+    pub(crate) ifindex: u32,
+    pub(crate) mac: [u8; 6],
+    pub(crate) prefix: &'static str,
+    pub(crate) neighbour: (Ipv4Addr, [u8; 6]),
+}
+
+/// Routes to the links of these ports that stay as they are.
+pub(crate) fn links(ports: &[Port]) -> Arc<Routes> {
+    let mut rib = Rib::new(ports.iter().map(|port| port.ifindex).collect());
+    for &Port { ifindex, mac, prefix, neighbour: (address, neighbour_mac) } in ports {
+        rib.apply(link(ifindex, mac, true));
+        rib.apply(neighbour(ifindex, address, Some(neighbour_mac)));
+        rib.apply(add(prefix, forward(&[hop(ifindex, Gateway::None)])));
+    }
+    let routes = Routes::default();
+    routes.publish(rib.snapshot());
+    Arc::new(routes)
+}

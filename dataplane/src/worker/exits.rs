@@ -1,29 +1,73 @@
 //! The ways out of a worker: one queue of frames per port, and which port leads where.
 //!
-//! What the worker's own interfaces cannot reach goes to the kernel: IP packets by the TUN, GRE by
-//! the raw socket. Nothing is sent here; the worker empties the queues at the end of a turn.
+//! Decides as the kernel's routes do. What the worker's own interfaces cannot reach goes to the
+//! kernel: IP packets by the TUN, GRE by the raw socket. Nothing is sent here; the worker empties
+//! the queues at the end of a turn.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use arc_swap::Guard;
 
 use super::{Attached, Kind, Sink};
-use crate::api::DropReason;
+use crate::api::{DropReason, Role};
 use crate::frame::Frame;
+use crate::link;
+use crate::route::{Decision, Routes, Snapshot};
 
 /// Queues of frames that wait for the end of the turn.
 #[derive(Debug)]
 pub(crate) struct Exits {
-    pub(super) queues: Vec<Vec<Frame>>,
+    queues: Vec<Vec<Frame>>,
     raw: Option<usize>,
     tun: Option<usize>,
+    interfaces: Vec<Interface>,
+    /// `None` without interfaces: all goes by the kernel.
+    routes: Option<Arc<Routes>>,
+    /// The routes of this turn.
+    snapshot: Option<Guard<Arc<Snapshot>>>,
+}
+
+#[derive(Debug)]
+struct Interface {
+    ifindex: u32,
+    role: Role,
+    port: usize,
+}
+
+/// A way out by an interface of this worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exit {
+    port: usize,
+    source_mac: [u8; 6],
+    next_hop_mac: [u8; 6],
 }
 
 impl Exits {
-    pub(super) fn new(ports: &[Attached]) -> Self {
+    pub(super) fn new(ports: &[Attached], routes: Option<Arc<Routes>>) -> Self {
+        let interfaces = ports.iter().enumerate().filter_map(|(port, attached)| {
+            let Kind::Interface(ifindex) = attached.kind else { return None };
+            Some(Interface { ifindex, role: attached.role, port })
+        });
         Self {
             queues: ports.iter().map(|_| Vec::new()).collect(),
             raw: ports.iter().position(|port| port.kind == Kind::Raw),
             tun: ports.iter().position(|port| port.kind == Kind::Tun),
+            interfaces: interfaces.collect(),
+            routes,
+            snapshot: None,
         }
+    }
+
+    /// A turn begins: its packets see the newest routes.
+    pub(super) fn begin(&mut self) {
+        self.snapshot = self.routes.as_ref().map(|routes| routes.load());
+    }
+
+    /// A turn ends: old routes need not stay in memory for it. What has to be sent, by port.
+    pub(super) fn end(&mut self) -> &mut [Vec<Frame>] {
+        self.snapshot = None;
+        &mut self.queues
     }
 
     /// An IP packet for the kernel.
@@ -31,9 +75,40 @@ impl Exits {
         self.put(sink, frame, self.tun);
     }
 
+    /// The way of an inner packet of `len` octets into the core network, if it is one of ours.
+    pub(crate) fn core(&self, destination: Ipv4Addr, len: usize) -> Option<Exit> {
+        self.exit(destination, len, Role::is_core)
+    }
+
+    /// A packet by a way out that was found.
+    pub(crate) fn by(&mut self, sink: &mut Sink, mut frame: Frame, exit: Exit) {
+        if link::add(&mut frame, exit.next_hop_mac, exit.source_mac) {
+            self.put(sink, frame, Some(exit.port));
+        } else {
+            sink.drop(frame, DropReason::NoHeadroom);
+        }
+    }
+
     /// A packet that starts with the outer IP header, to a tunnel's peer.
-    pub(crate) fn peer(&mut self, sink: &mut Sink, frame: Frame, _peer: Ipv4Addr) {
-        self.put(sink, frame, self.raw);
+    pub(crate) fn peer(&mut self, sink: &mut Sink, frame: Frame, peer: Ipv4Addr) {
+        match self.exit(peer, frame.len(), Role::is_access) {
+            Some(exit) => self.by(sink, frame, exit),
+            None => self.put(sink, frame, self.raw),
+        }
+    }
+
+    fn exit(&self, destination: Ipv4Addr, len: usize, may: fn(Role) -> bool) -> Option<Exit> {
+        match self.snapshot.as_ref()?.lookup(destination) {
+            // What is too big the kernel fragments, or answers.
+            Decision::Via { ifindex, source_mac, next_hop_mac, mtu } if len <= mtu as usize => {
+                let interface = self
+                    .interfaces
+                    .iter()
+                    .find(|interface| interface.ifindex == ifindex && may(interface.role))?;
+                Some(Exit { port: interface.port, source_mac, next_hop_mac })
+            }
+            _ => None,
+        }
     }
 
     fn put(&mut self, sink: &mut Sink, frame: Frame, port: Option<usize>) {

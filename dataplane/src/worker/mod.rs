@@ -22,10 +22,11 @@ use crate::io::{Link, Port};
 use crate::link;
 use crate::mailbox::{Handed, Mailbox, Order};
 use crate::mppe::Engine;
+use crate::route::Routes;
 use crate::table::Table;
 use crate::{downlink, uplink};
 use acks::Acks;
-pub(crate) use exits::Exits;
+pub(crate) use exits::{Exit, Exits};
 
 /// Packets taken from one port in a turn.
 const BURST: usize = 64;
@@ -182,6 +183,8 @@ pub(crate) struct Surroundings {
     /// All workers' letter boxes, by number.
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) events: Arc<EventRings>,
+    /// The kernel's routes, where there are interfaces to send by.
+    pub(crate) routes: Option<Arc<Routes>>,
 }
 
 /// What a turn came to.
@@ -204,14 +207,14 @@ impl Worker {
         meter: Arc<WorkerMeter>,
         surroundings: Surroundings,
     ) -> Self {
-        let Surroundings { mailboxes, events } = surroundings;
+        let Surroundings { mailboxes, events, routes } = surroundings;
         let mailbox = Arc::clone(&mailboxes[usize::from(number)]);
         let core = Core {
             number: usize::from(number),
             now: Instant::ORIGIN,
             table: Table::new(number),
             sink: Sink { pool, meter },
-            exits: Exits::new(&ports),
+            exits: Exits::new(&ports, routes),
             engine: Engine::new(),
             acks: Acks::default(),
             uplink: uplink::Stages::default(),
@@ -234,6 +237,7 @@ impl Worker {
     /// One round: receive, take orders, process, send.
     pub(crate) fn turn(&mut self, now: Instant) -> Turn {
         self.core.now = now;
+        self.core.exits.begin();
         let received = self.receive();
         let ordered = self.take_orders();
         self.process();
@@ -327,7 +331,7 @@ impl Worker {
     fn transmit(&mut self) -> bool {
         let Core { sink, exits, .. } = &mut self.core;
         let mut pending = false;
-        for (attached, frames) in self.ports.iter_mut().zip(&mut exits.queues) {
+        for (attached, frames) in self.ports.iter_mut().zip(exits.end()) {
             sink.meter.sent.add(frames.len() as u64);
             if !frames.is_empty() {
                 attached.port.transmit(&mut sink.pool, frames);

@@ -68,6 +68,12 @@ impl Subscriber {
         }
     }
 
+    /// New keys, as after a renegotiation: what it sends and what it receives with.
+    pub fn set_keys(&mut self, sending: SessionKey, receiving: SessionKey) {
+        self.sending = Stateless::new(sending);
+        self.receiving = Stateless::new(receiving);
+    }
+
     /// An encrypted packet from the subscriber's address to `destination`.
     pub fn encrypt(&mut self, destination: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
         let packet = packet(self.inner, destination, payload);

@@ -1,4 +1,4 @@
-//! A box with memory ports, turned by hand, and a subscriber to talk to it.
+//! A box with memory ports, turned by hand.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -7,24 +7,38 @@ use std::time::{Duration, Instant as System};
 use protocol::time::Instant;
 
 use super::subscriber::{Subscriber, keys};
-
 use crate::api::events::EventRings;
-use crate::api::handle::Party;
+use crate::api::handle::{Machinery, Party};
 use crate::api::{
-    Command, DropReason, Encryption, Events, Handle, Network, Outer, Prefix, Report, Role, Totals,
+    Command, DropReason, Encryption, Event, Events, Handle, Network, Outer, Prefix, Report, Role,
     TunnelId,
 };
 use crate::counters::WorkerMeter;
 use crate::frame::{Frame, Pool, Region};
-use crate::io::Link;
 use crate::io::memory::{MemoryPort, cable};
+use crate::io::{Link, Port};
 use crate::mailbox::Mailbox;
+use crate::route::tests::{Port as Neighbour, links};
 use crate::worker::{Attached, Kind, Surroundings, Worker};
 
-pub(super) const FRAMES: u32 = 2048;
+const FRAMES: u32 = 4096;
+const CABLE: usize = 1024;
 pub(super) const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
+pub(super) const INNER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+
+/// Far ends of a worker's ports, in the order of its ports.
+pub(super) const RAW: usize = 0;
+pub(super) const TUN: usize = 1;
+pub(super) const ACCESS: usize = 2;
+pub(super) const CORE: usize = 3;
+pub(super) const BOTH: usize = 4;
+
+pub(super) const ACCESS_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(super) const CORE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(super) const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+pub(super) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
 
 /// The box.
 pub(super) struct Bench {
@@ -33,101 +47,122 @@ pub(super) struct Bench {
     pub(super) handle: Handle,
     pub(super) events: Events,
     workers: Vec<Worker>,
-    /// Far ends of the raw sockets, by worker.
-    pub(super) raw: Vec<MemoryPort>,
-    /// Far ends of the TUN's queues, by worker.
-    pub(super) tun: Vec<MemoryPort>,
+    /// By worker, then by port.
+    far: Vec<Vec<MemoryPort>>,
     pub(super) now: Instant,
 }
 
 impl Bench {
+    /// Each worker has a raw socket, a TUN queue, and queues of three interfaces: access, core,
+    /// and one that is both. [`PEER`] and [`SERVER`] are neighbours on the first two.
     pub(super) fn new(workers: u16) -> Self {
         let region = Region::new(FRAMES).unwrap();
         let mailboxes: Vec<_> = (0..workers).map(|_| Arc::new(Mailbox::new().unwrap())).collect();
         let events = Arc::new(EventRings::new(usize::from(workers)));
-        let surroundings =
-            Surroundings { mailboxes: mailboxes.clone(), events: Arc::clone(&events) };
-        let (mut raw, mut tun, mut parties, mut made) = (vec![], vec![], vec![], vec![]);
+        let routes = links(&[
+            Neighbour {
+                ifindex: 1,
+                mac: ACCESS_MAC,
+                prefix: "198.51.100.0/24",
+                neighbour: (PEER, PEER_MAC),
+            },
+            Neighbour {
+                ifindex: 2,
+                mac: CORE_MAC,
+                prefix: "203.0.113.0/24",
+                neighbour: (SERVER, SERVER_MAC),
+            },
+        ]);
+        let surroundings = Surroundings {
+            mailboxes: mailboxes.clone(),
+            events: Arc::clone(&events),
+            routes: Some(routes),
+        };
+        let (mut far, mut parties, mut made) = (vec![], vec![], vec![]);
         for (number, mailbox) in (0..).zip(mailboxes) {
-            let (near_raw, far_raw) = cable(Link::Ip, 256);
-            let (near_tun, far_tun) = cable(Link::Ip, 256);
-            raw.push(far_raw);
-            tun.push(far_tun);
+            let mut far_ends = Vec::new();
+            let mut port = |link, kind, role| {
+                let (near, far) = cable(link, CABLE);
+                far_ends.push(far);
+                Attached { port: Box::new(near), kind, role }
+            };
+            let ports = vec![
+                port(Link::Ip, Kind::Raw, Role::Access),
+                port(Link::Ip, Kind::Tun, Role::Core),
+                port(Link::Ethernet, Kind::Interface(1), Role::Access),
+                port(Link::Ethernet, Kind::Interface(2), Role::Core),
+                port(Link::Ethernet, Kind::Interface(3), Role::Both),
+            ];
+            far.push(far_ends);
             let meter = Arc::new(WorkerMeter::default());
             parties.push(Party { mailbox, meter: Arc::clone(&meter), ports: vec![] });
-            let ports = vec![
-                Attached { port: Box::new(near_raw), kind: Kind::Raw, role: Role::Access },
-                Attached { port: Box::new(near_tun), kind: Kind::Tun, role: Role::Core },
-            ];
             let pool = Pool::new(region, 64);
             made.push(Worker::new(number, ports, pool, meter, surroundings.clone()));
         }
+        let machinery = Machinery::default();
         Self {
             region,
             pool: Pool::new(region, 64),
-            handle: Handle::new(parties, None, 1000, System::now(), Report::default()),
+            handle: Handle::new(parties, machinery, 1000, System::now(), Report::default()),
             events: Events::new(events),
             workers: made,
-            raw,
-            tun,
+            far,
             now: Instant::from_micros(1_000_000),
         }
     }
 
     /// A tunnel with MPPE and this inner address, and its subscriber.
     pub(super) fn dial(&mut self, own_call_id: u16, inner: Ipv4Addr) -> (TunnelId, Subscriber) {
-        let outer =
-            Outer { local: LOCAL, peer: PEER, own_call_id, peer_call_id: 7, peer_window: 64 };
-        self.dial_as(outer, inner)
+        self.dial_as(outer(own_call_id), inner)
     }
 
     pub(super) fn dial_as(&mut self, outer: Outer, inner: Ipv4Addr) -> (TunnelId, Subscriber) {
         let tunnel = self.handle.open(outer).unwrap();
         let (receive, send) = keys(outer.own_call_id);
-        let encryption = Encryption::Mppe { receive, send };
-        self.command(Command::SetEncryption { tunnel, encryption });
-        let network = Some(Network { prefixes: vec![Prefix::host(inner)], mtu: 1456 });
-        self.command(Command::SetNetwork { tunnel, network });
+        self.protect(tunnel, Encryption::Mppe { receive, send });
+        self.network(tunnel, Some(inner));
         let calls = (outer.own_call_id, outer.peer_call_id);
         (tunnel, Subscriber::new(outer.peer, outer.local, calls, inner))
     }
 
-    pub(super) fn command(&self, command: Command) {
-        self.handle.command(command).unwrap();
+    pub(super) fn protect(&self, tunnel: TunnelId, encryption: Encryption) {
+        self.handle.command(Command::SetEncryption { tunnel, encryption }).unwrap();
     }
 
-    /// Puts a packet into a port's far end.
-    pub(super) fn push_raw(&mut self, worker: usize, packet: &[u8]) {
+    pub(super) fn network(&self, tunnel: TunnelId, inner: Option<Ipv4Addr>) {
+        let network = inner.map(|inner| Network { prefixes: vec![Prefix::host(inner)], mtu: 1456 });
+        self.handle.command(Command::SetNetwork { tunnel, network }).unwrap();
+    }
+
+    /// Sends a packet to a port.
+    pub(super) fn push(&mut self, worker: usize, port: usize, packet: &[u8]) {
         let mut frame = self.pool.take().unwrap();
         assert!(frame.fill(packet));
-        self.raw[worker].push(frame).unwrap();
+        self.far[worker][port].push(frame).unwrap();
     }
 
-    pub(super) fn push_tun(&mut self, worker: usize, packet: &[u8]) {
-        let mut frame = self.pool.take().unwrap();
-        assert!(frame.fill(packet));
-        self.tun[worker].push(frame).unwrap();
-    }
-
-    /// All that a worker sent as GRE.
-    pub(super) fn sent(&mut self, worker: usize) -> Vec<Vec<u8>> {
-        let frames: Vec<Frame> = std::iter::from_fn(|| self.raw[worker].pop()).collect();
-        self.bytes(frames)
-    }
-
-    /// All that a worker gave to the kernel.
-    pub(super) fn kernel(&mut self, worker: usize) -> Vec<Vec<u8>> {
-        let frames: Vec<Frame> = std::iter::from_fn(|| self.tun[worker].pop()).collect();
-        self.bytes(frames)
-    }
-
-    fn bytes(&mut self, mut frames: Vec<Frame>) -> Vec<Vec<u8>> {
+    /// All that came out of a port.
+    pub(super) fn pop(&mut self, worker: usize, port: usize) -> Vec<Vec<u8>> {
+        let mut frames: Vec<Frame> = std::iter::from_fn(|| self.far[worker][port].pop()).collect();
         let bytes = frames.iter().map(|frame| frame.data().to_vec()).collect();
         self.pool.put_all(&mut frames);
         bytes
     }
 
-    /// Turns every worker until all have rested, in 50 µs.
+    /// Empties all ports.
+    pub(super) fn pop_all(&mut self) {
+        for worker in 0..self.far.len() {
+            for port in 0..=BOTH {
+                self.pop(worker, port);
+            }
+        }
+    }
+
+    pub(super) fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.events.try_next()).collect()
+    }
+
+    /// Turns every worker until all have rested, 50 µs later.
     pub(super) fn turn(&mut self) {
         self.turn_after(Duration::from_micros(50));
     }
@@ -142,19 +177,21 @@ impl Bench {
         self.assert_nothing_lost();
     }
 
+    /// Turns one worker once.
+    pub(super) fn turn_worker(&mut self, worker: usize) {
+        self.now = self.now + Duration::from_micros(50);
+        self.workers[worker].turn(self.now);
+    }
+
     /// Every frame is somewhere, and every packet is accounted for.
     fn assert_nothing_lost(&self) {
         let pools: usize = self.workers.iter().map(|worker| worker.core.sink.pool.len()).sum();
-        let cables: usize = self
-            .workers
-            .iter()
-            .flat_map(|worker| &worker.ports)
-            .map(|attached| attached.port.held())
-            .chain(self.raw.iter().chain(&self.tun).map(crate::io::Port::held))
-            .sum();
-        let total = self.region.depot().len() + self.pool.len() + pools + cables;
+        let near = self.workers.iter().flat_map(|worker| &worker.ports);
+        let near: usize = near.map(|attached| attached.port.held()).sum();
+        let far: usize = self.far.iter().flatten().map(Port::held).sum();
+        let total = self.region.depot().len() + self.pool.len() + pools + near + far;
         assert_eq!(total, FRAMES as usize, "every frame is in a pool, a cable or the depot");
-        for worker in self.totals().workers {
+        for worker in self.handle.totals().workers {
             assert_eq!(
                 worker.received + worker.taken_over + worker.originated,
                 worker.sent + worker.handed_over + worker.consumed + worker.drops.total(),
@@ -163,12 +200,20 @@ impl Bench {
         }
     }
 
-    pub(super) fn totals(&self) -> Totals {
-        self.handle.totals()
-    }
-
     /// Drops so far, those that are not zero.
     pub(super) fn drops(&self) -> Vec<(DropReason, u64)> {
-        self.totals().drops().iter().filter(|&(_, count)| count > 0).collect()
+        self.handle.totals().drops().iter().filter(|&(_, count)| count > 0).collect()
     }
+}
+
+/// A call of [`PEER`].
+pub(super) fn outer(own_call_id: u16) -> Outer {
+    Outer { local: LOCAL, peer: PEER, own_call_id, peer_call_id: 7, peer_window: 64 }
+}
+
+/// An IPv4 packet in an Ethernet frame, padded as Ethernet does (IEEE 802.3: 60 octets).
+pub(super) fn ethernet(destination: [u8; 6], source: [u8; 6], packet: &[u8]) -> Vec<u8> {
+    let mut frame = [&destination[..], &source, &[0x08, 0x00], packet].concat();
+    frame.resize(frame.len().max(60), 0);
+    frame
 }

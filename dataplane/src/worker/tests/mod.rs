@@ -1,6 +1,13 @@
-//! Workers between memory ports: packets in, packets out.
+//! Workers between memory ports: packets in, packets out. After every turn all frames and packets
+//! are accounted for.
 
 mod bench;
+#[path = "../../../../protocol/tests/common/mod.rs"]
+mod captured;
+mod captures;
+mod forwarding;
+mod handover;
+
 mod session;
 #[path = "../../../tests/common/subscriber.rs"]
 mod subscriber;

@@ -1,0 +1,159 @@
+//! Where inner packets go: to the core, to other subscribers, to the kernel; on Ethernet.
+
+use std::net::Ipv4Addr;
+
+use super::bench::{
+    ACCESS, ACCESS_MAC, BOTH, Bench, CORE, CORE_MAC, INNER, LOCAL, PEER, PEER_MAC, RAW, SERVER,
+    SERVER_MAC, TUN, ethernet, outer,
+};
+use super::subscriber::{ipv4, one_hop_on, packet};
+use crate::api::{DropReason, Outer};
+
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 6);
+const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 9);
+
+fn without_padding(frame: &[u8]) -> &[u8] {
+    &frame[14..14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]))]
+}
+
+#[test]
+fn packets_cross_from_port_to_port_on_ethernet() {
+    let mut bench = Bench::new(1);
+    let (_, mut subscriber) = bench.dial(9, INNER);
+    for len in [0, 1, 5, 17, 18, 19, 600, 1436] {
+        let payload = vec![7; len];
+        let packet_up = packet(INNER, SERVER, &payload);
+        let outer = subscriber.encrypt_packet(&packet_up);
+        bench.push(0, ACCESS, &ethernet(ACCESS_MAC, PEER_MAC, &outer));
+        let packet_down = packet(SERVER, INNER, &payload);
+        bench.push(0, CORE, &ethernet(CORE_MAC, SERVER_MAC, &packet_down));
+        bench.turn();
+
+        let up = bench.pop(0, CORE);
+        assert_eq!(up[0][..14], ethernet(SERVER_MAC, CORE_MAC, &[])[..14]);
+        assert_eq!(up[0][14..], one_hop_on(&packet_up));
+        let down = bench.pop(0, ACCESS);
+        assert_eq!(down[0][..14], ethernet(PEER_MAC, ACCESS_MAC, &[])[..14]);
+        assert_eq!(subscriber.decrypt(&down[0][14..]), one_hop_on(&packet_down));
+    }
+    assert_eq!(bench.drops(), []);
+}
+
+#[test]
+fn what_no_port_of_ours_reaches_goes_to_the_kernel_untouched() {
+    let mut bench = Bench::new(1);
+    // The outer route leads elsewhere, too.
+    let (_, mut subscriber) = bench.dial_as(Outer { peer: FAR, ..outer(9) }, INNER);
+    let unresolved = Ipv4Addr::new(203, 0, 113, 81);
+    for destination in [FAR, LOCAL, unresolved] {
+        bench.push(0, RAW, &subscriber.encrypt(destination, &[1, 2, 3]));
+        bench.push(0, TUN, &packet(destination, INNER, &[4]));
+        bench.turn();
+        assert_eq!(bench.pop(0, TUN), [packet(INNER, destination, &[1, 2, 3])]);
+        let sent = bench.pop(0, RAW);
+        assert_eq!(subscriber.decrypt(&sent[0]), packet(destination, INNER, &[4]));
+    }
+}
+
+#[test]
+fn subscribers_reach_each_other_without_leaving_the_box() {
+    let mut bench = Bench::new(1);
+    let (_, mut one) = bench.dial(9, INNER);
+    let (_, mut other) = bench.dial(10, OTHER);
+    bench.push(0, RAW, &one.encrypt(OTHER, b"hello"));
+    bench.turn();
+    let sent = bench.pop(0, ACCESS);
+    assert_eq!(other.decrypt(&sent[0][14..]), one_hop_on(&packet(INNER, OTHER, b"hello")));
+    bench.push(0, RAW, &other.encrypt(INNER, b"and back"));
+    bench.turn();
+    let sent = bench.pop(0, ACCESS);
+    assert_eq!(one.decrypt(&sent[0][14..]), one_hop_on(&packet(OTHER, INNER, b"and back")));
+    assert!(bench.pop(0, TUN).is_empty() && bench.pop(0, CORE).is_empty());
+}
+
+/// RFC 1812 §5.3.1: the kernel answers with Time Exceeded, we never forward it.
+#[test]
+fn a_packet_at_the_end_of_its_life_goes_to_the_kernel() {
+    let mut bench = Bench::new(1);
+    let (_, mut subscriber) = bench.dial(9, INNER);
+    bench.dial(10, OTHER);
+    for destination in [SERVER, OTHER] {
+        for ttl in [0, 1] {
+            let dying = ipv4(253, ttl, INNER, destination, &[1]);
+            bench.push(0, RAW, &subscriber.encrypt_packet(&dying));
+            bench.turn();
+            assert_eq!(bench.pop(0, TUN), [dying]);
+        }
+    }
+    let dying = ipv4(253, 1, SERVER, INNER, &[1]);
+    bench.push(0, CORE, &ethernet(CORE_MAC, SERVER_MAC, &dying));
+    bench.turn();
+    assert_eq!(bench.pop(0, TUN), [dying]);
+    assert!(bench.pop(0, ACCESS).is_empty() && bench.pop(0, CORE).is_empty());
+}
+
+#[test]
+fn a_port_of_both_roles_tells_gre_of_tunnels_from_gre_to_subscribers() {
+    let mut bench = Bench::new(1);
+    let (_, mut subscriber) = bench.dial(9, INNER);
+    let outer = subscriber.encrypt(FAR, &[1]);
+    bench.push(0, BOTH, &ethernet(ACCESS_MAC, PEER_MAC, &outer));
+    // A subscriber's own PPTP through the tunnel: GRE like ours, to the inner address.
+    let inside = ipv4(47, 64, PEER, INNER, &outer[20..]);
+    bench.push(0, BOTH, &ethernet(CORE_MAC, SERVER_MAC, &inside));
+    bench.push(0, BOTH, &ethernet(CORE_MAC, SERVER_MAC, &packet(SERVER, INNER, &[2])));
+    bench.turn();
+    assert_eq!(bench.pop(0, TUN), [packet(INNER, FAR, &[1])]);
+    let sent = bench.pop(0, ACCESS);
+    assert_eq!(subscriber.decrypt(&sent[0][14..]), one_hop_on(&inside));
+    assert_eq!(subscriber.decrypt(&sent[1][14..]), one_hop_on(&packet(SERVER, INNER, &[2])));
+    assert_eq!(bench.drops(), []);
+}
+
+#[test]
+fn what_a_tunnel_does_not_take_is_dropped_by_its_reason() {
+    let mut bench = Bench::new(1);
+    bench.dial(9, INNER);
+    let mut drop = |packet: &[u8], reason| {
+        let before = bench.handle.totals().drops().of(reason);
+        bench.push(0, TUN, packet);
+        bench.turn();
+        assert_eq!(bench.handle.totals().drops().of(reason), before + 1, "{reason:?}");
+        // A packet from the TUN never returns to it.
+        assert!(bench.pop(0, TUN).is_empty() && bench.pop(0, ACCESS).is_empty());
+    };
+    drop(&packet(SERVER, OTHER, &[1]), DropReason::NoTunnel);
+    drop(&packet(SERVER, INNER, &[0; 1437]), DropReason::TooBig);
+    drop(&packet(SERVER, INNER, &[1])[..20], DropReason::CoreMalformed);
+    drop(&[0x60; 60], DropReason::CoreMalformed);
+    drop(&[], DropReason::CoreMalformed);
+}
+
+#[test]
+fn frames_that_carry_no_ipv4_are_dropped() {
+    let mut bench = Bench::new(1);
+    bench.dial(9, INNER);
+    let arp = [&[0xFF; 12][..], &[0x08, 0x06], &[0; 46]].concat();
+    let tagged = [&[2; 12][..], &[0x81, 0x00, 0, 5, 0x08, 0x00], &[0x45; 46]].concat();
+    for port in [ACCESS, CORE, BOTH] {
+        for frame in [&arp[..], &tagged, &arp[..13], &[]] {
+            bench.push(0, port, frame);
+        }
+    }
+    bench.turn();
+    assert_eq!(bench.drops(), [(DropReason::NotIpv4, 12)]);
+}
+
+#[test]
+fn ethernet_padding_never_reaches_the_other_side() {
+    let mut bench = Bench::new(1);
+    let (_, mut subscriber) = bench.dial(9, INNER);
+    let outer = subscriber.frame(&[0xC0, 0x21, 9, 1, 0, 4]);
+    let frame = ethernet(ACCESS_MAC, PEER_MAC, &outer);
+    assert!(frame.len() > 14 + outer.len(), "the frame is padded");
+    assert_eq!(without_padding(&frame), outer);
+    bench.push(0, ACCESS, &frame);
+    bench.turn();
+    let crate::api::Event::Control { frame, .. } = &bench.events()[0];
+    assert_eq!(**frame, [0xC0, 0x21, 9, 1, 0, 4]);
+}
