@@ -12,13 +12,18 @@ use crate::mailbox::Handed;
 use crate::table::Place;
 use crate::worker::{Core, Exit, From};
 
-/// Forwards an accepted packet of a subscriber.
-pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View) {
+/// Forwards an accepted packet that came by the tunnel of this worker in the slot `from`.
+pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, from: u32) {
     if is_forbidden(inner.destination) {
         core.sink.drop(frame, DropReason::DestinationForbidden);
         return;
     }
     let to = match core.table.destination(inner.destination) {
+        // Nothing goes back by the tunnel that it came from: where everything lies behind a
+        // tunnel, so do our own addresses, and they are the kernel's.
+        Some(Place::Here(slot)) if slot == from => {
+            return core.exits.kernel(&mut core.sink, frame);
+        }
         Some(place) => To::Tunnel(place),
         None => match core.exits.core(inner.destination, inner.total_len) {
             Some(exit) => To::Core(exit),

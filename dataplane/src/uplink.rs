@@ -354,5 +354,5 @@ fn pass(core: &mut Core, data: Data, inner: View) {
         tunnel.shared.rx_bytes.add(inner.total_len as u64);
         tunnel.shared.rx_active.set(core.now);
     }
-    forward::from_subscriber(core, frame, inner);
+    forward::from_subscriber(core, frame, inner, slot);
 }

@@ -15,7 +15,7 @@ use crate::api::{Config, Interface, Role, StartError};
 use crate::frame::{Pool, Region};
 use crate::io::raw::RawPort;
 use crate::io::tun::{TunConfig, TunPort};
-use crate::io::xsk::{XskConfig, XskError, XskMode, XskPort};
+use crate::io::xsk::{XskConfig, XskMode, XskPort};
 use crate::route::Mirror;
 use crate::steer::Steer;
 
@@ -23,8 +23,6 @@ use crate::steer::Steer;
 const RING: u32 = 1024;
 /// Frames that such a socket has in its hands at most.
 const FRAMES_PER_SOCKET: u32 = 3 * RING;
-/// Queues of an interface that are looked for when none are named.
-const MAX_QUEUES: u32 = 64;
 
 /// Ports that are open.
 #[derive(Debug)]
@@ -56,20 +54,30 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
         .map_err(|errno| StartError::system("looking for the TUN", errno))?;
     pools::route(&config.tun.pools, ifindex)?;
 
-    let sockets: u32 =
-        config.interfaces.iter().map(|interface| interface.queues.unwrap_or(MAX_QUEUES)).sum();
+    let mut sockets = 0_u32;
+    let mut interfaces = Vec::new();
+    for interface in &config.interfaces {
+        let queues = match interface.queues {
+            Some(queues) => queues,
+            // All of them, for a NIC may hash GRE to any.
+            None => XskPort::queues(&interface.name).map_err(StartError::port)?,
+        };
+        sockets = sockets.saturating_add(queues);
+        interfaces.push((interface, queues));
+    }
     let frames = config
         .frames
         .saturating_mul(workers.into())
         .saturating_add(sockets.saturating_mul(FRAMES_PER_SOCKET));
     let region = Region::new(frames).map_err(StartError::port)?;
     let mut machinery = Machinery::default();
-    if !config.interfaces.is_empty() {
+    if !interfaces.is_empty() {
         let mut program = Steering::load(Capacity::default()).map_err(StartError::port)?;
         let mut pool = Pool::new(region, RING as usize);
         let mut indices = Vec::new();
-        for interface in &config.interfaces {
-            indices.push(open_interface(interface, &mut program, &mut pool, &mut ports)?);
+        for (interface, queues) in interfaces {
+            let ifindex = open_interface(interface, queues, &mut program, &mut pool, &mut ports)?;
+            indices.push(ifindex);
         }
         machinery.mirror = Some(Mirror::start(indices).map_err(StartError::port)?);
         let steer = Steer::new(program, &config.listen, &config.tun).map_err(StartError::port)?;
@@ -81,6 +89,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
 /// Opens the queues of an interface and deals them to the workers. Returns the interface's index.
 fn open_interface(
     interface: &Interface,
+    queues: u32,
     program: &mut Steering,
     pool: &mut Pool,
     ports: &mut [Vec<Attachment>],
@@ -90,10 +99,8 @@ fn open_interface(
         Role::Core => Roles::Core,
         Role::Both => Roles::Both,
     };
-    let queues = interface.queues.unwrap_or(MAX_QUEUES);
     let attached = program.attach(&interface.name, roles, queues).map_err(StartError::port)?;
     let workers = u32::try_from(ports.len()).unwrap_or(1).max(1);
-    let mut opened = 0;
     for queue in 0..queues {
         let config = XskConfig {
             interface: interface.name.clone(),
@@ -102,12 +109,7 @@ fn open_interface(
             mode: None,
             busy_poll: None,
         };
-        let port = match XskPort::open(&config, pool) {
-            Ok(port) => port,
-            // That was the last one.
-            Err(XskError::Refused { .. }) if interface.queues.is_none() && queue > 0 => break,
-            Err(error) => return Err(StartError::port(error)),
-        };
+        let port = XskPort::open(&config, pool).map_err(StartError::port)?;
         program.register_socket(attached.ifindex, queue, port.as_fd()).map_err(StartError::port)?;
         let copy = match port.mode() {
             XskMode::ZeroCopy => "zero-copy",
@@ -120,12 +122,11 @@ fn open_interface(
         if let Some(ports) = ports.get_mut((queue % workers) as usize) {
             ports.push(attachment);
         }
-        opened += 1;
     }
-    if opened < workers {
+    if queues < workers {
         tracing::warn!(
             interface = interface.name,
-            queues = opened,
+            queues,
             workers,
             "fewer queues than workers: those without one send through the kernel"
         );

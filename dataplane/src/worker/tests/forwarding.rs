@@ -7,7 +7,7 @@ use super::bench::{
     SERVER_MAC, TUN, ethernet, outer,
 };
 use super::subscriber::{ipv4, one_hop_on, packet};
-use crate::api::{DropReason, Outer};
+use crate::api::{Command, DropReason, Network, Outer, Prefix};
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 6);
 const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 9);
@@ -69,6 +69,20 @@ fn subscribers_reach_each_other_without_leaving_the_box() {
     let sent = bench.pop(0, ACCESS);
     assert_eq!(one.decrypt(&sent[0][14..]), one_hop_on(&packet(OTHER, INNER, b"and back")));
     assert!(bench.pop(0, TUN).is_empty() && bench.pop(0, CORE).is_empty());
+}
+
+/// As on the dialling side, where everything lies behind the tunnel.
+#[test]
+fn nothing_goes_back_by_the_tunnel_that_it_came_from() {
+    let mut bench = Bench::new(1);
+    let (tunnel, mut subscriber) = bench.dial(9, INNER);
+    let everything = Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 };
+    let network = Some(Network { prefixes: vec![everything], mtu: 1400 });
+    bench.handle.command(Command::SetNetwork { tunnel, network }).unwrap();
+    bench.push(0, RAW, &subscriber.encrypt(FAR, &[1]));
+    bench.turn();
+    assert_eq!(bench.pop(0, TUN), [packet(INNER, FAR, &[1])]);
+    assert!(bench.pop(0, ACCESS).is_empty());
 }
 
 /// RFC 1812 §5.3.1: the kernel answers with Time Exceeded, we never forward it.

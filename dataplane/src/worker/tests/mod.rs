@@ -7,7 +7,7 @@ mod captured;
 mod captures;
 mod forwarding;
 mod handover;
-
+mod hostile;
 mod session;
 #[path = "../../../tests/common/subscriber.rs"]
 mod subscriber;

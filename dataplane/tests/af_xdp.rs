@@ -1,0 +1,201 @@
+//! A data plane on AF_XDP: two veth ports with two queues each, two workers, the real XDP program,
+//! the kernel's routes. The kernel forwards nothing here, so what crosses has crossed by AF_XDP.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+#[path = "common/redirect.rs"]
+mod redirect;
+
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+
+use common::subscriber::{Subscriber, keys, one_hop_on, packet};
+use common::{eventually, in_namespace, ip};
+use dataplane::DataPlane;
+use dataplane::api::counters::XdpCounters;
+use dataplane::api::{
+    Command, Config, Encryption, Handle, Interface, Network, Outer, Prefix, Role, Tun,
+};
+use dataplane::frame::{Pool, Region};
+use dataplane::io::Port;
+use dataplane::io::xsk::{XskConfig, XskPort};
+use redirect::Redirect;
+
+const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
+const ACCESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const CORE: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
+
+fn network() {
+    for (near, mac, far, far_mac) in [
+        ("access", "02:00:00:00:00:01", "peer", "02:00:00:00:01:01"),
+        ("core", "02:00:00:00:00:02", "server", "02:00:00:00:01:02"),
+    ] {
+        ip(&format!(
+            "link add {near} address {mac} numrxqueues 2 numtxqueues 2 type veth \
+             peer name {far} address {far_mac} numrxqueues 2 numtxqueues 2"
+        ));
+        ip(&format!("link set {near} up"));
+        ip(&format!("link set {far} up"));
+    }
+    ip("addr add 192.0.2.1/24 dev access");
+    ip("addr add 203.0.113.1/24 dev core");
+    ip("neigh add 192.0.2.7 lladdr 02:00:00:00:01:01 nud permanent dev access");
+    ip("neigh add 203.0.113.80 lladdr 02:00:00:00:01:02 nud permanent dev core");
+}
+
+/// The far end of a cable: a socket on each of its two queues.
+struct Far {
+    queues: [XskPort; 2],
+    _program: Redirect,
+    pool: Pool,
+}
+
+impl Far {
+    fn open(interface: &str) -> Self {
+        let mut pool = Pool::new(Region::new(4096).unwrap(), 256);
+        let program = Redirect::attach(interface);
+        let queues = [0, 1].map(|queue| {
+            let config = XskConfig {
+                interface: interface.to_owned(),
+                queue,
+                ring_size: 256,
+                mode: None,
+                busy_poll: None,
+            };
+            let port = XskPort::open(&config, &mut pool).unwrap();
+            program.register(queue, port.as_fd());
+            port
+        });
+        Self { queues, _program: program, pool }
+    }
+
+    fn send(&mut self, queue: usize, frame: &[u8]) {
+        let mut owned = self.pool.take().unwrap();
+        assert!(owned.fill(frame));
+        let port = &mut self.queues[queue];
+        port.transmit(&mut self.pool, &mut vec![owned]);
+        while port.flush(&mut self.pool) {}
+    }
+
+    /// The next IPv4 frame, on whatever queue.
+    fn receive(&mut self) -> Vec<u8> {
+        eventually("a frame arrives", || {
+            let mut frames = Vec::new();
+            for port in &mut self.queues {
+                port.receive(&mut self.pool, &mut frames, 1);
+                port.flush(&mut self.pool);
+                if let Some(frame) = frames.pop() {
+                    let bytes = frame.data().to_vec();
+                    self.pool.put(frame);
+                    // Not the kernel's own ARP and the like.
+                    return (bytes[12..14] == [0x08, 0x00]).then_some(bytes);
+                }
+            }
+            None
+        })
+    }
+}
+
+fn ethernet(destination: [u8; 6], source: [u8; 6], packet: &[u8]) -> Vec<u8> {
+    let mut frame = [&destination[..], &source, &[0x08, 0x00], packet].concat();
+    frame.resize(frame.len().max(60), 0);
+    frame
+}
+
+fn start() -> Handle {
+    let interface = |name: &str, role| Interface { name: name.to_owned(), role, queues: None };
+    let config = Config {
+        workers: 2,
+        interfaces: vec![interface("access", Role::Access), interface("core", Role::Core)],
+        listen: vec![LOCAL],
+        tun: Tun {
+            address: Some(Ipv4Addr::new(10, 9, 0, 1)),
+            pools: vec![Prefix { address: Ipv4Addr::new(10, 9, 0, 0), length: 16 }],
+            ..Tun::default()
+        },
+        ..Config::default()
+    };
+    DataPlane::start(&config).unwrap().0
+}
+
+fn dial(handle: &Handle, call_id: u16, inner: Ipv4Addr) -> Subscriber {
+    let outer = Outer {
+        local: LOCAL,
+        peer: PEER,
+        own_call_id: call_id,
+        peer_call_id: call_id,
+        peer_window: 64,
+    };
+    let tunnel = handle.open(outer).unwrap();
+    let (receive, send) = keys(call_id);
+    let encryption = Encryption::Mppe { receive, send };
+    handle.command(Command::SetEncryption { tunnel, encryption }).unwrap();
+    let network = Some(Network { prefixes: vec![Prefix::host(inner)], mtu: 1456 });
+    handle.command(Command::SetNetwork { tunnel, network }).unwrap();
+    Subscriber::new(PEER, LOCAL, (call_id, call_id), inner)
+}
+
+fn xdp(handle: &Handle) -> XdpCounters {
+    handle.totals().xdp.unwrap()
+}
+
+#[test]
+fn packets_cross_from_queue_to_queue_and_between_workers() {
+    in_namespace(|| {
+        network();
+        let handle = start();
+        let report = handle.report().to_string();
+        let ports: Vec<_> = report.lines().filter(|line| line.starts_with("  ")).collect();
+        insta::assert_snapshot!(ports.join("\n"), @r"
+        gre queue 0: access, raw
+        penstock0 queue 0: core, tun
+        access queue 0: access, AF_XDP (native, copy)
+        core queue 0: core, AF_XDP (native, copy)
+        gre queue 1: access, raw
+        penstock0 queue 1: core, tun
+        access queue 1: access, AF_XDP (native, copy)
+        core queue 1: core, AF_XDP (native, copy)
+        ");
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        // A tunnel outside of the pool is steered, too.
+        for (call_id, inner) in
+            [(40, Ipv4Addr::new(10, 9, 0, 5)), (41, Ipv4Addr::new(172, 16, 3, 4))]
+        {
+            let mut subscriber = dial(&handle, call_id, inner);
+            for round in 0..40_u16 {
+                let payload = vec![0xA5; 1 + usize::from(round) * 36];
+                // Every second packet comes by the queue of the worker that does not have it.
+                let queue = usize::from(round % 2);
+                let up = packet(inner, SERVER, &payload);
+                peer.send(queue, &ethernet(ACCESS, PEER_MAC, &subscriber.encrypt_packet(&up)));
+                let frame = server.receive();
+                assert_eq!(frame[..14], ethernet(SERVER_MAC, CORE, &[])[..14]);
+                assert_eq!(frame[14..], one_hop_on(&up));
+
+                let down = packet(SERVER, inner, &payload);
+                server.send(queue, &ethernet(CORE, SERVER_MAC, &down));
+                let frame = peer.receive();
+                assert_eq!(frame[..14], ethernet(PEER_MAC, ACCESS, &[])[..14]);
+                assert_eq!(subscriber.decrypt(&frame[14..]), one_hop_on(&down));
+            }
+        }
+        // GRE of nobody ends in XDP, and so does that of a tunnel that was closed.
+        let nobody = Subscriber::new(PEER, LOCAL, (99, 99), SERVER).frame(&[0xC0, 0x21]);
+        peer.send(0, &ethernet(ACCESS, PEER_MAC, &nobody));
+        eventually("XDP drops it", || {
+            let dropped =
+                xdp(&handle).iter().find(|(reason, _)| reason.name() == "drop_unknown_tunnel");
+            dropped.filter(|&(_, count)| count == 1)
+        });
+        let totals = handle.totals();
+        assert_eq!(totals.drops().total(), 0, "{:?}", totals.workers);
+        let handed: u64 = totals.workers.iter().map(|worker| worker.handed_over).sum();
+        assert_eq!(handed, 80);
+        handle.stop();
+    });
+}
