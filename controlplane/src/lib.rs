@@ -3,15 +3,32 @@
 //! | module | what |
 //! |---|---|
 //! | [`api`] | HTTP and JSON over a unix socket |
+//! | [`call`] | one PPP link and its tunnel, either side |
 //! | [`cli`] | the command line |
+//! | [`clock`] | the machines' time |
 //! | [`config`] | the TOML file: what the operator declares |
+//! | [`control`] | a PPTP control connection on TCP, either side |
+//! | [`daemon`] | `penstock serve` |
+//! | [`dial`] | `penstock dial` |
 //! | [`host`] | what the machine around us is like |
+//! | [`kernel`] | addresses and routes by netlink |
+//! | [`plane`] | our end of the data plane |
 //! | [`pool`] | addresses for sessions |
+//! | [`text`] | peers' text made harmless |
 //! | [`users`] | who may in: SQLite and a watched file, answered from memory |
 
 pub mod api;
+pub mod call;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod dial;
+
 pub mod host;
+pub mod kernel;
+pub mod plane;
 pub mod pool;
+pub mod text;
 pub mod users;

@@ -11,4 +11,5 @@
 //! | `GET /v1/stats` | counters of daemon, data plane and pools |
 
 pub mod client;
+pub mod server;
 pub mod types;

@@ -26,7 +26,11 @@ Exit codes:
   1  failed; the reason is on standard error
   2  the command line or the configuration makes no sense
   3  there is no such user or session
-  4  the daemon is not running";
+  4  the daemon is not running
+  5  dial: the server cannot be reached
+  6  dial: the server refused the call
+  7  dial: wrong user name or password
+  8  dial: the link could not be agreed on, or was lost";
 
 /// PPTP access concentrator.
 #[derive(Debug, Parser)]
@@ -42,6 +46,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Accept calls, until SIGTERM or Ctrl-C
+    Serve,
     /// Add, change, remove and list users
     #[command(subcommand)]
     User(users::Command),
@@ -54,6 +60,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Call a PPTP server and be its client, until SIGTERM or Ctrl-C
+    Dial(crate::dial::Arguments),
     /// Print the configuration with all keys, their defaults and what they mean
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -79,6 +87,12 @@ pub enum Failure {
     /// The daemon did not do it.
     #[error(transparent)]
     Daemon(#[from] ClientError),
+    /// The daemon did not start.
+    #[error(transparent)]
+    Serve(#[from] crate::daemon::StartError),
+    /// The call failed.
+    #[error(transparent)]
+    Dial(#[from] crate::dial::DialError),
     /// The arguments make no sense together.
     #[error("{0}")]
     Usage(String),
@@ -101,6 +115,7 @@ impl Failure {
             | Self::Users(UserError::Unknown(_))
             | Self::Daemon(ClientError::NotFound(_)) => 3,
             Self::Daemon(ClientError::NotRunning(_)) => 4,
+            Self::Dial(error) => error.exit_code(),
             _ => 1,
         }
     }
@@ -130,9 +145,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn execute(arguments: Arguments) -> Result<(), Failure> {
     let find = || Config::find(arguments.config.as_deref());
     match arguments.command {
+        Command::Serve => {
+            let (config, file) = find()?;
+            Ok(crate::daemon::run(config, file)?)
+        }
         Command::User(command) => users::run(command, &find()?.0),
         Command::Session(command) => sessions::run(command, &find()?.0),
         Command::Stats { json } => sessions::stats(json, &find()?.0),
+        Command::Dial(arguments) => {
+            let password = password::for_call(arguments.password_file.as_deref())?;
+            Ok(crate::dial::run(&arguments, password)?)
+        }
         Command::Config(ConfigCommand::Example) => {
             Ok(io::stdout().write_all(config::EXAMPLE.as_bytes())?)
         }

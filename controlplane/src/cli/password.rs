@@ -3,7 +3,9 @@
 //! On a terminal: a prompt without echo. Otherwise the first line of standard input or of a file.
 //! Wiped when dropped.
 
+use std::fs;
 use std::io::{self, BufRead};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -23,6 +25,20 @@ pub(super) fn new(user: &str) -> Result<Zeroizing<String>, Failure> {
         Ok(password)
     } else {
         Err(Failure::Usage("the passwords differ: nothing was changed".to_owned()))
+    }
+}
+
+/// A password to call somebody with.
+pub(super) fn for_call(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    match file {
+        Some(file) => {
+            let text = fs::read_to_string(file).map(Zeroizing::new).map_err(|error| {
+                Failure::Usage(format!("password file {}: {error}", file.display()))
+            })?;
+            first_line(&text)
+        }
+        None if is_interactive() => Ok(Zeroizing::new(rpassword::prompt_password("Password: ")?)),
+        None => from_stdin(),
     }
 }
 

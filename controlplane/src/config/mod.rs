@@ -5,6 +5,7 @@
 //! nothing here is ever written by us.
 
 mod error;
+mod prefixes;
 mod range;
 mod span;
 
@@ -178,7 +179,7 @@ impl Default for Limits {
 pub struct Dataplane {
     /// Pinned worker threads; 0 is one for each core that we may run on.
     pub workers: u16,
-    /// Packets that the workers can hold at once.
+    /// Packets that each worker can hold at once, in 4 KiB each; 1024 at least.
     pub frames: u32,
     /// Name of the TUN interface.
     pub tun: String,
@@ -188,7 +189,7 @@ pub struct Dataplane {
 
 impl Default for Dataplane {
     fn default() -> Self {
-        Self { workers: 0, frames: 16384, tun: "penstock".to_owned(), interface: Vec::new() }
+        Self { workers: 0, frames: 4096, tun: "penstock".to_owned(), interface: Vec::new() }
     }
 }
 

@@ -119,6 +119,16 @@ pub enum Command {
         /// Protocol number and what follows it.
         frame: Box<[u8]>,
     },
+    /// What the peer said of itself after the tunnel was opened: whoever calls opens the tunnel
+    /// before it knows the peer's Call ID, because the peer's first frame races its reply.
+    SetPeer {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// The peer's Call ID, as in [`Outer`].
+        peer_call_id: u16,
+        /// The peer's window, as in [`Outer`].
+        peer_window: u16,
+    },
     /// LCP agreed on this framing; frames of LCP itself never use it.
     SetFraming {
         /// The tunnel.
@@ -149,6 +159,7 @@ impl Command {
     pub const fn tunnel(&self) -> TunnelId {
         match *self {
             Self::SendControl { tunnel, .. }
+            | Self::SetPeer { tunnel, .. }
             | Self::SetFraming { tunnel, .. }
             | Self::SetEncryption { tunnel, .. }
             | Self::SetNetwork { tunnel, .. } => tunnel,

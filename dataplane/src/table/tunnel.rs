@@ -74,6 +74,13 @@ impl Tunnel {
         }
     }
 
+    /// The peer said how it is to be reached.
+    pub(crate) fn meet(&mut self, peer_call_id: u16, peer_window: u16) {
+        self.outer.peer_call_id = peer_call_id;
+        self.outer.peer_window = peer_window;
+        self.acknowledger = Acknowledger::new(peer_window);
+    }
+
     /// Sets what protects data from now on.
     pub(crate) fn protect(&mut self, encryption: Encryption, now: Instant) {
         self.protection = match encryption {

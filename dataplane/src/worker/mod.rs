@@ -142,6 +142,11 @@ impl Core {
             Command::SendControl { tunnel, frame } => {
                 downlink::send_control(self, tunnel, &frame);
             }
+            Command::SetPeer { tunnel, peer_call_id, peer_window } => {
+                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
+                    tunnel.meet(peer_call_id, peer_window);
+                }
+            }
             Command::SetFraming { tunnel, framing } => {
                 if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
                     tunnel.framing = framing;

@@ -28,6 +28,24 @@ fn a_control_frame_comes_out_as_an_event_and_goes_in_as_a_command() {
 }
 
 #[test]
+fn whoever_calls_hears_the_peer_before_it_knows_its_call_id() {
+    let mut bench = Bench::new(1);
+    let unknown = crate::api::Outer { peer: FAR, peer_call_id: 0, ..outer(9) };
+    let tunnel = bench.handle.open(unknown).unwrap();
+    let peer = Subscriber::new(FAR, LOCAL, (9, 77), INNER);
+    let lcp = [0xFF, 0x03, 0xC0, 0x21, 1, 1, 0, 4];
+    bench.push(0, RAW, &peer.frame_at(0, &lcp));
+    bench.turn();
+    let Event::Control { frame, .. } = bench.events.try_next().unwrap();
+
+    bench.handle.command(Command::SetPeer { tunnel, peer_call_id: 77, peer_window: 64 }).unwrap();
+    bench.handle.command(Command::SendControl { tunnel, frame }).unwrap();
+    bench.turn();
+    let sent = peer.read(&bench.pop(0, RAW)[0]);
+    assert_eq!((sent.sequence, sent.frame), (Some(0), lcp.to_vec()));
+}
+
+#[test]
 fn a_frame_that_came_after_a_tunnel_was_opened_finds_it() {
     let mut bench = Bench::new(2);
     let peer = Subscriber::new(PEER, LOCAL, (8, 7), INNER);

@@ -1,0 +1,168 @@
+//! The daemon's end of the API.
+//!
+//! The socket's mode is 0600: who may connect is root or the daemon's own user, and may do all.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path as Segment, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use nix::sys::stat::{Mode, fchmod};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::types::{
+    Disconnected, NewUser, Refusal, Selector, SessionView, Stats, UserChange, UserView,
+};
+use crate::daemon::Shared;
+use crate::users::UserError;
+
+/// Why the socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// A daemon listens on it.
+    #[error("another penstock is running: it listens on {0}")]
+    InUse(PathBuf),
+    /// The system refuses.
+    #[error("control socket {path}: {error}")]
+    System {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// Opens the socket, in place of one that a dead daemon left.
+///
+/// # Errors
+/// If a daemon listens on it or the system refuses.
+pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+    let failed = |error| SocketError::System { path: path.to_owned(), error };
+    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed)?;
+    }
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(SocketError::InUse(path.to_owned()));
+    }
+    // Only a socket is removed: a slip in the configuration must not cost a file.
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        fs::remove_file(path).map_err(failed)?;
+    }
+    restricted(path).map_err(failed)
+}
+
+/// The mode is set before the name exists, so that at no moment others could connect.
+fn restricted(path: &Path) -> io::Result<UnixListener> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    socket::listen(&socket, Backlog::MAXCONN)?;
+    UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
+}
+
+/// Answers until the future is dropped.
+pub async fn serve(listener: UnixListener, shared: Shared) -> io::Result<()> {
+    let router = Router::new()
+        .route("/v1/users", get(list_users).post(add_user))
+        .route("/v1/users/{name}", patch(change_user).delete(remove_user))
+        .route("/v1/sessions", get(list_sessions))
+        .route("/v1/sessions/disconnect", post(disconnect))
+        .route("/v1/stats", get(stats))
+        .with_state(shared);
+    axum::serve(listener, router).await
+}
+
+struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(Refusal { error: self.1 })).into_response()
+    }
+}
+
+impl From<UserError> for Failure {
+    fn from(error: UserError) -> Self {
+        let status = match &error {
+            UserError::Exists(_) | UserError::InFile(..) | UserError::Address(..) => {
+                StatusCode::CONFLICT
+            }
+            UserError::Unknown(_) => StatusCode::NOT_FOUND,
+            UserError::Name | UserError::Profile(_) => StatusCode::BAD_REQUEST,
+            UserError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self(rejection.status(), rejection.body_text())
+    }
+}
+
+type Answer<T> = Result<Json<T>, Failure>;
+
+async fn list_users(State(shared): State<Shared>) -> Json<Vec<UserView>> {
+    Json(shared.users.list().iter().map(|(user, source)| UserView::new(user, *source)).collect())
+}
+
+async fn add_user(
+    State(shared): State<Shared>,
+    body: Result<Json<NewUser>, JsonRejection>,
+) -> Answer<()> {
+    let Json(new) = body?;
+    blocking(move || shared.users.add(new.into())).await
+}
+
+async fn change_user(
+    State(shared): State<Shared>,
+    Segment(name): Segment<String>,
+    body: Result<Json<UserChange>, JsonRejection>,
+) -> Answer<()> {
+    let Json(change) = body?;
+    blocking(move || shared.users.change(&name, change.into())).await
+}
+
+async fn remove_user(State(shared): State<Shared>, Segment(name): Segment<String>) -> Answer<()> {
+    blocking(move || shared.users.remove(&name)).await
+}
+
+async fn list_sessions(State(shared): State<Shared>) -> Json<Vec<SessionView>> {
+    Json(shared.sessions.views())
+}
+
+async fn disconnect(
+    State(shared): State<Shared>,
+    body: Result<Json<Selector>, JsonRejection>,
+) -> Answer<Disconnected> {
+    let Json(selector) = body?;
+    if selector.is_empty() {
+        let reason = "say which sessions: id, user, address, peer-address or all";
+        return Err(Failure(StatusCode::BAD_REQUEST, reason.to_owned()));
+    }
+    match shared.sessions.disconnect(&selector, "disconnected by the operator") {
+        0 => Err(Failure(StatusCode::NOT_FOUND, "there is no such session".to_owned())),
+        disconnected => Ok(Json(Disconnected { disconnected })),
+    }
+}
+
+async fn stats(State(shared): State<Shared>) -> Json<Stats> {
+    Json(shared.stats())
+}
+
+/// Changes of users wait for the disk: not on a thread that drives sessions.
+async fn blocking(change: impl FnOnce() -> Result<(), UserError> + Send + 'static) -> Answer<()> {
+    match tokio::task::spawn_blocking(change).await {
+        Ok(done) => Ok(Json(done?)),
+        Err(error) => Err(Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}

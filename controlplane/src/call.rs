@@ -1,0 +1,171 @@
+//! A call: one PPP link machine and the tunnel that it runs through, on either side.
+//!
+//! What the link wants of the data plane is done here; what it wants of its owner (a verdict on a
+//! login, to know that it ended) is handed on. Knows nothing of PPTP's control connection.
+
+use std::time::Duration;
+
+use dataplane::api;
+use protocol::machine::{Action, drive};
+use protocol::ppp::link::{Encryption, Event, Input, Link, Network, Phase};
+use protocol::time::Instant;
+
+use crate::clock::Clock;
+use crate::plane::Tunnel;
+
+/// Whose packets pass through the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The peer's own address: it is a subscriber.
+    Peer,
+    /// Every address: the peer is the way to the world.
+    Everything,
+}
+
+/// A link and its tunnel.
+#[derive(Debug)]
+pub struct Call {
+    link: Link,
+    tunnel: Tunnel,
+    clock: Clock,
+    reach: Reach,
+    deadline: Option<Instant>,
+    /// How often the data plane is asked whether the peer lives; `None` if nobody wants to know.
+    watch: Option<Duration>,
+    next_watch: Option<Instant>,
+}
+
+/// What an input led to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What the owner has to know, in order.
+    pub events: Vec<Event>,
+    /// The peer gave a sign of life.
+    pub alive: bool,
+}
+
+impl Call {
+    /// `keepalive` is the link's own: the data plane is asked four times in it.
+    #[must_use]
+    pub fn new(
+        link: Link,
+        tunnel: Tunnel,
+        clock: Clock,
+        reach: Reach,
+        keepalive: Option<Duration>,
+    ) -> Self {
+        let watch = keepalive.map(|keepalive| (keepalive / 4).max(Duration::from_secs(1)));
+        Self { link, tunnel, clock, reach, deadline: None, watch, next_watch: None }
+    }
+
+    /// The tunnel.
+    #[must_use]
+    pub const fn tunnel(&self) -> &Tunnel {
+        &self.tunnel
+    }
+
+    /// The clock of its machine.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Where the link stands.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.link.phase()
+    }
+
+    /// When [`Self::tick`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.deadline, self.next_watch].into_iter().flatten().min()
+    }
+
+    /// Does what is due by now.
+    pub async fn tick(&mut self) -> Outcome {
+        let now = self.clock.now();
+        let mut outcome = Outcome::default();
+        if let (Some(at), Some(watch)) = (self.next_watch, self.watch)
+            && at <= now
+        {
+            let heard = self.tunnel.counters().heard;
+            outcome.alive = heard.is_some_and(|ago| ago <= watch);
+            self.next_watch = Some(now + watch);
+        }
+        if outcome.alive {
+            outcome.events = self.input(Input::Alive).await.events;
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            outcome.events.extend(self.input(Input::Deadline).await.events);
+        }
+        outcome
+    }
+
+    /// Tells the link something, and does what it wants of the data plane.
+    pub async fn input(&mut self, input: Input<'_>) -> Outcome {
+        let mut actions = Vec::new();
+        let alive = matches!(input, Input::Frame(_));
+        self.deadline =
+            drive(&mut self.link, input, self.clock.now(), |action| actions.push(action));
+        let mut events = Vec::new();
+        for action in actions {
+            match action {
+                Action::Send(frame) => {
+                    let tunnel = self.tunnel.id();
+                    self.tunnel.command(api::Command::SendControl { tunnel, frame }).await;
+                }
+                Action::Event(event) => {
+                    if let Some(command) = self.command(&event) {
+                        self.tunnel.command(command).await;
+                    }
+                    events.push(event);
+                }
+            }
+        }
+        self.next_watch = match (self.link.phase(), self.watch) {
+            (Phase::Up, Some(watch)) => self.next_watch.or(Some(self.clock.now() + watch)),
+            _ => None,
+        };
+        Outcome { events, alive }
+    }
+
+    /// What an event means for the data plane.
+    fn command(&self, event: &Event) -> Option<api::Command> {
+        let tunnel = self.tunnel.id();
+        match event {
+            Event::FramingAgreed { framing, .. } => {
+                let framing = api::Framing {
+                    compress_address_control: framing.compress_address_control,
+                    compress_protocol: framing.compress_protocol,
+                };
+                Some(api::Command::SetFraming { tunnel, framing })
+            }
+            Event::Encryption(encryption) => {
+                let encryption = match encryption {
+                    Encryption::None => api::Encryption::None,
+                    Encryption::Mppe { receive, send } => {
+                        api::Encryption::Mppe { receive: receive.clone(), send: send.clone() }
+                    }
+                };
+                Some(api::Command::SetEncryption { tunnel, encryption })
+            }
+            Event::NetworkUp(network) => {
+                let network = Some(self.network(network));
+                Some(api::Command::SetNetwork { tunnel, network })
+            }
+            Event::NetworkDown => Some(api::Command::SetNetwork { tunnel, network: None }),
+            Event::Step(_) | Event::Authenticate(_) | Event::Down(_) => None,
+        }
+    }
+
+    fn network(&self, network: &Network) -> api::Network {
+        let prefix = match self.reach {
+            Reach::Peer => api::Prefix { address: network.remote, length: 32 },
+            Reach::Everything => {
+                api::Prefix { address: std::net::Ipv4Addr::UNSPECIFIED, length: 0 }
+            }
+        };
+        api::Network { prefixes: vec![prefix], mtu: network.mtu }
+    }
+}

@@ -1,0 +1,402 @@
+//! One control connection of a peer that dials in, and its calls: one task.
+//!
+//! The order of a call (RFC 2637 §3.2): own Call ID, tunnel in the data plane, only then the reply
+//! that tells the peer of it. Whatever ends a call, its tunnel, address and Call ID are given back
+//! once, because they are values that the call owns.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dataplane::api::TunnelId;
+use protocol::ppp::auth::Method;
+use protocol::ppp::link::{self, Link, Verdict};
+use protocol::pptp::connection::{
+    self as pptp, CallHandle, CallRequest, ClearCause, CloseReason, Connection, Refusal,
+};
+use protocol::pptp::message::Text;
+use protocol::pptp::message::codes::{DisconnectResult, GeneralError, StopReason};
+use protocol::time::Instant;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tracing::{debug, info, warn};
+
+use super::admission::Permit;
+use super::counters::Count;
+use super::login::{Decision, decide};
+use super::subscriber::{Subscriber, policy};
+use super::{Shared, stop_wanted};
+use crate::call::{Call, Outcome, Reach};
+use crate::control::{Control, ipv4};
+use crate::plane::{DEFAULT_WINDOW, Frame};
+
+/// Control frames that may wait for the task. The data plane limits each tunnel's rate as well.
+const INBOX: usize = 256;
+
+/// A login's verdict on its way back.
+struct Judged {
+    call: CallHandle,
+    identifier: u8,
+    decision: Decision,
+}
+
+struct Task {
+    shared: Shared,
+    peer: SocketAddr,
+    peer_address: Ipv4Addr,
+    local: Ipv4Addr,
+    outer_mtu: u16,
+    control: Control,
+    calls: HashMap<CallHandle, Subscriber>,
+    by_tunnel: HashMap<TunnelId, CallHandle>,
+    inbox: mpsc::Sender<Frame>,
+    judged: mpsc::Sender<Judged>,
+    wake: Arc<Notify>,
+    /// Held until a login succeeds.
+    permit: Option<Permit>,
+    /// When a connection without calls has to go.
+    idle_until: Option<Instant>,
+    connected: Instant,
+    established: Option<Duration>,
+    /// When calls that did not end in good order are cut off.
+    stop_at: Option<Instant>,
+    /// What the control connection told and nobody has looked at yet.
+    pending: VecDeque<pptp::Event>,
+}
+
+/// Serves one control connection from its TCP connection to its end.
+pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Shared) {
+    let (Ok(local), Ok(peer_address)) = (stream.local_addr().and_then(ipv4), ipv4(peer)) else {
+        return;
+    };
+    let clock = shared.plane.clock();
+    let limits = &shared.config.limits;
+    let config = pptp::Config {
+        host_name: Text::new(&shared.host_name),
+        max_calls: u16::try_from(limits.max_calls_per_connection).unwrap_or(u16::MAX),
+        establish_timeout: limits.login_timeout.duration(),
+        stop_timeout: limits.shutdown_timeout.duration() / 2,
+        ..pptp::Config::default()
+    };
+    let (control, events) = Control::new(stream, Connection::server(config), clock);
+    let (inbox, mut frames) = mpsc::channel(INBOX);
+    let (judged, mut verdicts) = mpsc::channel(1);
+    let connected = clock.now();
+    let mut task = Task {
+        outer_mtu: control.path_mtu().unwrap_or(1500),
+        peer,
+        peer_address,
+        local,
+        control,
+        calls: HashMap::new(),
+        by_tunnel: HashMap::new(),
+        inbox,
+        judged,
+        wake: Arc::default(),
+        permit: Some(permit),
+        idle_until: Some(connected + limits.login_timeout.duration()),
+        connected,
+        established: None,
+        stop_at: None,
+        pending: VecDeque::new(),
+        shared,
+    };
+    debug!(%peer, "connected");
+    task.pending.extend(events);
+    task.drive(&mut frames, &mut verdicts).await;
+    // What the machine still had to say goes out, if the peer takes it soon.
+    let _ = tokio::time::timeout(Duration::from_secs(1), task.control.flush()).await;
+}
+
+impl Task {
+    async fn drive(
+        &mut self,
+        frames: &mut mpsc::Receiver<Frame>,
+        verdicts: &mut mpsc::Receiver<Judged>,
+    ) {
+        let mut stopping = self.shared.stopping.subscribe();
+        let clock = self.shared.plane.clock();
+        loop {
+            while let Some(event) = self.pending.pop_front() {
+                self.pptp_event(event).await;
+            }
+            if self.control.is_closed() {
+                return;
+            }
+            let deadline = self.deadline();
+            let wake = Arc::clone(&self.wake);
+            tokio::select! {
+                events = self.control.next() => self.pending.extend(events),
+                Some(frame) = frames.recv() => self.frame(frame).await,
+                Some(judged) = verdicts.recv() => self.judged(judged).await,
+                () = wake.notified() => self.wishes().await,
+                () = stop_wanted(&mut stopping), if self.stop_at.is_none() => self.stop().await,
+                () = clock.wait(deadline) => self.deadlines().await,
+            }
+            if self.stop_at.is_some() && self.calls.is_empty() {
+                self.pptp_input(pptp::Input::Stop(StopReason::LocalShutdown));
+            }
+        }
+    }
+
+    fn pptp_input(&mut self, input: pptp::Input<'_>) {
+        let events = self.control.input(input);
+        self.pending.extend(events);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let calls = self.calls.values().filter_map(|call| call.call.deadline());
+        let stop_at = self.stop_at.filter(|_| !self.calls.is_empty());
+        calls.chain(self.idle_until).chain(stop_at).min()
+    }
+
+    async fn deadlines(&mut self) {
+        let now = self.shared.plane.clock().now();
+        if self.stop_at.is_some_and(|at| at <= now) {
+            return self.pptp_input(pptp::Input::Stop(StopReason::LocalShutdown));
+        }
+        if self.idle_until.is_some_and(|until| until <= now) {
+            self.idle_until = None;
+            info!(peer = %self.peer, "connection closed: it has no call");
+            self.pptp_input(pptp::Input::Stop(StopReason::None));
+        }
+        let due: Vec<CallHandle> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.call.deadline().is_some_and(|deadline| deadline <= now))
+            .map(|(handle, _)| *handle)
+            .collect();
+        for handle in due {
+            if let Some(call) = self.calls.get_mut(&handle) {
+                let outcome = call.call.tick().await;
+                self.link_outcome(handle, outcome);
+            }
+        }
+    }
+
+    async fn frame(&mut self, frame: Frame) {
+        if let Some(handle) = self.by_tunnel.get(&frame.tunnel).copied() {
+            self.link_input(handle, link::Input::Frame(&frame.bytes)).await;
+        }
+    }
+
+    /// Somebody wants sessions of this connection to end.
+    async fn wishes(&mut self) {
+        let wishes: Vec<_> = self
+            .calls
+            .iter()
+            .filter_map(|(handle, call)| Some((*handle, call.session.wish()?)))
+            .collect();
+        for (handle, reason) in wishes {
+            self.link_input(handle, link::Input::Close(link::Reason::Closed(reason))).await;
+        }
+    }
+
+    /// The daemon stops: take leave of all calls in good order, for half of the time there is.
+    async fn stop(&mut self) {
+        let patience = self.shared.config.limits.shutdown_timeout.duration() / 2;
+        self.stop_at = Some(self.shared.plane.clock().now() + patience);
+        for call in self.calls.values() {
+            call.session.disconnect("the server is shutting down");
+        }
+        self.wishes().await;
+    }
+
+    async fn pptp_event(&mut self, event: pptp::Event) {
+        let peer = self.peer;
+        match event {
+            pptp::Event::Established { peer: sender, version } => {
+                self.established = Some(self.shared.plane.clock().now() - self.connected);
+                debug!(
+                    %peer,
+                    host_name = %sender.host_name,
+                    vendor = %sender.vendor,
+                    version,
+                    "control connection established"
+                );
+            }
+            pptp::Event::CallRequested { call, request } => self.requested(call, request).await,
+            pptp::Event::CallEstablished { call, .. } => {
+                self.link_input(call, link::Input::Open).await;
+            }
+            pptp::Event::CallCleared { call, cause, .. } => self.cleared(call, cause),
+            pptp::Event::Closed(reason) => {
+                self.report_close(&reason);
+            }
+            pptp::Event::CallRefused { peer_call_id, error } => {
+                debug!(%peer, peer_call_id, %error, "call refused");
+            }
+            pptp::Event::Ignored { kind, call_id } => {
+                debug!(%peer, message = %kind, call_id, "message ignored");
+            }
+            pptp::Event::EchoUnanswered => debug!(%peer, "peer answers no Echo-Request"),
+            pptp::Event::LinkInfo { .. }
+            | pptp::Event::WanError { .. }
+            | pptp::Event::CallStarted { .. }
+            | pptp::Event::CallNotStarted { .. } => {}
+        }
+    }
+
+    /// The peer wants a call: give it a tunnel, then tell it.
+    async fn requested(&mut self, handle: CallHandle, request: CallRequest) {
+        let input = match self.prepare(&request).await {
+            Ok(subscriber) => {
+                let own_call_id = subscriber.call.tunnel().own_call_id();
+                self.by_tunnel.insert(subscriber.call.tunnel().id(), handle);
+                self.calls.insert(handle, subscriber);
+                self.idle_until = None;
+                pptp::Input::Accept { call: handle, own_call_id }
+            }
+            Err(count) => {
+                self.shared.counters.add(count);
+                warn!(peer = %self.peer, reason = count.name(), "call refused");
+                let refusal = Refusal::Error(GeneralError::NoResource);
+                pptp::Input::Refuse { call: handle, refusal }
+            }
+        };
+        self.pptp_input(input);
+    }
+
+    async fn prepare(&self, request: &CallRequest) -> Result<Subscriber, Count> {
+        let shared = &self.shared;
+        let max = shared.config.limits.max_sessions;
+        if max != 0 && shared.sessions.count() >= max as usize {
+            return Err(Count::SessionsRefused);
+        }
+        let call_id = shared.plane.call_id(self.peer_address).map_err(|_| Count::CallsRefused)?;
+        let window = request.peer_window().unwrap_or(DEFAULT_WINDOW);
+        let peer_call_id = request.peer_call_id();
+        let tunnel = shared
+            .plane
+            .open(call_id, self.local, peer_call_id, window, self.inbox.clone())
+            .await
+            .map_err(|error| {
+                warn!(peer = %self.peer, %error, "no tunnel");
+                Count::CallsRefused
+            })?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|_| Count::CallsRefused)?;
+        let server = &shared.config.server;
+        let keepalive = server.keepalive_timeout.unless_zero();
+        let name = shared.host_name.clone().into_bytes();
+        let role = link::Role::Server { name, methods: vec![Method::MsChapV2] };
+        let config = link::Config {
+            mru: server.max_mru,
+            mtu: server.max_mtu,
+            outer_mtu: self.outer_mtu,
+            encryption: policy(server.encryption),
+            keepalive,
+            login_timeout: shared.config.limits.login_timeout.duration(),
+            ..link::Config::new(role)
+        };
+        let id = tunnel.id();
+        let clock = shared.plane.clock();
+        let link = Link::new(config, seed);
+        let call = Call::new(link, tunnel, clock, Reach::Peer, keepalive);
+        let session = shared.sessions.begin(
+            self.peer_address,
+            id,
+            shared.plane.clone(),
+            server.max_mru,
+            Arc::clone(&self.wake),
+        );
+        Ok(Subscriber::new(call, session, self.connected, self.established, clock.now()))
+    }
+
+    async fn link_input(&mut self, handle: CallHandle, input: link::Input<'_>) {
+        if let Some(call) = self.calls.get_mut(&handle) {
+            let outcome = call.call.input(input).await;
+            self.link_outcome(handle, outcome);
+        }
+    }
+
+    fn link_outcome(&mut self, handle: CallHandle, outcome: Outcome) {
+        if outcome.alive {
+            self.pptp_input(pptp::Input::PppAlive);
+        }
+        for event in outcome.events {
+            let now = self.shared.plane.clock().now();
+            let Some(call) = self.calls.get_mut(&handle) else { return };
+            match event {
+                link::Event::Authenticate(attempt) => {
+                    call.attempt(&attempt);
+                    let (shared, judged) = (Arc::clone(&self.shared), self.judged.clone());
+                    tokio::spawn(async move {
+                        let decision = decide(&shared, &attempt).await;
+                        let identifier = attempt.identifier;
+                        // A connection that ended meanwhile gives the address back by dropping it.
+                        let _ = judged.send(Judged { call: handle, identifier, decision }).await;
+                    });
+                }
+                link::Event::Step(step) => call.step(&step.to_string(), now),
+                link::Event::Encryption(encryption) => {
+                    call.session.update(|facts| facts.encoding = encryption.to_string());
+                }
+                link::Event::NetworkUp(network) => {
+                    call.up(&network, self.peer, &self.shared);
+                    self.permit = None;
+                }
+                link::Event::Down(reason) => {
+                    call.ended.get_or_insert_with(|| reason.to_string());
+                    let result = DisconnectResult::AdminShutdown;
+                    self.pptp_input(pptp::Input::ClearCall { call: handle, result });
+                }
+                link::Event::FramingAgreed { .. } | link::Event::NetworkDown => {}
+            }
+        }
+        if let Some(call) = self.calls.get(&handle) {
+            let phase = call.call.phase();
+            call.session.update(|facts| facts.phase = phase);
+        }
+    }
+
+    async fn judged(&mut self, judged: Judged) {
+        let Judged { call: handle, identifier, decision } = judged;
+        let Some(call) = self.calls.get_mut(&handle) else { return };
+        let input = match decision {
+            Decision::Grant { user, lease, addresses, accepted } => {
+                call.granted(&user.name, lease);
+                let message = "Access granted".to_owned();
+                let verdict = Verdict::Accept { accepted, addresses, encryption: None, message };
+                link::Input::Verdict { identifier, verdict }
+            }
+            Decision::Refuse { refusal, reason } => {
+                call.ended = Some(reason);
+                let message = "Access denied".to_owned();
+                link::Input::Verdict { identifier, verdict: Verdict::Reject { refusal, message } }
+            }
+            Decision::Nothing { reason } => link::Input::Close(link::Reason::Closed(reason)),
+        };
+        self.link_input(handle, input).await;
+    }
+
+    /// A call is over: say so, and give back all that it had.
+    fn cleared(&mut self, handle: CallHandle, cause: ClearCause) {
+        let Some(call) = self.calls.remove(&handle) else { return };
+        self.by_tunnel.remove(&call.call.tunnel().id());
+        call.report(&cause.to_string(), self.peer, self.local, &self.shared);
+        drop(call);
+        if self.calls.is_empty() {
+            let patience = self.shared.config.limits.login_timeout.duration();
+            self.idle_until = Some(self.shared.plane.clock().now() + patience);
+        }
+    }
+
+    fn report_close(&self, reason: &CloseReason) {
+        let peer = self.peer;
+        match reason {
+            CloseReason::Malformed(_)
+            | CloseReason::Unexpected(_)
+            | CloseReason::PeerCallIdTwice(_) => {
+                self.shared.counters.add(Count::Violations);
+                warn!(%peer, %reason, "control connection closed");
+            }
+            CloseReason::Stopped
+            | CloseReason::StopUnanswered
+            | CloseReason::PeerStopped(_)
+            | CloseReason::PeerClosed => debug!(%peer, %reason, "control connection closed"),
+            _ => info!(%peer, %reason, "control connection closed"),
+        }
+    }
+}

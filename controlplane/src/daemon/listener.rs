@@ -1,0 +1,83 @@
+//! Accepts TCP connections on port 1723 and gives each its task.
+//!
+//! Refuses what is too much before it costs anything, and does not spin when the system refuses.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use super::counters::Count;
+use super::{Shared, StartError, connection, stop_wanted};
+use crate::control::ipv4;
+use crate::host::port::owner;
+
+/// Connections that the kernel keeps until we accept them.
+const BACKLOG: u32 = 1024;
+
+/// Without descriptors or memory the next try will fail too: give sessions time to end.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes the port.
+///
+/// # Errors
+/// If somebody has it already, with the name, or the system refuses.
+pub fn bind(address: SocketAddrV4) -> Result<TcpListener, StartError> {
+    let bound = || {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::V4(address))?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortTaken {
+            address,
+            owner: owner(address).map_or_else(|| "nobody we can see".to_owned(), |o| o.to_string()),
+        },
+        _ => StartError::Listen { address, error },
+    })
+}
+
+/// Accepts until the daemon stops, then waits for the tasks.
+pub async fn serve(listener: TcpListener, shared: Shared) {
+    let mut tasks = JoinSet::new();
+    let mut stopping = shared.stopping.subscribe();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => admit(stream, peer, &shared, &mut tasks),
+                // The peer gave up before we looked.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    shared.counters.add(Count::AcceptErrors);
+                    warn!(%error, "connections cannot be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Some(_) = tasks.join_next() => {}
+            () = stop_wanted(&mut stopping) => break,
+        }
+    }
+    drop(listener);
+    while tasks.join_next().await.is_some() {}
+}
+
+fn admit(stream: TcpStream, peer: SocketAddr, shared: &Shared, tasks: &mut JoinSet<()>) {
+    shared.counters.add(Count::Connections);
+    let Ok(address) = ipv4(peer) else { return };
+    match shared.admission.enter(address) {
+        Ok(permit) => {
+            // Small messages that wait for answers.
+            let _ = stream.set_nodelay(true);
+            tasks.spawn(connection::run(stream, peer, permit, Arc::clone(shared)));
+        }
+        Err(count) => {
+            shared.counters.add(count);
+            debug!(%peer, reason = count.name(), "connection refused");
+        }
+    }
+}

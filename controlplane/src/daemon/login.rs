@@ -1,0 +1,155 @@
+//! The verdict on a login: from memory, with an address from the profile's pool or the user's own.
+//!
+//! Nobody learns from an answer whether it was the name or the password that was wrong; the log
+//! says it.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::ppp::auth::{Accepted, Attempt, Refusal};
+use protocol::ppp::link;
+
+use super::Daemon;
+use super::counters::Count;
+use crate::api::types::Selector;
+use crate::config::Config;
+use crate::host::name_servers;
+use crate::pool::{self, Lease};
+use crate::users::User;
+
+/// How long a login waits for the session that has its address to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the sessions of a profile get: its configuration with `system` looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Our end of the tunnel.
+    pub local_address: Ipv4Addr,
+    /// The pool of the subscriber's end.
+    pub pool: Option<String>,
+    /// Name servers.
+    pub dns: [Option<Ipv4Addr>; 2],
+    /// WINS servers.
+    pub wins: [Option<Ipv4Addr>; 2],
+}
+
+impl Profile {
+    /// All profiles of the configuration by name.
+    #[must_use]
+    pub fn all(config: &Config) -> HashMap<String, Self> {
+        let two = |servers: &[Ipv4Addr]| [servers.first().copied(), servers.get(1).copied()];
+        config
+            .profile
+            .iter()
+            .filter_map(|profile| {
+                let resolved = config.resolve(&profile.name)?;
+                let profile_of_sessions = Self {
+                    local_address: resolved.local_address,
+                    pool: resolved.pool,
+                    dns: two(&name_servers(&resolved.dns_servers)),
+                    wins: two(&resolved.wins_servers),
+                };
+                Some((profile.name.clone(), profile_of_sessions))
+            })
+            .collect()
+    }
+}
+
+/// What was decided.
+#[derive(Debug)]
+pub enum Decision {
+    /// The user may come in.
+    Grant {
+        /// Who.
+        user: Arc<User>,
+        /// The address.
+        lease: Lease,
+        /// What IPCP assigns.
+        addresses: link::Addresses,
+        /// The keys and the proof for the peer.
+        accepted: Accepted,
+    },
+    /// The peer is told that it may not.
+    Refuse {
+        /// In MS-CHAP's words.
+        refusal: Refusal,
+        /// In ours, for the log.
+        reason: String,
+    },
+    /// The password is right, but there is nothing to give: the link is closed.
+    Nothing {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Decides. May wait for an older session of the same user to give its address back.
+pub async fn decide(daemon: &Daemon, attempt: &Attempt) -> Decision {
+    let refuse = |refusal, count, reason: &str| {
+        daemon.counters.add(count);
+        Decision::Refuse { refusal, reason: reason.to_owned() }
+    };
+    let Some(user) = daemon.users.find(&attempt.name) else {
+        return refuse(Refusal::WrongPassword, Count::WrongPassword, "unknown user");
+    };
+    let Some(accepted) = attempt.verify(&user.nt_hash) else {
+        return refuse(Refusal::WrongPassword, Count::WrongPassword, "wrong password");
+    };
+    if user.disabled {
+        return refuse(Refusal::Disabled, Count::Disabled, "user is disabled");
+    }
+    let name = user.profile.as_ref().unwrap_or(&daemon.config.server.default_profile);
+    let Some(profile) = daemon.profiles.get(name) else {
+        return nothing(daemon, format!("profile `{name}` is not in the configuration"));
+    };
+    let lease = match (user.remote_address, &profile.pool) {
+        (Some(address), _) => own_address(daemon, address, &user.name).await,
+        (None, Some(pool)) => daemon.addresses.from_pool(pool, &user.name),
+        (None, None) => {
+            return nothing(daemon, format!("profile `{name}` has no pool, the user no address"));
+        }
+    };
+    let lease = match lease {
+        Ok(lease) => lease,
+        Err(refusal) => return nothing(daemon, refusal.to_string()),
+    };
+    let addresses = link::Addresses {
+        local: profile.local_address,
+        remote: lease.address(),
+        dns: profile.dns,
+        wins: profile.wins,
+    };
+    Decision::Grant { user, lease, addresses, accepted }
+}
+
+fn nothing(daemon: &Daemon, reason: String) -> Decision {
+    daemon.counters.add(Count::NoAddress);
+    Decision::Nothing { reason }
+}
+
+/// A user who dials again before the old session was found dead takes its place: the address is
+/// theirs, and they cannot be in two places with it.
+async fn own_address(
+    daemon: &Daemon,
+    address: Ipv4Addr,
+    user: &str,
+) -> Result<Lease, pool::Refusal> {
+    let tries = async {
+        loop {
+            match daemon.addresses.fixed(address, user) {
+                Err(pool::Refusal::InUse { holder, .. }) if holder == user => {
+                    let old = Selector { address: Some(address), ..Selector::default() };
+                    daemon.sessions.disconnect(&old, "replaced by a new login of the same user");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                answer => return answer,
+            }
+        }
+    };
+    match tokio::time::timeout(PATIENCE, tries).await {
+        Ok(answer) => answer,
+        Err(_) => Err(pool::Refusal::InUse { address, holder: user.to_owned() }),
+    }
+}

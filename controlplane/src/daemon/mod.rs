@@ -1,0 +1,333 @@
+//! The daemon: `penstock serve`.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`admission`] | how many may be there without a login |
+//! | [`banner`] | what is printed at the start |
+//! | [`connection`] | the task of one control connection |
+//! | [`counters`] | what the daemon counts |
+//! | [`listener`] | TCP port 1723 |
+//! | [`login`] | verdicts on logins |
+//! | [`plan`] | the data plane's configuration out of ours |
+//! | [`session`] | sessions as operators see them |
+//! | `subscriber` | one call and what it has |
+
+pub mod admission;
+pub mod banner;
+pub mod connection;
+pub mod counters;
+pub mod listener;
+pub mod login;
+pub mod plan;
+pub mod session;
+mod subscriber;
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dataplane::api::{Events, Handle};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::api::server::{self, SocketError};
+use crate::api::types::{PoolStats, PortStats, Stats};
+use crate::clock::Clock;
+use crate::config::{Config, LogFormat};
+use crate::host::host_name;
+use crate::kernel::{Kernel, KernelError};
+use crate::plane::{self, Plane};
+use crate::pool::Addresses;
+use crate::users::{UserError, Users, watch::watch as watch_users};
+use admission::Admission;
+use counters::Counters;
+use login::Profile;
+use session::Sessions;
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Somebody has the port.
+    #[error("TCP {address} is taken by {owner}")]
+    PortTaken {
+        /// Which port.
+        address: SocketAddrV4,
+        /// Who.
+        owner: String,
+    },
+    /// The port cannot be had.
+    #[error("TCP {address}: {error}")]
+    Listen {
+        /// Which port.
+        address: SocketAddrV4,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The control socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The users cannot be read.
+    #[error(transparent)]
+    Users(#[from] UserError),
+    /// The data plane does not start.
+    #[error(transparent)]
+    DataPlane(#[from] dataplane::api::StartError),
+    /// The kernel refuses an address or a route.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// `log-level` makes no sense.
+    #[error("`log-level`: {0}")]
+    LogLevel(String),
+    /// The system refuses something.
+    #[error("{what}: {error}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// What all tasks of the daemon share.
+#[derive(Debug)]
+pub struct Daemon {
+    /// What the operator declared.
+    pub config: Config,
+    /// What sessions get, by the profile's name.
+    pub profiles: HashMap<String, Profile>,
+    /// How we call ourselves.
+    pub host_name: String,
+    /// Who may in.
+    pub users: Users,
+    /// Their addresses.
+    pub addresses: Addresses,
+    /// Who is there.
+    pub sessions: Sessions,
+    /// The packet path.
+    pub plane: Plane,
+    /// The kernel's routes.
+    pub kernel: Kernel,
+    /// How many may be there without a login.
+    pub admission: Admission,
+    /// What happened so far.
+    pub counters: Counters,
+    /// Becomes `true` once.
+    pub stopping: watch::Sender<bool>,
+}
+
+/// Waits until the daemon stops.
+async fn stop_wanted(stopping: &mut watch::Receiver<bool>) {
+    // The sender lives as long as the daemon.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// The daemon, as its tasks hold it.
+pub type Shared = Arc<Daemon>;
+
+impl Daemon {
+    /// All counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let totals = self.plane.handle().totals();
+        let mut control = self.counters.all();
+        control.insert("inbox_full".to_owned(), self.plane.lost_frames());
+        let sum = |of: fn(&dataplane::api::counters::WorkerTotals) -> u64| {
+            totals.workers.iter().map(of).sum::<u64>()
+        };
+        let packets = [
+            ("received", sum(|worker| worker.received)),
+            ("sent", sum(|worker| worker.sent)),
+            ("handed_over", sum(|worker| worker.handed_over)),
+            ("taken_over", sum(|worker| worker.taken_over)),
+            ("originated", sum(|worker| worker.originated)),
+            ("consumed", sum(|worker| worker.consumed)),
+        ];
+        let drops = totals.drops();
+        let ports = totals.ports.iter().map(|port| PortStats {
+            name: port.name.clone(),
+            queue: port.queue,
+            rx_packets: port.received_packets,
+            rx_bytes: port.received_bytes,
+            tx_packets: port.sent_packets,
+            tx_bytes: port.sent_bytes,
+            drops: port.drops.iter().map(|(why, n)| (why.name().to_owned(), *n)).collect(),
+        });
+        let pools = self.addresses.usage().into_iter().map(|usage| PoolStats {
+            name: usage.name,
+            size: usage.size,
+            free: usage.free,
+        });
+        Stats {
+            uptime: self.plane.clock().now().as_micros() / 1_000_000,
+            sessions: u64::try_from(self.sessions.up()).unwrap_or(u64::MAX),
+            control,
+            packets: packets.map(|(name, count)| (name.to_owned(), count)).into(),
+            drops: drops.iter().map(|(why, count)| (why.name().to_owned(), count)).collect(),
+            ports: ports.collect(),
+            pools: pools.collect(),
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If it cannot start.
+pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), StartError> {
+    start_log(&config)?;
+    raise_descriptor_limit();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::System { what: "starting threads", error })?
+        .block_on(serve(config, file))
+}
+
+async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), StartError> {
+    let signals =
+        |kind| signal(kind).map_err(|error| StartError::System { what: "catching signals", error });
+    let (mut terminate, mut interrupt) =
+        (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+    let (running, shared) = start(config, file).await?;
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => info!("SIGINT: stopping"),
+    }
+    running.stop(&shared).await;
+    Ok(())
+}
+
+/// What runs besides the shared state.
+struct Running {
+    listeners: JoinSet<()>,
+    services: JoinSet<()>,
+    socket: PathBuf,
+}
+
+async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared), StartError> {
+    // What another daemon has is refused before anything is made.
+    let control_socket = server::bind(&config.control_socket).await?;
+    let listeners = if config.server.enabled {
+        config.server.listen.iter().map(|address| listener::bind(*address)).collect()
+    } else {
+        Ok(Vec::new())
+    }?;
+    let addresses = Addresses::new(&config);
+    let users = Users::open(&config, addresses.clone())?;
+    let kernel = Kernel::connect()?;
+    let (handle, events) = plane::start(plan::data_plane(&config)).await?;
+    plan::complete(&config, &kernel).await?;
+    banner::show(&config, file.as_deref(), &handle, &users);
+    let shared = daemon(config, users, addresses, kernel, handle)?;
+    Ok((spawn(&shared, listeners, control_socket, events), shared))
+}
+
+fn daemon(
+    config: Config,
+    users: Users,
+    addresses: Addresses,
+    kernel: Kernel,
+    handle: Handle,
+) -> Result<Shared, StartError> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| StartError::System {
+        what: "drawing random numbers",
+        error: io::Error::other(error),
+    })?;
+    let name = &config.server.host_name;
+    Ok(Arc::new(Daemon {
+        profiles: Profile::all(&config),
+        host_name: if name.is_empty() { host_name() } else { name.clone() },
+        users,
+        addresses,
+        sessions: Sessions::default(),
+        plane: Plane::new(handle, Clock::start(), u64::from_ne_bytes(seed)),
+        kernel,
+        admission: Admission::new(&config.limits),
+        counters: Counters::default(),
+        stopping: watch::Sender::new(false),
+        config,
+    }))
+}
+
+fn spawn(
+    shared: &Shared,
+    listeners: Vec<TcpListener>,
+    control_socket: UnixListener,
+    events: Events,
+) -> Running {
+    let mut services = JoinSet::new();
+    let plane = shared.plane.clone();
+    services.spawn(async move {
+        plane.deliver(events).await;
+    });
+    let api = Arc::clone(shared);
+    services.spawn(async move {
+        if let Err(error) = server::serve(control_socket, api).await {
+            error!(%error, "the control socket is gone");
+        }
+    });
+    if let Some(file) = shared.config.users_file.clone() {
+        services.spawn(watch_users(shared.users.clone(), file));
+    }
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(listener::serve(listener, Arc::clone(shared)));
+    }
+    Running { listeners: accepting, services, socket: shared.config.control_socket.clone() }
+}
+
+impl Running {
+    /// Takes leave of all peers in good order, as far as time allows, then ends everything.
+    async fn stop(mut self, shared: &Shared) {
+        shared.stopping.send_replace(true);
+        let patience = shared.config.limits.shutdown_timeout.duration();
+        let all = async { while self.listeners.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            warn!(sessions = shared.sessions.count(), "some peers did not take leave in time");
+        }
+        self.listeners.shutdown().await;
+        self.services.shutdown().await;
+        let plane = shared.plane.clone();
+        // Joins threads.
+        let stopped = tokio::task::spawn_blocking(move || plane.handle().stop()).await;
+        if let Err(error) = stopped {
+            error!(%error, "the data plane did not stop in order");
+        }
+        if let Err(error) = std::fs::remove_file(&self.socket) {
+            warn!(socket = %self.socket.display(), %error, "control socket stays");
+        }
+        info!("stopped");
+    }
+}
+
+fn start_log(config: &Config) -> Result<(), StartError> {
+    let filter = EnvFilter::try_new(&config.log_level)
+        .map_err(|error| StartError::LogLevel(error.to_string()))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    match config.log_format {
+        LogFormat::Human => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// Each control connection is a descriptor; the usual 1024 are few.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!(%error, "the limit of open files stays as it is");
+    }
+}

@@ -1,0 +1,81 @@
+//! The data plane's configuration out of ours, and what the kernel has to know besides.
+
+use std::net::Ipv4Addr;
+use std::thread::available_parallelism;
+
+use dataplane::api;
+
+use super::StartError;
+use crate::config::{AddressRange, Config, DEFAULT_PROFILE, Role};
+use crate::kernel::Kernel;
+
+/// What the data plane is started with.
+#[must_use]
+pub fn data_plane(config: &Config) -> api::Config {
+    let ours = &config.dataplane;
+    let workers = match usize::from(ours.workers) {
+        0 => available_parallelism().map_or(1, usize::from).min(64),
+        workers => workers,
+    };
+    let interfaces = ours.interface.iter().map(|interface| api::Interface {
+        name: interface.name.clone(),
+        role: match interface.role {
+            Role::Access => api::Role::Access,
+            Role::Core => api::Role::Core,
+            Role::Both => api::Role::Both,
+        },
+        queues: None,
+    });
+    let listen = config.server.listen.iter().map(|address| *address.ip());
+    let pools = config.pool.iter().flat_map(|pool| &pool.ranges).flat_map(AddressRange::prefixes);
+    api::Config {
+        workers,
+        interfaces: interfaces.collect(),
+        listen: listen.filter(|address| !address.is_unspecified()).collect(),
+        tun: api::Tun {
+            name: ours.tun.clone(),
+            mtu: config.server.max_mtu,
+            address: main_address(config),
+            pools: pools.map(|(address, length)| api::Prefix { address, length }).collect(),
+            exempt: local_addresses(config),
+        },
+        frames: ours.frames,
+        ..api::Config::default()
+    }
+}
+
+/// Gives the TUN interface the local addresses that the data plane did not.
+///
+/// # Errors
+/// If the kernel refuses.
+pub async fn complete(config: &Config, kernel: &Kernel) -> Result<(), StartError> {
+    let main = main_address(config);
+    for address in local_addresses(config) {
+        if Some(address) != main && !is_ours(address) {
+            kernel.add_address(&config.dataplane.tun, address, None).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The default profile's end of the tunnel, unless another interface has it: then packets to it
+/// reach the kernel anyway.
+fn main_address(config: &Config) -> Option<Ipv4Addr> {
+    let profile = config
+        .resolve(DEFAULT_PROFILE)
+        .or_else(|| config.resolve(&config.server.default_profile))?;
+    Some(profile.local_address).filter(|address| !is_ours(*address))
+}
+
+fn local_addresses(config: &Config) -> Vec<Ipv4Addr> {
+    let mut addresses: Vec<_> =
+        config.profile.iter().filter_map(|profile| profile.local_address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// Whether this machine has the address: only then can a socket be bound to it.
+fn is_ours(address: Ipv4Addr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
+}

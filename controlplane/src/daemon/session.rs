@@ -1,0 +1,224 @@
+//! Sessions as operators see them: who is there, since when, with what, and "disconnect".
+//!
+//! The task of a control connection owns its sessions and writes their facts here; everybody else
+//! reads them. A wish to end is a flag that the task reads again, never a message that could be
+//! lost.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use dataplane::api::{TunnelCounters, TunnelId};
+use protocol::ppp::link::Phase;
+use tokio::sync::Notify;
+
+use crate::api::types::{Selector, SessionView};
+use crate::plane::Plane;
+
+/// All sessions. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Sessions(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    last_id: AtomicU64,
+    by_id: Mutex<BTreeMap<u64, Arc<Session>>>,
+}
+
+/// What is known of a session.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// How far it is.
+    pub phase: Phase,
+    /// Who, once it is known.
+    pub user: Option<String>,
+    /// The subscriber's inner address, once it is up.
+    pub address: Option<Ipv4Addr>,
+    /// Our inner address, once it is up.
+    pub local_address: Option<Ipv4Addr>,
+    /// How data is protected.
+    pub encoding: String,
+    /// Largest inner packet to the subscriber, bytes.
+    pub mtu: u16,
+    /// Largest PPP packet from the subscriber, bytes.
+    pub mru: u16,
+    /// Since when it is in its phase's part of life: logging in, or up.
+    pub since: Instant,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    id: u64,
+    peer: Ipv4Addr,
+    tunnel: TunnelId,
+    plane: Plane,
+    facts: Mutex<Facts>,
+    wish: Mutex<Option<String>>,
+    wake: Arc<Notify>,
+}
+
+/// A session in the list. Dropping it takes it out.
+#[derive(Debug)]
+pub struct Listed {
+    session: Arc<Session>,
+    sessions: Sessions,
+}
+
+impl std::ops::Deref for Listed {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        lock(&self.sessions.0.by_id).remove(&self.session.id);
+    }
+}
+
+impl Sessions {
+    /// Lists a session that begins to log in. `wake` is told when somebody wants it to end.
+    #[must_use]
+    pub fn begin(
+        &self,
+        peer: Ipv4Addr,
+        tunnel: TunnelId,
+        plane: Plane,
+        mru: u16,
+        wake: Arc<Notify>,
+    ) -> Listed {
+        let facts = Facts {
+            phase: Phase::Lcp,
+            user: None,
+            address: None,
+            local_address: None,
+            encoding: "none".to_owned(),
+            mtu: 0,
+            mru,
+            since: Instant::now(),
+        };
+        let session = Arc::new(Session {
+            id: self.0.last_id.fetch_add(1, Ordering::Relaxed) + 1,
+            peer,
+            tunnel,
+            plane,
+            facts: Mutex::new(facts),
+            wish: Mutex::default(),
+            wake,
+        });
+        lock(&self.0.by_id).insert(session.id, Arc::clone(&session));
+        Listed { session, sessions: self.clone() }
+    }
+
+    /// How many there are, those that log in too.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        lock(&self.0.by_id).len()
+    }
+
+    /// How many are up.
+    #[must_use]
+    pub fn up(&self) -> usize {
+        self.all().iter().filter(|session| session.facts().phase == Phase::Up).count()
+    }
+
+    /// All as the API shows them, by id.
+    #[must_use]
+    pub fn views(&self) -> Vec<SessionView> {
+        self.all().iter().map(|session| session.view()).collect()
+    }
+
+    /// Wants those that are meant to end, and says how many they are.
+    pub fn disconnect(&self, selector: &Selector, reason: &str) -> usize {
+        let meant: Vec<_> =
+            self.all().into_iter().filter(|session| selector.fits(&session.view())).collect();
+        for session in &meant {
+            session.disconnect(reason);
+        }
+        meant.len()
+    }
+
+    fn all(&self) -> Vec<Arc<Session>> {
+        lock(&self.0.by_id).values().cloned().collect()
+    }
+}
+
+impl Session {
+    /// Names it until the daemon ends.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        lock(&self.facts).clone()
+    }
+
+    /// Writes down what became known.
+    pub fn update(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut lock(&self.facts));
+    }
+
+    /// Wants it to end. The first reason counts.
+    pub fn disconnect(&self, reason: &str) {
+        lock(&self.wish).get_or_insert_with(|| reason.to_owned());
+        self.wake.notify_one();
+    }
+
+    /// Why somebody wants it to end, if anybody does.
+    #[must_use]
+    pub fn wish(&self) -> Option<String> {
+        lock(&self.wish).clone()
+    }
+
+    fn view(&self) -> SessionView {
+        let facts = self.facts();
+        let counters: TunnelCounters =
+            self.plane.handle().counters(self.tunnel).unwrap_or_default();
+        let drops = counters.drops.iter().filter(|(_, count)| *count > 0);
+        SessionView {
+            id: self.id,
+            state: state(facts.phase).to_owned(),
+            user: facts.user,
+            peer_address: self.peer,
+            address: facts.address,
+            local_address: facts.local_address,
+            encoding: facts.encoding,
+            mtu: facts.mtu,
+            mru: facts.mru,
+            uptime: facts.since.elapsed().as_secs(),
+            rx_packets: counters.rx_packets,
+            rx_bytes: counters.rx_bytes,
+            tx_packets: counters.tx_packets,
+            tx_bytes: counters.tx_bytes,
+            rx_lost: counters.lost,
+            rx_reordered: counters.reordered,
+            rx_duplicate: counters.duplicates,
+            drops: drops.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
+            idle_time: counters.active.map(|ago| ago.as_secs()),
+        }
+    }
+}
+
+/// A phase in an operator's word.
+const fn state(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Dead | Phase::Lcp => "lcp",
+        Phase::Authentication | Phase::Verdict => "authentication",
+        Phase::Ccp => "encryption",
+        Phase::Ipcp => "address",
+        Phase::Up => "up",
+        Phase::Terminating | Phase::Ended => "ending",
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

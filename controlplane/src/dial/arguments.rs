@@ -1,0 +1,82 @@
+//! What `penstock dial` is told.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use protocol::ppp::ccp;
+
+use crate::config::Span;
+use crate::kernel::Destination;
+
+/// Arguments of `penstock dial`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The server: name or address, with a port after a colon if it is not 1723
+    pub server: String,
+    /// User name, with `DOMAIN\` in front if the server wants one
+    #[arg(long)]
+    pub user: String,
+    /// File whose first line is the password [default: asked for, or read from standard input]
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Name of the TUN interface [default: pptp-out1, or the next that is free]
+    #[arg(long, value_name = "NAME")]
+    pub interface: Option<String>,
+    /// Send everything through the tunnel; the server stays reachable as it was
+    #[arg(long, value_name = "yes|no", default_value = "no")]
+    pub add_default_route: YesNo,
+    /// Send this destination through the tunnel; may be given several times
+    #[arg(long, value_name = "PREFIX")]
+    pub route: Vec<Destination>,
+    /// End after this time, such as 30s or 5m
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<Span>,
+    /// Print one JSON object for each step
+    #[arg(long)]
+    pub json: bool,
+    /// "require": MPPE with 128 bits or no link; "deny": no encryption
+    #[arg(long, default_value = "require")]
+    pub encryption: EncryptionArgument,
+    /// Largest inner packet that we send, bytes
+    #[arg(long, value_name = "BYTES", default_value = "1450",
+          value_parser = clap::value_parser!(u16).range(576..=1500))]
+    pub max_mtu: u16,
+    /// Largest packet that we offer to receive, bytes
+    #[arg(long, value_name = "BYTES", default_value = "1450",
+          value_parser = clap::value_parser!(u16).range(576..=1500))]
+    pub max_mru: u16,
+    /// After this silence the server is asked whether it lives, after twice that it is gone
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub keepalive_timeout: Span,
+    /// Give up if the link is not up by then
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub login_timeout: Span,
+}
+
+/// RouterOS's way to say whether.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum YesNo {
+    /// Do it.
+    Yes,
+    /// Do not.
+    No,
+}
+
+/// The configuration's words for encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EncryptionArgument {
+    /// MPPE or no link.
+    Require,
+    /// No encryption.
+    Deny,
+}
+
+impl EncryptionArgument {
+    /// The same in CCP's words.
+    pub(super) fn policy(self) -> ccp::Policy {
+        match self {
+            Self::Require => ccp::Policy::default(),
+            Self::Deny => ccp::Policy::Deny,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Addresses and routes of the kernel, by netlink: what a session needs beside the data plane.
+//!
+//! Touches only the TUN interface, and routes that its caller asks for. No sysctl.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+
+/// Why the kernel was not told.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {reason}")]
+pub struct KernelError {
+    what: String,
+    reason: String,
+}
+
+impl KernelError {
+    fn new(what: impl Into<String>, reason: &impl ToString) -> Self {
+        Self { what: what.into(), reason: reason.to_string() }
+    }
+}
+
+/// The kernel's addresses and routes. Clones share one netlink socket.
+#[derive(Debug, Clone)]
+pub struct Kernel(Handle);
+
+/// A prefix as the kernel routes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// Network address.
+    pub address: Ipv4Addr,
+    /// Length in bits, 0 to 32.
+    pub length: u8,
+}
+
+impl Destination {
+    /// Whether the address lies in it.
+    #[must_use]
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let host = u32::MAX.checked_shr(self.length.into()).unwrap_or(0);
+        (self.address.to_bits() ^ address.to_bits()) & !host == 0
+    }
+}
+
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl std::str::FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no destination: write 10.0.0.0/8 or 10.1.2.3");
+        let (address, length) = text.split_once('/').unwrap_or((text, "32"));
+        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+        let length: u8 = length.parse().ok().filter(|length| *length <= 32).ok_or_else(wrong)?;
+        let host = u32::MAX.checked_shr(length.into()).unwrap_or(0);
+        if address.to_bits() & host != 0 {
+            return Err(format!("`{text}` has bits beyond its prefix length"));
+        }
+        Ok(Self { address, length })
+    }
+}
+
+/// Where packets to an address go now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// The next router, if there is one.
+    pub gateway: Option<Ipv4Addr>,
+    /// By this interface.
+    pub interface: u32,
+}
+
+impl Kernel {
+    /// Opens a netlink socket, served by a task of this runtime.
+    ///
+    /// # Errors
+    /// If the system refuses the socket.
+    pub fn connect() -> Result<Self, KernelError> {
+        let (connection, handle, _) = rtnetlink::new_connection()
+            .map_err(|error| KernelError::new("netlink socket", &error))?;
+        tokio::spawn(connection);
+        Ok(Self(handle))
+    }
+
+    /// Gives an interface an address, with its peer's for a point-to-point link. One that it has
+    /// already stays.
+    ///
+    /// # Errors
+    /// If there is no such interface or the kernel refuses.
+    pub async fn add_address(
+        &self,
+        interface: &str,
+        local: Ipv4Addr,
+        peer: Option<Ipv4Addr>,
+    ) -> Result<(), KernelError> {
+        let index = index(interface)?;
+        let mut request = self.0.address().add(index, IpAddr::V4(local), 32).replace();
+        if let Some(peer) = peer {
+            let attributes = &mut request.message_mut().attributes;
+            attributes.retain(|attribute| {
+                !matches!(attribute, AddressAttribute::Address(_) | AddressAttribute::Broadcast(_))
+            });
+            attributes.push(AddressAttribute::Address(IpAddr::V4(peer)));
+        }
+        request
+            .execute()
+            .await
+            .map_err(|error| KernelError::new(format!("address {local} on {interface}"), &error))
+    }
+
+    /// Sets an interface's MTU and brings it up.
+    ///
+    /// # Errors
+    /// If there is no such interface or the kernel refuses.
+    pub async fn bring_up(&self, interface: &str, mtu: u16) -> Result<(), KernelError> {
+        let message = LinkUnspec::new_with_index(index(interface)?).mtu(mtu.into()).up().build();
+        self.0
+            .link()
+            .change(message)
+            .execute()
+            .await
+            .map_err(|error| KernelError::new(format!("interface {interface}"), &error))
+    }
+
+    /// Routes a prefix to an interface.
+    ///
+    /// # Errors
+    /// If there is no such interface or the kernel refuses.
+    pub async fn route_to_interface(
+        &self,
+        destination: Destination,
+        interface: &str,
+    ) -> Result<(), KernelError> {
+        self.add(destination, Hop { gateway: None, interface: index(interface)? }).await
+    }
+
+    /// Routes a prefix to a hop, in place of the route that there was to the same prefix.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn add(&self, destination: Destination, hop: Hop) -> Result<(), KernelError> {
+        self.0
+            .route()
+            .add(route(destination, hop))
+            .replace()
+            .execute()
+            .await
+            .map_err(|error| KernelError::new(format!("route to {destination}"), &error))
+    }
+
+    /// Takes a route to a hop away.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn remove(&self, destination: Destination, hop: Hop) -> Result<(), KernelError> {
+        self.0
+            .route()
+            .del(route(destination, hop))
+            .execute()
+            .await
+            .map_err(|error| KernelError::new(format!("route to {destination}"), &error))
+    }
+
+    /// Where packets to this address go now.
+    ///
+    /// # Errors
+    /// If they go nowhere.
+    pub async fn hop_to(&self, address: Ipv4Addr) -> Result<Hop, KernelError> {
+        let failed = |reason: &dyn ToString| {
+            KernelError::new(format!("route to {address}"), &reason.to_string())
+        };
+        let asked = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
+        let mut answers = pin!(self.0.route().get(asked).execute());
+        let answer = answers.try_next().await.map_err(|error| failed(&error))?;
+        let mut hop = Hop { gateway: None, interface: 0 };
+        for attribute in answer.ok_or_else(|| failed(&"there is none"))?.attributes {
+            match attribute {
+                RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => hop.gateway = Some(gateway),
+                RouteAttribute::Oif(interface) => hop.interface = interface,
+                _ => {}
+            }
+        }
+        Ok(hop)
+    }
+}
+
+fn route(destination: Destination, hop: Hop) -> RouteMessage {
+    let builder = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(destination.address, destination.length)
+        .output_interface(hop.interface);
+    match hop.gateway {
+        Some(gateway) => builder.gateway(gateway).build(),
+        None => builder.scope(rtnetlink::packet_route::route::RouteScope::Link).build(),
+    }
+}
+
+fn index(interface: &str) -> Result<u32, KernelError> {
+    nix::net::if_::if_nametoindex(OsStr::new(interface)).map_err(|error| {
+        let error: io::Error = error.into();
+        KernelError::new(format!("interface {interface}"), &error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_prefixes_without_host_bits() {
+        let parse = |text: &str| text.parse::<Destination>().map(|found| found.to_string());
+        assert_eq!(parse("10.0.0.0/8"), Ok("10.0.0.0/8".to_owned()));
+        assert_eq!(parse("10.1.2.3"), Ok("10.1.2.3/32".to_owned()));
+        assert_eq!(parse("0.0.0.0/0"), Ok("0.0.0.0/0".to_owned()));
+        for wrong in ["", "10.0.0.1/8", "10.0.0.0/33", "ten"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
