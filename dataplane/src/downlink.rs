@@ -32,8 +32,8 @@ pub(crate) struct Stages {
 
 impl Stages {
     /// Puts a packet for a tunnel of this worker in, its Time To Live settled.
-    pub(crate) fn push(&mut self, frame: Frame, slot: u32) {
-        self.waiting.push(Inner { frame, slot });
+    pub(crate) fn push(&mut self, frame: Frame, slot: u32, from_kernel: bool) {
+        self.waiting.push(Inner { frame, slot, from_kernel });
     }
 }
 
@@ -42,6 +42,8 @@ impl Stages {
 struct Inner {
     frame: Frame,
     slot: u32,
+    /// It must not go back there.
+    from_kernel: bool,
 }
 
 /// A packet that its tunnel takes.
@@ -70,7 +72,7 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
         // Ethernet pads short frames.
         frame.truncate(inner.total_len);
         let Some(place) = core.table.destination(inner.destination) else {
-            let stale = from == From::Worker;
+            let stale = from.is_worker();
             let reason = if stale { DropReason::HandoverStale } else { DropReason::NoTunnel };
             core.sink.drop(frame, reason);
             continue;
@@ -84,9 +86,10 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
             ipv4::decrement_ttl(frame.data_mut());
         }
         match place {
-            Place::Here(slot) => core.downlink.push(frame, slot),
+            Place::Here(slot) => core.downlink.push(frame, slot, from.is_kernel()),
             Place::Worker(owner) => {
-                core.hand_over(owner, Handed::Downlink(frame), from);
+                let from_kernel = from.is_kernel();
+                core.hand_over(owner, Handed::Downlink { frame, from_kernel }, from);
             }
         }
     }
@@ -132,7 +135,7 @@ fn prepare(
     encrypted: &mut Vec<Ready>,
     mppe: &mut SendBurst,
 ) {
-    let Inner { mut frame, slot } = packet;
+    let Inner { mut frame, slot, from_kernel } = packet;
     let Some(tunnel) = core.table.tunnel(slot) else {
         core.sink.drop(frame, DropReason::NoTunnel);
         return;
@@ -140,7 +143,14 @@ fn prepare(
     let length = frame.len();
     let reason = match (&tunnel.network, &tunnel.protection) {
         (None, _) | (_, Protection::Unset) => DropReason::NetworkClosed,
-        (Some(network), _) if length > usize::from(network.mtu) => DropReason::TooBig,
+        (Some(network), _) if length > usize::from(network.mtu) => {
+            if !from_kernel {
+                // It knows the TUN's MTU: it fragments, or answers Fragmentation Needed
+                // (RFC 1812 §4.3.3.3), and what it sends comes back to us.
+                return core.exits.kernel(&mut core.sink, frame);
+            }
+            DropReason::TooBig
+        }
         _ if frame.headroom() < HEADERS => DropReason::NoHeadroom,
         (Some(_), Protection::None) => {
             plain.push(Ready { frame, slot, length });

@@ -57,7 +57,22 @@ pub(crate) enum From {
     /// The kernel, which has routed the packet already.
     Kernel,
     /// Another worker, which has settled the Time To Live. It is not handed on again.
-    Worker,
+    Worker {
+        /// That worker had it from the kernel.
+        from_kernel: bool,
+    },
+}
+
+impl From {
+    /// Whether the kernel sent the packet, so that it must not go back there.
+    pub(crate) const fn is_kernel(self) -> bool {
+        matches!(self, Self::Kernel | Self::Worker { from_kernel: true })
+    }
+
+    /// Whether another worker handed the packet over.
+    pub(crate) const fn is_worker(self) -> bool {
+        matches!(self, Self::Worker { .. })
+    }
 }
 
 /// What the stages work with.
@@ -113,7 +128,7 @@ impl Sink {
 impl Core {
     /// Gives a frame to the worker that has its tunnel.
     pub(crate) fn hand_over(&mut self, owner: u16, handed: Handed, from: From) {
-        if from == From::Worker {
+        if from.is_worker() {
             self.sink.drop(handed.into_frame(), DropReason::HandoverStale);
             return;
         }
@@ -176,7 +191,8 @@ pub(crate) struct Worker {
     received: Vec<Vec<Frame>>,
     /// What other workers handed over.
     taken_uplink: Vec<Frame>,
-    taken_downlink: Vec<Frame>,
+    taken: Vec<Frame>,
+    taken_of_kernel: Vec<Frame>,
     /// The subscribers' packets of a port that brings both.
     uplink: Vec<Frame>,
     mailbox: Arc<Mailbox>,
@@ -233,7 +249,8 @@ impl Worker {
             received: ports.iter().map(|_| Vec::with_capacity(BURST)).collect(),
             ports,
             taken_uplink: Vec::new(),
-            taken_downlink: Vec::new(),
+            taken: Vec::new(),
+            taken_of_kernel: Vec::new(),
             uplink: Vec::new(),
             mailbox,
         }
@@ -271,7 +288,8 @@ impl Worker {
             taken += 1;
             match handed {
                 Handed::Uplink(frame) => self.taken_uplink.push(frame),
-                Handed::Downlink(frame) => self.taken_downlink.push(frame),
+                Handed::Downlink { frame, from_kernel: false } => self.taken.push(frame),
+                Handed::Downlink { frame, from_kernel: true } => self.taken_of_kernel.push(frame),
             }
         }
         self.core.sink.meter.taken_over.add(taken);
@@ -317,8 +335,9 @@ impl Worker {
                 }
             }
         }
-        uplink::run(core, &mut self.taken_uplink, From::Worker);
-        downlink::admit(core, &mut self.taken_downlink, From::Worker);
+        uplink::run(core, &mut self.taken_uplink, From::Worker { from_kernel: false });
+        downlink::admit(core, &mut self.taken, From::Worker { from_kernel: false });
+        downlink::admit(core, &mut self.taken_of_kernel, From::Worker { from_kernel: true });
         downlink::run(core);
     }
 

@@ -13,7 +13,8 @@ use crate::clock;
 const SPIN: u32 = 8;
 /// How often the kernel's own counters are fetched, and the longest sleep.
 const REFRESH: Duration = Duration::from_secs(1);
-/// Sleep while a port has frames to push out that the kernel did not take.
+/// Sleep while a port has frames to push out that the kernel did not take, or where a port cannot
+/// wake the worker.
 const PENDING: Duration = Duration::from_millis(1);
 
 impl Worker {
@@ -32,6 +33,7 @@ impl Worker {
 
     /// Works until the mailbox says stop.
     pub(crate) fn run(mut self, epoll: &Epoll, epoch: System) {
+        let wakes = self.ports.iter().all(|attached| attached.port.readiness().is_some());
         let mut idle = 0;
         let mut refreshed = clock::since(epoch);
         while !self.mailbox.stopped() {
@@ -53,7 +55,8 @@ impl Worker {
                 continue;
             }
             if self.mailbox.prepare_sleep() {
-                let until = if turn == Turn::Pending { now + PENDING } else { now + REFRESH };
+                let is_short = turn == Turn::Pending || !wakes;
+                let until = now + if is_short { PENDING } else { REFRESH };
                 let until = self.core.acks.deadline().map_or(until, |ack| ack.min(until));
                 self.sleep(epoll, until.since(now));
                 self.mailbox.awake();

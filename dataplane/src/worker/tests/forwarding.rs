@@ -85,6 +85,25 @@ fn nothing_goes_back_by_the_tunnel_that_it_came_from() {
     assert!(bench.pop(0, ACCESS).is_empty());
 }
 
+/// The kernel fragments it or answers; what it sent itself never returns to it.
+#[test]
+fn a_packet_larger_than_the_tunnel_goes_to_the_kernel_once() {
+    let mut bench = Bench::new(2);
+    // One tunnel here, one with the other worker.
+    bench.dial(8, INNER);
+    bench.dial(9, OTHER);
+    for destination in [INNER, OTHER] {
+        let large = packet(SERVER, destination, &[0; 1437]);
+        bench.push(0, CORE, &ethernet(CORE_MAC, SERVER_MAC, &large));
+        bench.push(0, TUN, &large);
+        bench.turn();
+        let to_kernel = [bench.pop(0, TUN), bench.pop(1, TUN)].concat();
+        assert_eq!(to_kernel, [one_hop_on(&large)]);
+        assert!(bench.pop(0, ACCESS).is_empty() && bench.pop(1, ACCESS).is_empty());
+    }
+    assert_eq!(bench.drops(), [(DropReason::TooBig, 2)]);
+}
+
 /// RFC 1812 §5.3.1: the kernel answers with Time Exceeded, we never forward it.
 #[test]
 fn a_packet_at_the_end_of_its_life_goes_to_the_kernel() {
