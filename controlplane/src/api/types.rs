@@ -245,6 +245,8 @@ pub struct Stats {
     pub packets: BTreeMap<String, u64>,
     /// Packets that the workers dropped, by reason.
     pub drops: BTreeMap<String, u64>,
+    /// The XDP program's verdicts, by reason; empty without AF_XDP.
+    pub xdp: BTreeMap<String, u64>,
     /// What each port carried and lost.
     pub ports: Vec<PortStats>,
     /// How full the pools are.

@@ -164,6 +164,7 @@ pub(super) fn stats(json: bool, config: &Config) -> Result<(), Failure> {
         ("control", counted(&stats.control)),
         ("packets", counted(&stats.packets)),
         ("drops", counted(&stats.drops)),
+        ("xdp", counted(&stats.xdp)),
     ])?;
     let ports: Vec<_> = stats
         .ports
