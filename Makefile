@@ -16,8 +16,8 @@ help: ## this list
 
 run: ## dial 20 subscribers in a lab and show their traffic (DURATION=seconds, YES=1 to install unasked)
 	@scripts/setup run
-	cargo build --release --locked --bin penstock --bin penstock-demo
-	$(AS_ROOT) target/release/penstock-demo
+	cargo build --locked --bin penstock --bin penstock-demo
+	$(AS_ROOT) target/debug/penstock-demo
 
 test: ## everything, with real Linux clients; needs root (YES=1 to install unasked)
 	@scripts/setup test

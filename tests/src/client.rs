@@ -1,18 +1,21 @@
 //! `penstock dial` in a subscriber's namespace: our own client, as a subscriber runs it.
 //! The core's prefix is routed into its tunnel, everything else stays outside.
-//! Never knows more than the client prints and the kernel shows.
+//! Never knows more than the client prints.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use crate::netns::Namespace;
-use crate::network::{CORE_PREFIX, TUNNEL_GATEWAY};
-use crate::process::{Line, Process};
+use crate::network::CORE_PREFIX;
+use crate::process::Process;
 use crate::server::penstock;
-use crate::wait;
+
+/// Calls placed so far.
+static PLACED: AtomicUsize = AtomicUsize::new(0);
 
 const LOGIN: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(10);
@@ -21,7 +24,6 @@ const STOP: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Client {
     user: String,
-    started: Instant,
     process: Process,
 }
 
@@ -36,43 +38,37 @@ impl Client {
         user: &str,
         password: &str,
     ) -> Result<Self> {
-        let mut command = namespace.command(&penstock()?.to_string_lossy());
-        command.args(["dial", &server.to_string(), "--user", user]);
-        let started = Instant::now();
+        // A client pins its worker to the first core that it may use. Subscribers are machines of
+        // their own: here they at least do not all share one core.
+        let cores = std::thread::available_parallelism()?.get();
+        let core = PLACED.fetch_add(1, Relaxed) % cores;
+        let mut command = namespace.command("taskset");
+        command.args(["--cpu-list", &core.to_string()]).arg(penstock()?).args([
+            "dial",
+            &server.to_string(),
+            "--user",
+            user,
+            "--route",
+            CORE_PREFIX,
+        ]);
         let mut process = Process::start(&format!("penstock dial of {user}"), command)?;
         process.send(password)?;
         process.close_input();
-        Ok(Self { user: user.to_owned(), started, process })
+        Ok(Self { user: user.to_owned(), process })
     }
 
-    /// Waits until the tunnel has its inner address, and routes the core into it.
+    /// Waits until data can pass.
     ///
     /// # Errors
     /// When the login fails; the message has the client's output.
-    pub fn wait_up(&mut self, namespace: &Namespace) -> Result<()> {
-        let process = &mut self.process;
-        wait::until(&format!("the tunnel of {}", self.user), LOGIN, || {
-            if let Some(status) = process.poll()? {
-                anyhow::bail!("penstock dial ended ({status}):\n{}", process.output());
-            }
-            let addresses = namespace.ip("-oneline address show")?;
-            Ok(addresses.contains(&format!("peer {TUNNEL_GATEWAY}")).then_some(()))
-        })?;
-        namespace.ip(&format!("route add {CORE_PREFIX} via {TUNNEL_GATEWAY}")).map(drop)
+    pub fn wait_up(&mut self) -> Result<()> {
+        let what = format!("the tunnel of {}", self.user);
+        self.process.wait_line(&what, 0, LOGIN, |line| line.contains(" up: ")).map(drop)
     }
 
     /// Whose call it is.
     pub fn user(&self) -> &str {
         &self.user
-    }
-
-    /// What it said, each line with the time since the call was placed.
-    pub fn steps(&self) -> impl Iterator<Item = (Duration, String)> {
-        let started = self.started;
-        self.process
-            .lines()
-            .into_iter()
-            .map(move |Line { at, text }| (at.duration_since(started), text))
     }
 
     /// The process.

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
+use crate::impair::{Hop, Impairment};
 use crate::netns::{self, Namespace};
 
 /// The concentrator's address towards subscribers.
@@ -46,8 +47,9 @@ impl Network {
         let internet = Namespace::new("internet")?;
         let concentrator = Namespace::new("concentrator")?;
         let core = Namespace::new("core")?;
-        netns::join((&internet, "concentrator"), (&concentrator, ACCESS_LINK))?;
-        netns::join((&core, "concentrator"), (&concentrator, CORE_LINK))?;
+        // Two queues: each of two workers has its own.
+        netns::join_with((&internet, "concentrator"), (&concentrator, ACCESS_LINK), 2)?;
+        netns::join_with((&core, "concentrator"), (&concentrator, CORE_LINK), 2)?;
         internet.address("concentrator", &format!("{INTERNET}/30"))?;
         concentrator.address(ACCESS_LINK, &format!("{SERVER}/30"))?;
         concentrator.address(CORE_LINK, &format!("{CORE_GATEWAY}/24"))?;
@@ -67,10 +69,36 @@ impl Network {
         let subscriber = Namespace::new(&format!("subscriber {number}"))?;
         let link = format!("subscriber{number}");
         netns::join((&self.internet, &link), (&subscriber, "wan"))?;
+        self.address(&subscriber, number)?;
+        Ok(subscriber)
+    }
+
+    fn address(&self, subscriber: &Namespace, number: u8) -> Result<()> {
+        let link = format!("subscriber{number}");
         self.internet.address(&link, &format!("{}/30", gateway_of(number)))?;
         subscriber.address("wan", &format!("{}/30", address_of(number)))?;
-        subscriber.route("default", gateway_of(number))?;
-        Ok(subscriber)
+        subscriber.route("default", gateway_of(number))
+    }
+
+    /// As [`Network::subscriber`], with a bad path between it and the internet: `impairment` both
+    /// ways, by `seed`.
+    ///
+    /// # Errors
+    /// When the number is taken.
+    pub fn subscriber_on_bad_path(
+        &self,
+        number: u8,
+        impairment: Impairment,
+        seed: u64,
+    ) -> Result<(Namespace, Hop)> {
+        let subscriber = Namespace::new(&format!("subscriber {number}"))?;
+        let path = Namespace::new(&format!("bad path of subscriber {number}"))?;
+        let link = format!("subscriber{number}");
+        netns::join((&self.internet, &link), (&path, "internet"))?;
+        netns::join((&path, "subscriber"), (&subscriber, "wan"))?;
+        self.address(&subscriber, number)?;
+        let hop = Hop::start(&path, ["subscriber", "internet"], [impairment; 2], seed)?;
+        Ok((subscriber, hop))
     }
 
     /// Adds the link of a guest that is no namespace of ours: its far end stays in the internet's

@@ -48,7 +48,7 @@ impl Scene {
         let subscriber = network.subscriber(1)?;
         let (user, password) = USERS[0];
         let mut witness = Client::dial(&subscriber, SERVER, user, password)?;
-        let up = witness.wait_up(&subscriber);
+        let up = witness.wait_up();
         up.with_context(|| format!("log of penstock serve:\n{}", server.log()))?;
         let session = server.session_of(user)?.id;
         let scene = Self { subscriber, witness, server, network, session, _echo: echo };

@@ -49,6 +49,8 @@ pub struct Session {
     pub tx_packets: u64,
     pub tx_bytes: u64,
     pub rx_lost: u64,
+    pub rx_reordered: u64,
+    pub rx_duplicate: u64,
     pub drops: BTreeMap<String, u64>,
 }
 
@@ -58,6 +60,7 @@ pub struct Session {
 pub struct Stats {
     pub control: BTreeMap<String, u64>,
     pub drops: BTreeMap<String, u64>,
+    pub xdp: BTreeMap<String, u64>,
     pub ports: Vec<Port>,
 }
 
@@ -73,7 +76,7 @@ impl Stats {
     /// sees on one driver, a worker sees on another.
     pub fn count(&self, names: &[&str]) -> u64 {
         let ports = self.ports.iter().map(|port| &port.drops);
-        [&self.control, &self.drops]
+        [&self.control, &self.drops, &self.xdp]
             .into_iter()
             .chain(ports)
             .flatten()
@@ -123,14 +126,10 @@ impl Server {
         let mut command = namespace.command(&binary.to_string_lossy());
         command.arg("serve").arg("--config").arg(&config);
         let mut process = Process::start("penstock serve", command)?;
-        let socket = directory.path().join("control.sock");
-        let answering = wait::until("the daemon's control socket", START, || {
-            if let Some(status) = process.poll()? {
-                bail!("penstock serve ended with {status}");
-            }
-            Ok(socket.exists().then_some(()))
-        });
-        answering.with_context(|| format!("log of penstock serve:\n{}", process.output()))?;
+        // The last thing that it says of its start.
+        process.wait_line("the daemon's word that it serves", 0, START, |line| {
+            line.contains("rp_filter: ")
+        })?;
         Ok(Self { process, directory, command: CommandLine { binary, config } })
     }
 

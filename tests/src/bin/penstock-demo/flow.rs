@@ -1,8 +1,10 @@
 //! The demonstration's traffic: numbered datagrams both ways through every tunnel, each checked
 //! byte for byte, and TCP and pings in turn.
 //! A datagram counts as arrived only where its contents are those that were sent.
-//! Never sends faster than its pace, whatever was lost.
+//! Never sends faster than its pace, nor more than the tunnel brings back: a slow machine shows
+//! lower rates, not losses.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -14,8 +16,12 @@ use lab::network::CORE;
 use lab::traffic;
 
 const PORT: u16 = 9;
-/// Each subscriber sends one datagram a tick; the core answers each.
+/// Each subscriber sends at most one datagram a tick; the core answers each.
 const TICK: Duration = Duration::from_millis(4);
+/// Datagrams of one subscriber that may be without their answer.
+const WINDOW: u64 = 16;
+/// An answer that is not there by then is lost.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Datagram lengths in turn, bytes; with UDP and IP headers the last fits every tunnel.
 const LENGTHS: [usize; 4] = [64, 300, 900, 1400];
 /// Subscriber's number, then the datagram's.
@@ -26,12 +32,12 @@ const ANSWER: u64 = 1 << 63;
 /// What came of one subscriber's traffic.
 #[derive(Debug, Default)]
 pub(crate) struct Score {
-    pub(crate) up_sent: AtomicU64,
-    pub(crate) up_arrived: AtomicU64,
-    pub(crate) down_sent: AtomicU64,
-    pub(crate) down_arrived: AtomicU64,
+    sent: AtomicU64,
+    up_arrived: AtomicU64,
+    down_arrived: AtomicU64,
+    lost: AtomicU64,
     /// TCP conversations whose bytes all came back.
-    pub(crate) conversations: AtomicU64,
+    conversations: AtomicU64,
     /// The last ping's time, microseconds; 0 before the first came back.
     pub(crate) round_trip: AtomicU64,
 }
@@ -44,12 +50,11 @@ impl Score {
             .all(|count| count.load(Relaxed) > 0)
     }
 
-    /// Datagrams lost, of those sent, in percent. Those under way count as lost until they come.
+    /// Datagrams that were lost on their way up or their answers on the way down, in percent.
     pub(crate) fn loss(&self) -> f64 {
-        let sent = self.up_sent.load(Relaxed) + self.down_sent.load(Relaxed);
-        let arrived = self.up_arrived.load(Relaxed) + self.down_arrived.load(Relaxed);
+        let (sent, lost) = (self.sent.load(Relaxed), self.lost.load(Relaxed));
         #[expect(clippy::cast_precision_loss, reason = "a percentage is shown with two digits")]
-        if sent == 0 { 0.0 } else { 100.0 * sent.saturating_sub(arrived) as f64 / sent as f64 }
+        if sent == 0 { 0.0 } else { 100.0 * lost as f64 / sent as f64 }
     }
 }
 
@@ -65,12 +70,18 @@ pub(crate) fn start(
     let (core_scores, flag) = (scores.clone(), Arc::clone(ending));
     std::thread::spawn(move || answer(&socket, &core_scores, &flag));
 
-    let sockets = subscribers
-        .iter()
-        .map(|subscriber| subscriber.run(subscriber_socket))
-        .collect::<Result<Vec<_>>>()?;
-    let (subscriber_scores, flag) = (scores.clone(), Arc::clone(ending));
-    std::thread::spawn(move || send(&sockets, &subscriber_scores, &flag));
+    let mut flows = Vec::new();
+    for (number, (subscriber, score)) in (0..).zip(subscribers.iter().zip(&scores)) {
+        flows.push(Flow {
+            number,
+            socket: subscriber.run(subscriber_socket)?,
+            score: Arc::clone(score),
+            next: 0,
+            unanswered: VecDeque::new(),
+        });
+    }
+    let flag = Arc::clone(ending);
+    std::thread::spawn(move || send(flows, &flag));
 
     let tcp = core.run(|| traffic::TcpEcho::start(PORT))?;
     let (subscribers, probe_scores, flag) =
@@ -93,26 +104,51 @@ fn subscriber_socket() -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// The subscribers' side: a datagram each a tick, and all answers that are there.
-fn send(sockets: &[UdpSocket], scores: &[Arc<Score>], ending: &AtomicBool) {
-    let mut next = Instant::now();
-    let mut sequence = 0_u64;
-    let mut buffer = [0; 2048];
-    while !ending.load(Relaxed) {
-        for (number, (socket, score)) in (0_u32..).zip(sockets.iter().zip(scores)) {
-            if socket.send(&datagram(number, sequence, 0)).is_ok() {
-                score.up_sent.fetch_add(1, Relaxed);
-            }
-            while let Ok(length) = socket.recv(&mut buffer) {
-                if is_whole(&buffer[..length], ANSWER).is_some_and(|of| of.0 == number) {
-                    score.down_arrived.fetch_add(1, Relaxed);
-                }
+/// One subscriber's side of its flow.
+struct Flow {
+    number: u32,
+    socket: UdpSocket,
+    score: Arc<Score>,
+    next: u64,
+    /// Numbers and times of datagrams without an answer yet.
+    unanswered: VecDeque<(u64, Instant)>,
+}
+
+impl Flow {
+    fn tick(&mut self, now: Instant) {
+        let mut buffer = [0; 2048];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            let Some((number, sequence)) = is_whole(&buffer[..length], ANSWER) else { continue };
+            if number == self.number
+                && let Some(at) = self.unanswered.iter().position(|(sent, _)| *sent == sequence)
+            {
+                self.unanswered.remove(at);
+                self.score.down_arrived.fetch_add(1, Relaxed);
             }
         }
-        sequence += 1;
-        next += TICK;
+        while self.unanswered.front().is_some_and(|(_, at)| now.duration_since(*at) > PATIENCE) {
+            self.unanswered.pop_front();
+            self.score.lost.fetch_add(1, Relaxed);
+        }
+        if (self.unanswered.len() as u64) < WINDOW
+            && self.socket.send(&datagram(self.number, self.next, 0)).is_ok()
+        {
+            self.unanswered.push_back((self.next, now));
+            self.next += 1;
+            self.score.sent.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// The subscribers' side: all flows, each tick.
+fn send(mut flows: Vec<Flow>, ending: &AtomicBool) {
+    let mut next = Instant::now();
+    while !ending.load(Relaxed) {
+        for flow in &mut flows {
+            flow.tick(Instant::now());
+        }
         // After a stall the pace goes on from now: no burst makes up for it.
-        next = next.max(Instant::now());
+        next = (next + TICK).max(Instant::now());
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
@@ -127,9 +163,8 @@ fn answer(socket: &UdpSocket, scores: &[Arc<Score>], ending: &AtomicBool) {
             continue;
         };
         score.up_arrived.fetch_add(1, Relaxed);
-        if socket.send_to(&datagram(number, sequence, ANSWER), from).is_ok() {
-            score.down_sent.fetch_add(1, Relaxed);
-        }
+        // An answer that cannot be sent is missed by its subscriber.
+        let _ = socket.send_to(&datagram(number, sequence, ANSWER), from);
     }
 }
 

@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::client::Client;
-use lab::netns::Namespace;
 use lab::network::{ACCESS_LINK, CORE_LINK, CORE_PREFIX, Network, SERVER};
-use lab::server::{Driver, Server};
+use lab::server::{Driver, Server, Session};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use flow::Score;
@@ -54,10 +53,10 @@ fn main() -> Result<()> {
     for (name, subscriber) in names.iter().zip(&subscribers) {
         calls.push(Client::dial(subscriber, SERVER, name, PASSWORD)?);
     }
-    let logged_in = await_logins(&mut calls, &subscribers);
-    for call in &calls {
-        for (at, step) in call.steps() {
-            println!("{}  +{:.3} s  {step}", call.user(), at.as_secs_f64());
+    let logged_in = await_logins(&mut calls);
+    for call in &mut calls {
+        for line in call.process().lines() {
+            println!("{}  {}", call.user(), line.text);
         }
     }
     logged_in.with_context(|| format!("log of the concentrator:\n{}", server.log()))?;
@@ -84,10 +83,10 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn await_logins(calls: &mut [Client], subscribers: &[Arc<Namespace>]) -> Result<()> {
-    for (call, subscriber) in calls.iter_mut().zip(subscribers) {
+fn await_logins(calls: &mut [Client]) -> Result<()> {
+    for call in calls {
         ensure!(!INTERRUPTED.load(Relaxed), "interrupted");
-        call.wait_up(subscriber)?;
+        call.wait_up()?;
     }
     Ok(())
 }
@@ -126,18 +125,24 @@ fn show(
     let mut next = started + REDRAW;
     loop {
         if Instant::now() >= next {
-            table.draw(&server.sessions()?, measured)?;
+            table.draw(&by_user(server)?, measured)?;
             next += interval;
         }
         let elapsed = started.elapsed();
         let all = scores.iter().all(|score| score.complete());
         let over = duration.is_some_and(|duration| elapsed >= duration);
         if INTERRUPTED.load(Relaxed) || over && (all || elapsed >= FIRST_DATA) {
-            table.draw(&server.sessions()?, measured)?;
+            table.draw(&by_user(server)?, measured)?;
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+fn by_user(server: &Server) -> Result<Vec<Session>> {
+    let mut sessions = server.sessions()?;
+    sessions.sort_by(|one, other| one.user.cmp(&other.user));
+    Ok(sessions)
 }
 
 fn duration() -> Result<Option<Duration>> {
