@@ -9,14 +9,14 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DURATION)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint ebpf
+.PHONY: help run test check lint ebpf bench-mppe
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: ## dial 20 subscribers in a lab and show their traffic (DURATION=seconds, YES=1 to install unasked)
 	@scripts/setup run
-	cargo build --locked -p penstock -p penstock-tests --bins
+	cargo build --locked --bin penstock --bin penstock-demo
 	$(AS_ROOT) target/debug/penstock-demo
 
 test: ## everything, with real Linux clients; needs root (YES=1 to install unasked)
@@ -32,7 +32,7 @@ check: ## the fast tier: what needs neither root nor a network
 ifdef NEXTEST
 	cargo nextest run --locked --workspace --profile check
 else
-	cargo test --locked -p penstock-protocol -p penstock --lib
+	cargo test --locked -p penstock-protocol -p penstock-controlplane --lib
 endif
 
 lint: ## format and clippy, warnings are errors
@@ -42,3 +42,6 @@ lint: ## format and clippy, warnings are errors
 ebpf: ## rebuild the steering program's committed object; needs clang
 	@scripts/setup ebpf
 	$(MAKE) -C ebpf
+
+bench-mppe: ## what encryption costs, against libraries' ciphers; writes target/bench/mppe.json
+	cargo bench --locked -p penstock-dataplane --bench mppe

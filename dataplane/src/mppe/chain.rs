@@ -60,14 +60,13 @@ impl Chains {
         self.keys.len() - 1
     }
 
-    /// Forgets and wipes all.
+    /// Forgets and overwrites all, for the next burst.
     pub fn clear(&mut self) {
         for chain in &mut self.chains {
-            chain.start.zeroize();
-            chain.from.zeroize();
+            (chain.start, chain.from) = ([0; 16], [0; 16]);
         }
         self.chains.clear();
-        self.keys.as_flattened_mut().zeroize();
+        self.keys.fill([0; 16]);
         self.keys.clear();
         self.packets.clear();
     }
@@ -75,6 +74,10 @@ impl Chains {
 
 impl Drop for Chains {
     fn drop(&mut self) {
-        self.clear();
+        for chain in &mut self.chains {
+            chain.start.zeroize();
+            chain.from.zeroize();
+        }
+        self.keys.as_flattened_mut().zeroize();
     }
 }

@@ -30,35 +30,33 @@ impl<G> Groups<G> {
         self.table.clear();
     }
 
-    /// The entry of `slot`. A new one comes from `make`; there is none if `make` gives none.
-    pub fn get_or_insert_with(
+    /// Index of the entry of `slot`. A new one comes from `make`; there is none if `make` gives
+    /// none.
+    #[inline]
+    pub fn find_or_insert_with(
         &mut self,
         slot: u32,
         make: impl FnOnce() -> Option<G>,
-    ) -> Option<&mut G> {
+    ) -> Option<usize> {
         let place = self.place(slot)?;
         if self.table[place] == 0 {
             self.entries.push((slot, make()?));
             self.table[place] = u32::try_from(self.entries.len()).ok()?;
         }
-        self.entry(place)
+        Some(self.table[place] as usize - 1)
     }
 
-    pub fn get_mut(&mut self, slot: u32) -> Option<&mut G> {
-        let place = self.place(slot)?;
-        self.entry(place)
+    /// The entry of an index that [`Self::find_or_insert_with`] returned since the start.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut G> {
+        self.entries.get_mut(index).map(|(_, group)| group)
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut G)> {
         self.entries.iter_mut().map(|(slot, group)| (*slot, group))
     }
 
-    fn entry(&mut self, place: usize) -> Option<&mut G> {
-        let index = (self.table[place] as usize).checked_sub(1)?;
-        self.entries.get_mut(index).map(|(_, group)| group)
-    }
-
     /// Where in the table `slot` stands, or the empty place where it would.
+    #[inline]
     fn place(&self, slot: u32) -> Option<usize> {
         let mask = self.table.len().checked_sub(1)?;
         // Fibonacci hashing: slots are small consecutive numbers.

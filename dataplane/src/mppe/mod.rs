@@ -8,6 +8,7 @@
 //! | [`state`] | what a tunnel keeps for each direction |
 //! | `chain` | the keys of a burst |
 //! | `groups` | the tunnels of a burst |
+//! | `kernel` | SHA-1 and RC4 over many keys and packets at once |
 //!
 //! A burst passes through separate calls, and a direction's state moves in the last one only:
 //!
@@ -22,6 +23,7 @@
 mod chain;
 pub mod engine;
 mod groups;
+mod kernel;
 pub mod receive;
 pub mod send;
 pub mod state;
@@ -30,6 +32,7 @@ pub mod state;
 mod tests;
 
 pub use engine::Engine;
+pub use kernel::{Kernel, UnknownKernel};
 pub use receive::{ReceiveBurst, Refused};
 pub use send::SendBurst;
 pub use state::{ReceiveState, SendState};

@@ -72,6 +72,7 @@ struct Packet {
     number: u64,
     behind: bool,
     key: usize,
+    group: usize,
     status: Result<(), Refused>,
     accepted: bool,
 }
@@ -218,6 +219,7 @@ impl ReceiveBurst {
             number: 0,
             behind: false,
             key: 0,
+            group: 0,
             status: Err(Refused::Plaintext),
             accepted: false,
         });
@@ -252,7 +254,7 @@ impl ReceiveBurst {
             if packet.status.is_err() {
                 continue;
             }
-            let Some(group) = self.groups.get_mut(packet.slot) else { continue };
+            let Some(group) = self.groups.get_mut(packet.group) else { continue };
             if !packet.behind {
                 match group.key(packet.number) {
                     Some(key) => packet.key = key,
@@ -337,9 +339,10 @@ fn place(
         return Err(Refused::NotFlushed);
     }
     let state = states.state(packet.slot).ok_or(Refused::NoKeys)?;
-    let group = groups
-        .get_or_insert_with(packet.slot, || Some(Group::new(state)))
+    packet.group = groups
+        .find_or_insert_with(packet.slot, || Some(Group::new(state)))
         .ok_or(Refused::NoKeys)?;
+    let group = groups.get_mut(packet.group).ok_or(Refused::NoKeys)?;
     match state.place(packet.sequence, packet.header.count) {
         Place::Inconsistent => return Err(Refused::Inconsistent),
         Place::Ahead(number) => {
@@ -370,7 +373,7 @@ fn count(
         let state = states.state(packet.slot).ok_or(Refused::NoKeys)?;
         return if state.take_skipped(packet.number) { Ok(()) } else { Err(Refused::Replay) };
     }
-    let group = groups.get_mut(packet.slot).ok_or(Refused::NoKeys)?;
+    let group = groups.get_mut(packet.group).ok_or(Refused::NoKeys)?;
     if std::mem::replace(&mut used[packet.key], true) {
         return Err(Refused::Replay);
     }

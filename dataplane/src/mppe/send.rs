@@ -23,6 +23,8 @@ struct Packet {
     slot: u32,
     length: usize,
     header: Option<Header>,
+    /// Index of the tunnel's group, none for a tunnel without state.
+    group: usize,
 }
 
 /// The packets of one tunnel.
@@ -50,7 +52,7 @@ impl SendBurst {
     /// Adds a packet for the tunnel in `slot`, whose payload has `length` octets; returns its
     /// index. Packets of one tunnel are numbered in the order in which they are pushed.
     pub fn push(&mut self, slot: u32, length: usize) -> usize {
-        self.packets.push(Packet { slot, length, header: None });
+        self.packets.push(Packet { slot, length, header: None, group: 0 });
         self.packets.len() - 1
     }
 
@@ -69,8 +71,8 @@ impl SendBurst {
     /// Finds out which keys the burst needs. States do not move.
     pub fn plan(&mut self, states: &mut (impl States<SendState> + ?Sized)) {
         self.groups.start(self.packets.len());
-        for packet in &self.packets {
-            let group = self.groups.get_or_insert_with(packet.slot, || {
+        for packet in &mut self.packets {
+            let group = self.groups.find_or_insert_with(packet.slot, || {
                 states.state(packet.slot).map(|state| Group {
                     next: state.next,
                     packets: 0,
@@ -79,7 +81,8 @@ impl SendBurst {
                     strength: state.strength,
                 })
             });
-            if let Some(group) = group {
+            packet.group = group.unwrap_or(usize::MAX);
+            if let Some(group) = self.groups.get_mut(packet.group) {
                 group.packets += 1;
             }
         }
@@ -89,7 +92,7 @@ impl SendBurst {
             }
         }
         for (index, packet) in self.packets.iter_mut().enumerate() {
-            let Some(group) = self.groups.get_mut(packet.slot) else { continue };
+            let Some(group) = self.groups.get_mut(packet.group) else { continue };
             let place = group.placed;
             group.placed += 1;
             let count = CoherencyCount::of_packet(group.next + place as u64);

@@ -79,6 +79,11 @@ impl Receiver {
         Self { engine: Engine::new(), burst, states, now: Instant::ORIGIN }
     }
 
+    fn with_kernel(mut self, kernel: Kernel) -> Self {
+        self.engine = engine(kernel);
+        self
+    }
+
     /// Runs a burst and accepts the packets that come out as they were.
     fn receive(&mut self, packets: &[Wire]) -> Vec<Result<(), Refused>> {
         self.burst.clear();
@@ -103,6 +108,15 @@ fn one(strength: Strength) -> (Peer, Receiver) {
     (Peer::new(0, strength, 10), Receiver::new(&[(strength, 10)]))
 }
 
+/// An engine with this kernel, or with one that the CPU has.
+fn engine(kernel: Kernel) -> Engine {
+    Engine::with_kernel(kernel).unwrap_or_default()
+}
+
+fn kernels() -> impl Strategy<Value = Kernel> {
+    prop_oneof![Just(Kernel::Avx2), Just(Kernel::Portable)]
+}
+
 fn strengths() -> impl Strategy<Value = Strength> {
     prop_oneof![Just(Strength::Bits40), Just(Strength::Bits56), Just(Strength::Bits128)]
 }
@@ -110,7 +124,8 @@ fn strengths() -> impl Strategy<Value = Strength> {
 /// RFC 3078 §7.1: what a burst encrypts is what the reference encrypts, in every batching.
 #[test]
 fn sent_bursts_are_what_the_reference_sends() {
-    proptest!(ProptestConfig::with_cases(40), |(
+    proptest!(ProptestConfig::with_cases(60), |(
+        kernel in kernels(),
         strengths in proptest::collection::vec(strengths(), 1..6),
         bursts in proptest::collection::vec(
             proptest::collection::vec((0..6_u32, 1..400_usize), 1..60), 1..6),
@@ -122,7 +137,7 @@ fn sent_bursts_are_what_the_reference_sends() {
             .zip(0..)
             .map(|(&strength, slot)| SendState::new(&initial(slot, strength)))
             .collect();
-        let (mut engine, mut burst) = (Engine::new(), SendBurst::default());
+        let (mut engine, mut burst) = (engine(kernel), SendBurst::default());
         for packets in bursts {
             burst.clear();
             let mut expected = Vec::new();
@@ -148,14 +163,46 @@ fn sent_bursts_are_what_the_reference_sends() {
     });
 }
 
+/// RFC 3078 §3.1: 4095 is followed by 0.
 #[test]
 fn packets_in_order_are_decrypted_across_the_wrap_of_the_count() {
-    let (mut peer, mut receiver) = one(Strength::Bits128);
-    for _ in 0..1300 {
-        let packets: Vec<_> = (0..7).map(|_| peer.packet(20)).collect();
-        assert_eq!(receiver.receive(&packets), vec![Ok(()); 7]);
+    for kernel in Kernel::available() {
+        let (mut peer, receiver) = one(Strength::Bits128);
+        let mut receiver = receiver.with_kernel(kernel);
+        for _ in 0..1300 {
+            let packets: Vec<_> = (0..8).map(|_| peer.packet(20)).collect();
+            assert_eq!(receiver.receive(&packets), vec![Ok(()); 8]);
+        }
+        assert_eq!(receiver.states[0].next(), 10_400);
     }
-    assert_eq!(receiver.states[0].next(), 9100);
+}
+
+#[test]
+fn both_directions_keys_are_derived_side_by_side() {
+    for kernel in Kernel::available() {
+        let (mut peer, mut receiver) = one(Strength::Bits128);
+        let mut engine = engine(kernel);
+        let (mut send, mut state) =
+            (SendBurst::default(), [SendState::new(&initial(0, Strength::Bits128))]);
+        let packets: Vec<_> = (0..9).map(|_| peer.packet(50)).collect();
+        for packet in &packets {
+            receiver.burst.push(0, packet.sequence, packet.header, 50);
+        }
+        for _ in 0..14 {
+            send.push(0, 50);
+        }
+        receiver.burst.plan(receiver.now, receiver.states.as_mut_slice());
+        send.plan(state.as_mut_slice());
+        engine.derive_keys_of_both(&mut receiver.burst, &mut send);
+        let mut received: Vec<_> = packets.iter().map(|packet| packet.data.clone()).collect();
+        engine.apply(&receiver.burst, received.as_mut_slice());
+        assert!(received.iter().zip(&packets).all(|(data, packet)| *data == packet.plaintext));
+        // Both ends of the test have the same initial key: what is sent is what was received.
+        let mut sent: Vec<_> = packets.iter().map(|packet| packet.plaintext.clone()).collect();
+        sent.resize(14, vec![0; 50]);
+        engine.apply(&send, sent.as_mut_slice());
+        assert!(sent.iter().zip(&packets).all(|(data, packet)| *data == packet.data));
+    }
 }
 
 /// RFC 3078 §8.1: the key changes once for each missing packet.
@@ -358,6 +405,7 @@ fn fates() -> impl Strategy<Value = Vec<(u32, usize, Fate)>> {
 #[test]
 fn every_packet_that_arrives_counts_once() {
     proptest!(ProptestConfig::with_cases(60), |(
+        kernel in kernels(),
         strengths in [strengths(), strengths(), strengths()],
         first in any::<u32>(),
         fates in fates(),
@@ -365,7 +413,7 @@ fn every_packet_that_arrives_counts_once() {
     )| {
         let mut peers: Vec<_> =
             (0..3).zip(strengths).map(|(slot, strength)| Peer::new(slot, strength, first)).collect();
-        let mut receiver = Receiver::new(&strengths.map(|strength| (strength, first)));
+        let mut receiver = Receiver::new(&strengths.map(|strength| (strength, first))).with_kernel(kernel);
         let mut arrivals = Vec::new();
         for (place, (slot, length, fate)) in fates.into_iter().enumerate() {
             let packet = peers[slot as usize].packet(length);

@@ -1,0 +1,197 @@
+//! Every kernel that this CPU can run against the reference and against published vectors.
+
+use proptest::prelude::*;
+use protocol::mppe::{SessionKey, StartKey, Strength};
+
+use super::sha::{Change, Sha};
+use super::*;
+
+/// Octets before and after each payload, which nobody may touch.
+const CANARY: [u8; 64] = [0xC5; 64];
+
+/// Payloads between canaries.
+struct Guarded(Vec<Vec<u8>>);
+
+impl Guarded {
+    fn new(payloads: &[Vec<u8>]) -> Self {
+        Self(
+            payloads
+                .iter()
+                .map(|payload| [&CANARY, payload.as_slice(), &CANARY].concat())
+                .collect(),
+        )
+    }
+
+    /// The payloads, if all canaries are whole.
+    fn unpack(self) -> Vec<Vec<u8>> {
+        self.0
+            .into_iter()
+            .map(|guarded| {
+                let payload =
+                    guarded.strip_prefix(&CANARY).and_then(|rest| rest.strip_suffix(&CANARY));
+                payload.map(<[u8]>::to_vec).unwrap_or_default()
+            })
+            .collect()
+    }
+}
+
+impl Payloads for Guarded {
+    fn payload(&mut self, packet: usize) -> &mut [u8] {
+        let end = self.0[packet].len() - CANARY.len();
+        &mut self.0[packet][CANARY.len()..end]
+    }
+}
+
+fn kernels() -> Vec<Rc4> {
+    Kernel::available().filter_map(Rc4::new).collect()
+}
+
+fn reference(key: &Key, data: &mut [u8]) {
+    let start = StartKey::new(&[0; 16], Strength::Bits128);
+    SessionKey::resume(&start, key).apply_keystream(data);
+}
+
+fn octets(text: &str) -> Vec<u8> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+/// RFC 6229 §2: the first 32 octets for a 64-bit and a 128-bit key, in every lane.
+#[test]
+fn keystreams_are_the_published_ones() {
+    let vectors = [
+        (
+            "01020304050607080102030405060708",
+            "97ab8a1bf0afb96132f2f67258da15a88263efdb45c4a18684ef87e6b19e5b09",
+        ),
+        (
+            "0102030405060708090a0b0c0d0e0f10",
+            "9ac7cc9a609d1ef7b2932899cde41b975248c4959014126a6e8a84f11d1a9e1c",
+        ),
+    ];
+    for mut rc4 in kernels() {
+        for (key, keystream) in vectors {
+            let key: Key = octets(key).try_into().unwrap();
+            let packets: Vec<_> = (0..39).map(|index| Packet { key, length: 32, index }).collect();
+            let mut payloads = vec![vec![0; 32]; 39];
+            rc4.apply(&packets, payloads.as_mut_slice());
+            assert_eq!(payloads, vec![octets(keystream); 39], "{rc4:?}");
+            let mut firsts = vec![[0; 16]; 39];
+            rc4.first_octets(&[key; 39], |index, first| firsts[index] = first);
+            assert!(firsts.iter().all(|first| first == &octets(keystream)[..16]), "{rc4:?}");
+        }
+    }
+}
+
+/// Lengths as they come: many short ones, some of everything.
+fn lengths() -> impl Strategy<Value = Vec<usize>> {
+    let length = prop_oneof![0..80_usize, 0..1500_usize, 0..9001_usize];
+    let equal = (length.clone(), 1..140_usize).prop_map(|(length, count)| vec![length; count]);
+    prop_oneof![
+        proptest::collection::vec(0..1500_usize, 1..140),
+        proptest::collection::vec(length, 1..60),
+        equal
+    ]
+}
+
+#[test]
+fn every_kernel_makes_the_references_keystream() {
+    proptest!(ProptestConfig::with_cases(150), |(mut lengths in lengths(), seed: [u8; 16])| {
+        lengths.sort_by_key(|&length| std::cmp::Reverse(length));
+        let key = |index: usize| {
+            let mut key = seed;
+            key[3] ^= index.to_le_bytes()[0];
+            key
+        };
+        let packets: Vec<_> = lengths
+            .iter()
+            .enumerate()
+            .map(|(index, &length)| Packet { key: key(index), length, index })
+            .collect();
+        let plaintexts: Vec<_> =
+            lengths.iter().map(|&length| vec![seed[0]; length]).collect();
+        let mut expected = plaintexts.clone();
+        for (index, payload) in expected.iter_mut().enumerate() {
+            reference(&key(index), payload);
+        }
+        for mut rc4 in kernels() {
+            let mut payloads = Guarded::new(&plaintexts);
+            rc4.apply(&packets, &mut payloads);
+            prop_assert!(payloads.unpack() == expected, "{:?} with {:?}", rc4, lengths);
+        }
+    });
+}
+
+#[test]
+fn every_kernel_makes_the_references_first_octets() {
+    for mut rc4 in kernels() {
+        for count in 0..=140 {
+            let keys: Vec<Key> = (0..count).map(|n: u8| [n.wrapping_mul(37) ^ count; 16]).collect();
+            let mut firsts = vec![None; keys.len()];
+            rc4.first_octets(&keys, |index, first| firsts[index] = Some(first));
+            for (key, first) in keys.iter().zip(firsts) {
+                let mut expected = [0; 16];
+                reference(key, &mut expected);
+                assert_eq!(first, Some(expected), "{rc4:?}, {count} keys");
+            }
+        }
+    }
+}
+
+/// A payload that is shorter than it was said to be is no reason to write beyond it.
+#[test]
+fn a_payload_shorter_than_announced_is_not_overrun() {
+    for mut rc4 in kernels() {
+        let packets: Vec<_> =
+            (0..20).map(|index| Packet { key: [1; 16], length: 300, index }).collect();
+        let mut payloads = Guarded::new(&vec![vec![0; 100]; 20]);
+        rc4.apply(&packets, &mut payloads);
+        assert!(payloads.unpack().iter().all(|payload| payload.len() == 100));
+    }
+}
+
+/// RFC 3078 §7.3: with SHA-NI and without, the same interim keys.
+#[test]
+fn interim_keys_do_not_depend_on_the_way_they_are_computed() {
+    proptest!(|(inputs in proptest::collection::vec((any::<[u8; 32]>(), 0..3_u8), 0..20))| {
+        let split = |input: &[u8; 32], strength: Strength| {
+            let (start, key) = input.split_at(16);
+            let mut split = [start, key].map(|half| Key::try_from(half).unwrap());
+            split.iter_mut().for_each(|half| half[strength.key_len()..].fill(0));
+            split
+        };
+        let inputs: Vec<_> = inputs
+            .iter()
+            .map(|(input, strength)| {
+                let strength = match strength {
+                    0 => Strength::Bits40,
+                    1 => Strength::Bits56,
+                    _ => Strength::Bits128,
+                };
+                (split(input, strength), strength)
+            })
+            .collect();
+        let run = |sha: Sha| {
+            let mut keys = vec![None; inputs.len()];
+            let changes = inputs
+                .iter()
+                .map(|([start, key], strength)| Change { strength: *strength, start, key });
+            sha.interim_keys(changes, |index, mut key| {
+                key[inputs[index].1.key_len()..].fill(0);
+                keys[index] = Some(key);
+            });
+            keys
+        };
+        prop_assert_eq!(run(Sha::fastest()), run(Sha::Portable));
+    });
+}
+
+#[test]
+fn a_kernels_name_leads_back_to_it() {
+    for kernel in [Kernel::Avx2, Kernel::Portable] {
+        assert_eq!(kernel.to_string().parse(), Ok(kernel));
+    }
+    assert!("mmx".parse::<Kernel>().is_err());
+}
