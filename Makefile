@@ -16,7 +16,7 @@ help: ## this list
 
 run: ## dial 20 subscribers in a lab and show their traffic (DURATION=seconds, YES=1 to install unasked)
 	@scripts/setup run
-	cargo build --locked --bin penstock --bin penstock-demo
+	cargo build --locked -p penstock -p penstock-tests --bins
 	$(AS_ROOT) target/debug/penstock-demo
 
 test: ## everything, with real Linux clients; needs root (YES=1 to install unasked)
@@ -32,7 +32,7 @@ check: ## the fast tier: what needs neither root nor a network
 ifdef NEXTEST
 	cargo nextest run --locked --workspace --profile check
 else
-	cargo test --locked -p penstock-protocol -p penstock-controlplane --lib
+	cargo test --locked -p penstock-protocol -p penstock --lib
 endif
 
 lint: ## format and clippy, warnings are errors

@@ -143,6 +143,18 @@ impl Kernel {
         self.add(destination, Hop { gateway: None, interface: index(interface)? }).await
     }
 
+    /// Takes the route of a prefix to an interface away.
+    ///
+    /// # Errors
+    /// If there is no such interface or the kernel refuses.
+    pub async fn unroute_from_interface(
+        &self,
+        destination: Destination,
+        interface: &str,
+    ) -> Result<(), KernelError> {
+        self.remove(destination, Hop { gateway: None, interface: index(interface)? }).await
+    }
+
     /// Routes a prefix to a hop, in place of the route that there was to the same prefix.
     ///
     /// # Errors

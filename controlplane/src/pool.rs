@@ -167,6 +167,12 @@ impl Addresses {
         }
     }
 
+    /// Whether the address is one of a pool: then the whole pool is routed to us already.
+    #[must_use]
+    pub fn in_a_pool(&self, address: Ipv4Addr) -> bool {
+        self.state().pools.iter().any(|pool| pool.index(address).is_some())
+    }
+
     /// How full each pool is.
     #[must_use]
     pub fn usage(&self) -> Vec<Usage> {

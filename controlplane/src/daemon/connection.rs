@@ -321,9 +321,10 @@ impl Task {
             match event {
                 link::Event::Authenticate(attempt) => {
                     call.attempt(&attempt);
+                    let held = call.held();
                     let (shared, judged) = (Arc::clone(&self.shared), self.judged.clone());
                     tokio::spawn(async move {
-                        let decision = decide(&shared, &attempt).await;
+                        let decision = decide(&shared, &attempt, held).await;
                         let identifier = attempt.identifier;
                         // A connection that ended meanwhile gives the address back by dropping it.
                         let _ = judged.send(Judged { call: handle, identifier, decision }).await;
@@ -355,8 +356,8 @@ impl Task {
         let Judged { call: handle, identifier, decision } = judged;
         let Some(call) = self.calls.get_mut(&handle) else { return };
         let input = match decision {
-            Decision::Grant { user, lease, addresses, accepted } => {
-                call.granted(&user.name, lease);
+            Decision::Grant { user, place, addresses, accepted } => {
+                call.granted(&user.name, place);
                 let message = "Access granted".to_owned();
                 let verdict = Verdict::Accept { accepted, addresses, encryption: None, message };
                 link::Input::Verdict { identifier, verdict }

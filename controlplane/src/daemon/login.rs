@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use protocol::ppp::auth::{Accepted, Attempt, Refusal};
 use protocol::ppp::link;
+use tracing::debug;
 
 use super::Daemon;
 use super::counters::Count;
 use crate::api::types::Selector;
 use crate::config::Config;
 use crate::host::name_servers;
+use crate::kernel::{Destination, Kernel, KernelError};
 use crate::pool::{self, Lease};
 use crate::users::User;
 
@@ -57,6 +59,58 @@ impl Profile {
     }
 }
 
+/// An address that a session has, and the kernel's route to it where no pool has one. Dropping it
+/// takes the route away, and only then gives the address back.
+#[derive(Debug)]
+pub struct Place {
+    address: Ipv4Addr,
+    held: Option<(Lease, Option<Route>)>,
+}
+
+#[derive(Debug)]
+struct Route {
+    kernel: Kernel,
+    interface: String,
+}
+
+impl Place {
+    async fn take(daemon: &Daemon, lease: Lease) -> Result<Self, KernelError> {
+        let address = lease.address();
+        if daemon.addresses.in_a_pool(address) {
+            return Ok(Self { address, held: Some((lease, None)) });
+        }
+        let route =
+            Route { kernel: daemon.kernel.clone(), interface: daemon.config.dataplane.tun.clone() };
+        route.kernel.route_to_interface(host(address), &route.interface).await?;
+        Ok(Self { address, held: Some((lease, Some(route))) })
+    }
+
+    /// The address.
+    #[must_use]
+    pub const fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((lease, Some(Route { kernel, interface }))) = self.held.take() else { return };
+        // Without a runtime the daemon is gone, and the interface with all its routes.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let destination = host(self.address);
+        runtime.spawn(async move {
+            if let Err(error) = kernel.unroute_from_interface(destination, &interface).await {
+                debug!(%error, "route stays");
+            }
+            drop(lease);
+        });
+    }
+}
+
+const fn host(address: Ipv4Addr) -> Destination {
+    Destination { address, length: 32 }
+}
+
 /// What was decided.
 #[derive(Debug)]
 pub enum Decision {
@@ -64,8 +118,8 @@ pub enum Decision {
     Grant {
         /// Who.
         user: Arc<User>,
-        /// The address.
-        lease: Lease,
+        /// The address; `None` keeps the one that the session has.
+        place: Option<Place>,
         /// What IPCP assigns.
         addresses: link::Addresses,
         /// The keys and the proof for the peer.
@@ -85,8 +139,13 @@ pub enum Decision {
     },
 }
 
-/// Decides. May wait for an older session of the same user to give its address back.
-pub async fn decide(daemon: &Daemon, attempt: &Attempt) -> Decision {
+/// Decides. May wait for an older session of the same user to give its address back. A session
+/// that authenticates anew, as `held` by user and address, keeps what it has.
+pub async fn decide(
+    daemon: &Daemon,
+    attempt: &Attempt,
+    held: Option<(String, Ipv4Addr)>,
+) -> Decision {
     let refuse = |refusal, count, reason: &str| {
         daemon.counters.add(count);
         Decision::Refuse { refusal, reason: reason.to_owned() }
@@ -104,24 +163,31 @@ pub async fn decide(daemon: &Daemon, attempt: &Attempt) -> Decision {
     let Some(profile) = daemon.profiles.get(name) else {
         return nothing(daemon, format!("profile `{name}` is not in the configuration"));
     };
-    let lease = match (user.remote_address, &profile.pool) {
-        (Some(address), _) => own_address(daemon, address, &user.name).await,
-        (None, Some(pool)) => daemon.addresses.from_pool(pool, &user.name),
-        (None, None) => {
-            return nothing(daemon, format!("profile `{name}` has no pool, the user no address"));
-        }
-    };
-    let lease = match lease {
-        Ok(lease) => lease,
-        Err(refusal) => return nothing(daemon, refusal.to_string()),
+    let (remote, place) = match held {
+        Some((holder, address)) if holder == user.name => (address, None),
+        _ => match place(daemon, &user, profile.pool.as_deref()).await {
+            Ok(place) => (place.address(), Some(place)),
+            Err(reason) => return nothing(daemon, reason),
+        },
     };
     let addresses = link::Addresses {
         local: profile.local_address,
-        remote: lease.address(),
+        remote,
         dns: profile.dns,
         wins: profile.wins,
     };
-    Decision::Grant { user, lease, addresses, accepted }
+    Decision::Grant { user, place, addresses, accepted }
+}
+
+/// The user's own address, or one of the pool.
+async fn place(daemon: &Daemon, user: &User, pool: Option<&str>) -> Result<Place, String> {
+    let lease = match (user.remote_address, pool) {
+        (Some(address), _) => own_address(daemon, address, &user.name).await,
+        (None, Some(pool)) => daemon.addresses.from_pool(pool, &user.name),
+        (None, None) => return Err("neither the user has an address nor the profile".to_owned()),
+    };
+    let lease = lease.map_err(|refusal| refusal.to_string())?;
+    Place::take(daemon, lease).await.map_err(|error| error.to_string())
 }
 
 fn nothing(daemon: &Daemon, reason: String) -> Decision {

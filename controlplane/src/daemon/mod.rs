@@ -31,7 +31,7 @@ use std::sync::Arc;
 use dataplane::api::{Events, Handle};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::watch as watch_channel;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -44,7 +44,7 @@ use crate::host::host_name;
 use crate::kernel::{Kernel, KernelError};
 use crate::plane::{self, Plane};
 use crate::pool::Addresses;
-use crate::users::{UserError, Users, watch::watch as watch_users};
+use crate::users::{UserError, Users, watch};
 use admission::Admission;
 use counters::Counters;
 use login::Profile;
@@ -118,11 +118,11 @@ pub struct Daemon {
     /// What happened so far.
     pub counters: Counters,
     /// Becomes `true` once.
-    pub stopping: watch::Sender<bool>,
+    pub stopping: watch_channel::Sender<bool>,
 }
 
 /// Waits until the daemon stops.
-async fn stop_wanted(stopping: &mut watch::Receiver<bool>) {
+async fn stop_wanted(stopping: &mut watch_channel::Receiver<bool>) {
     // The sender lives as long as the daemon.
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
@@ -131,6 +131,38 @@ async fn stop_wanted(stopping: &mut watch::Receiver<bool>) {
 pub type Shared = Arc<Daemon>;
 
 impl Daemon {
+    /// A daemon whose parts are there; nobody is served yet.
+    ///
+    /// # Errors
+    /// If the system gives no random numbers.
+    pub fn new(
+        config: Config,
+        users: Users,
+        addresses: Addresses,
+        kernel: Kernel,
+        handle: Handle,
+    ) -> Result<Self, StartError> {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| StartError::System {
+            what: "drawing random numbers",
+            error: io::Error::other(error),
+        })?;
+        let name = &config.server.host_name;
+        Ok(Self {
+            profiles: Profile::all(&config),
+            host_name: if name.is_empty() { host_name() } else { name.clone() },
+            users,
+            addresses,
+            sessions: Sessions::default(),
+            plane: Plane::new(handle, Clock::start(), u64::from_ne_bytes(seed)),
+            kernel,
+            admission: Admission::new(&config.limits),
+            counters: Counters::default(),
+            stopping: watch_channel::Sender::new(false),
+            config,
+        })
+    }
+
     /// All counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -226,40 +258,15 @@ async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared
     }?;
     let addresses = Addresses::new(&config);
     let users = Users::open(&config, addresses.clone())?;
+    if let Some(file) = &config.users_file {
+        watch::read(&users, file).await;
+    }
     let kernel = Kernel::connect()?;
     let (handle, events) = plane::start(plan::data_plane(&config)).await?;
     plan::complete(&config, &kernel).await?;
     banner::show(&config, file.as_deref(), &handle, &users);
-    let shared = daemon(config, users, addresses, kernel, handle)?;
+    let shared = Arc::new(Daemon::new(config, users, addresses, kernel, handle)?);
     Ok((spawn(&shared, listeners, control_socket, events), shared))
-}
-
-fn daemon(
-    config: Config,
-    users: Users,
-    addresses: Addresses,
-    kernel: Kernel,
-    handle: Handle,
-) -> Result<Shared, StartError> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| StartError::System {
-        what: "drawing random numbers",
-        error: io::Error::other(error),
-    })?;
-    let name = &config.server.host_name;
-    Ok(Arc::new(Daemon {
-        profiles: Profile::all(&config),
-        host_name: if name.is_empty() { host_name() } else { name.clone() },
-        users,
-        addresses,
-        sessions: Sessions::default(),
-        plane: Plane::new(handle, Clock::start(), u64::from_ne_bytes(seed)),
-        kernel,
-        admission: Admission::new(&config.limits),
-        counters: Counters::default(),
-        stopping: watch::Sender::new(false),
-        config,
-    }))
 }
 
 fn spawn(
@@ -280,7 +287,7 @@ fn spawn(
         }
     });
     if let Some(file) = shared.config.users_file.clone() {
-        services.spawn(watch_users(shared.users.clone(), file));
+        services.spawn(watch::watch(shared.users.clone(), file));
     }
     let mut accepting = JoinSet::new();
     for listener in listeners {

@@ -15,10 +15,10 @@ use tracing::{info, warn};
 
 use super::Daemon;
 use super::counters::Count;
+use super::login::Place;
 use super::session::Listed;
 use crate::call::Call;
 use crate::config::Encryption;
-use crate::pool::Lease;
 use crate::text::printable;
 
 /// A peer that left sooner may simply have sent nothing yet.
@@ -30,7 +30,7 @@ const GRE_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Subscriber {
     pub(super) call: Call,
     pub(super) session: Listed,
-    lease: Option<Lease>,
+    place: Option<Place>,
     /// The name as the peer sent it.
     name: Option<String>,
     /// Why it ends, once it is known better than PPTP knows it.
@@ -54,15 +54,20 @@ impl Subscriber {
             steps.push(format!("control={}", milliseconds(established)));
         }
         steps.push(format!("call={}", milliseconds(now - connected)));
-        Self { call, session, lease: None, name: None, ended: None, connected, steps, up: None }
+        Self { call, session, place: None, name: None, ended: None, connected, steps, up: None }
     }
 
     pub(super) fn attempt(&mut self, attempt: &Attempt) {
         self.name = Some(printable(&attempt.name));
     }
 
-    pub(super) fn granted(&mut self, user: &str, lease: Lease) {
-        self.lease = Some(lease);
+    /// Who has which address by now.
+    pub(super) fn held(&self) -> Option<(String, Ipv4Addr)> {
+        Some((self.session.facts().user?, self.place.as_ref()?.address()))
+    }
+
+    pub(super) fn granted(&mut self, user: &str, place: Option<Place>) {
+        self.place = place.or(self.place.take());
         self.session.update(|facts| facts.user = Some(user.to_owned()));
     }
 
@@ -111,7 +116,7 @@ impl Subscriber {
                 session,
                 user,
                 %peer,
-                address = self.lease.as_ref().map(|lease| lease.address().to_string()),
+                address = self.place.as_ref().map(|place| place.address().to_string()),
                 uptime = up.elapsed().as_secs(),
                 rx_bytes = counters.rx_bytes,
                 tx_bytes = counters.tx_bytes,

@@ -15,9 +15,8 @@ use super::Users;
 /// Changes that come closer together are one: a file is seldom written at one stroke.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// Reads the file now, and again each time that it changes, for as long as the future is polled.
+/// Reads the file each time that it changes, for as long as the future is polled.
 pub async fn watch(users: Users, file: PathBuf) {
-    read(&users, &file).await;
     let (changed, mut changes) = mpsc::channel(1);
     let name = file.file_name().map(ToOwned::to_owned);
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -41,7 +40,7 @@ pub async fn watch(users: Users, file: PathBuf) {
     if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
         return warn!(file = %file.display(), %error, "users-file is not watched");
     }
-    // It may have changed between the first reading and the watch.
+    // It may have changed before it was watched.
     read(&users, &file).await;
     while changes.recv().await.is_some() {
         tokio::time::sleep(SETTLE).await;
@@ -50,7 +49,8 @@ pub async fn watch(users: Users, file: PathBuf) {
     }
 }
 
-async fn read(users: &Users, file: &Path) {
+/// Reads the file, and logs what it says and what in it makes no sense.
+pub async fn read(users: &Users, file: &Path) {
     let task = {
         let (users, file) = (users.clone(), file.to_owned());
         tokio::task::spawn_blocking(move || users.read_file(&file))

@@ -16,7 +16,7 @@ pub struct Config {
     /// Worker threads, 1 to 64.
     pub workers: usize,
     /// The cores that the workers are pinned to, in order. Empty: the first ones that the process
-    /// may use. Fewer than workers is refused.
+    /// may use; a lone worker without interfaces is not pinned. Fewer than workers is refused.
     pub cores: Vec<usize>,
     /// Interfaces whose queues the workers drive by AF_XDP. Empty: all packets pass the kernel.
     pub interfaces: Vec<Interface>,
@@ -125,7 +125,7 @@ pub struct Report {
 /// Where a worker runs and what it drives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerReport {
-    /// The core it is pinned to; `None` where the system allows no pinning.
+    /// The core it is pinned to, if it is.
     pub core: Option<usize>,
     /// Its ports.
     pub ports: Vec<PortReport>,

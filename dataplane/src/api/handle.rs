@@ -331,3 +331,71 @@ impl Registry {
         slot.tunnel.as_ref().filter(|_| slot.generation == tunnel.generation)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Network, Prefix};
+
+    /// Two workers that never take their orders.
+    fn handle(limit: u32) -> Handle {
+        let party = || Party {
+            mailbox: Arc::new(Mailbox::new().unwrap()),
+            meter: Arc::default(),
+            ports: vec![],
+        };
+        let workers = vec![party(), party()];
+        Handle::new(workers, Machinery::default(), limit, Instant::now(), Report::default())
+    }
+
+    fn outer(own_call_id: u16) -> Outer {
+        Outer {
+            local: Ipv4Addr::new(192, 0, 2, 1),
+            peer: Ipv4Addr::new(192, 0, 2, 7),
+            own_call_id,
+            peer_call_id: 1,
+            peer_window: 64,
+        }
+    }
+
+    #[test]
+    fn a_slot_is_used_again_and_a_name_is_not() {
+        let handle = handle(2);
+        let first = handle.open(outer(1)).unwrap();
+        handle.open(outer(2)).unwrap();
+        assert_eq!(handle.open(outer(3)), Err(OpenError::TooMany));
+        assert_eq!(handle.open(outer(1)), Err(OpenError::CallInUse));
+        assert!(handle.close(first).is_some());
+        assert!(handle.close(first).is_none(), "closing twice does nothing");
+        let again = handle.open(outer(1)).unwrap();
+        assert_eq!(again.slot, first.slot);
+        assert_ne!(again.generation, first.generation);
+        assert!(handle.counters(first).is_none() && handle.counters(again).is_some());
+    }
+
+    #[test]
+    fn full_rings_give_the_command_back_and_undo_an_open() {
+        let handle = handle(u32::MAX >> 1);
+        let tunnel = handle.open(outer(1)).unwrap();
+        let control = || Command::SendControl { tunnel, frame: [0xC0, 0x21].into() };
+        let mut taken = 0;
+        let Full(command) = loop {
+            match handle.command(control()) {
+                Ok(()) => taken += 1,
+                Err(full) => break full,
+            }
+        };
+        assert!(taken > 1000 && matches!(command, Command::SendControl { .. }));
+        // Call ID 1 is worker 1's, so worker 0's ring has room; both have to know a tunnel.
+        assert_eq!(handle.open(outer(2)), Err(OpenError::Busy));
+        let network = Some(Network { prefixes: vec![Prefix::host(outer(1).peer)], mtu: 1400 });
+        let full = handle.command(Command::SetNetwork { tunnel, network });
+        assert!(matches!(full, Err(Full(Command::SetNetwork { network: Some(_), .. }))));
+        // A close always finds room.
+        handle.close(tunnel);
+        assert!(handle.command(control()).is_ok(), "commands for what is closed are ignored");
+        let closes: Vec<_> =
+            handle.0.workers.iter().map(|worker| worker.mailbox.closes.len()).collect();
+        assert_eq!(closes, [2, 2], "the tunnel, and the one that was undone");
+    }
+}

@@ -173,9 +173,15 @@ fn check(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The cores to pin to, one for each worker; fewer if the system does not say which there are.
+/// The cores to pin to, one for each worker; fewer where pinning is of no use or the system does
+/// not say which cores there are.
 fn cores(config: &Config) -> Result<Vec<CoreId>, StartError> {
     let have = core_affinity::get_core_ids().unwrap_or_default();
+    if config.cores.is_empty() && config.workers == 1 && config.interfaces.is_empty() {
+        // A lone worker on the kernel's own devices gains nothing from a core, and processes of
+        // this kind (a client for each tunnel) would all crowd the first one.
+        return Ok(Vec::new());
+    }
     if config.cores.is_empty() {
         // More workers than cores share them.
         return Ok(have.into_iter().cycle().take(config.workers).collect());
