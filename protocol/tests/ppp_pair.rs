@@ -115,6 +115,18 @@ fn the_owner_can_end_a_link() {
 }
 
 #[test]
+fn a_lost_tunnel_ends_a_link_at_once_for_the_reason_that_it_was_ending_for() {
+    let mut pair = pair();
+    pair.run(seconds(1));
+    let lost = || Input::Lost(Reason::Closed("TCP connection closed".into()));
+    pair.ends[SERVER].input(Input::Close(Reason::Closed("disconnected by operator".into())));
+    pair.ends[SERVER].input(lost());
+    assert_eq!(pair.ends[SERVER].reason(), "disconnected by operator");
+    pair.ends[CLIENT].input(lost());
+    assert_eq!(pair.ends[CLIENT].reason(), "TCP connection closed");
+}
+
+#[test]
 fn silence_brings_an_echo_a_second_and_then_the_end() {
     let mut pair = pair();
     pair.run(seconds(1));

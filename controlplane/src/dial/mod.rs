@@ -281,17 +281,32 @@ impl<'a> Dialler<'a> {
                     let outcome = self.call.input(link::Input::Open).await;
                     self.link_outcome(outcome).await;
                 }
-                pptp::Event::CallCleared { cause, .. } => self.ends(|| DialError::Cleared {
-                    refused: matches!(cause, pptp::ClearCause::OutgoingRefused { .. }),
-                    cause: cause.to_string(),
-                }),
-                pptp::Event::Closed(reason) => self.ends(|| DialError::Cleared {
-                    refused: matches!(reason, pptp::CloseReason::StartRefused { .. }),
-                    cause: reason.to_string(),
-                }),
+                pptp::Event::CallCleared { cause, .. } => {
+                    let refused = matches!(cause, pptp::ClearCause::OutgoingRefused { .. });
+                    self.cleared(refused, cause.to_string()).await;
+                }
+                pptp::Event::Closed(reason) => {
+                    let refused = matches!(reason, pptp::CloseReason::StartRefused { .. });
+                    self.cleared(refused, reason.to_string()).await;
+                }
                 _ => {}
             }
         }
+    }
+
+    /// PPTP ended. Often PPP knows better why: a login that is refused ends in LCP first, and what
+    /// came by the tunnel may still wait to be looked at.
+    async fn cleared(&mut self, refused: bool, cause: String) {
+        while let Ok(frame) = self.frames.try_recv() {
+            let outcome = self.call.input(link::Input::Frame(&frame.bytes)).await;
+            self.link_outcome(outcome).await;
+        }
+        let lost = link::Reason::Closed(cause.clone());
+        let outcome = self.call.input(link::Input::Lost(lost.clone())).await;
+        if !outcome.events.contains(&link::Event::Down(lost)) {
+            self.link_outcome(outcome).await;
+        }
+        self.ends(|| DialError::Cleared { refused, cause });
     }
 
     async fn link_outcome(&mut self, outcome: Outcome) {

@@ -33,6 +33,9 @@ pub enum Input<'a> {
     Alive,
     /// End the link in good order.
     Close(Reason),
+    /// The tunnel is gone: the link ends at once, for this reason unless it was ending for another
+    /// already.
+    Lost(Reason),
 }
 
 /// The decision about an [`Attempt`].

@@ -280,6 +280,7 @@ impl Machine for Link {
             Input::Verdict { identifier, verdict } => self.verdict(identifier, verdict, now),
             Input::Alive => self.keepalive.heard(now),
             Input::Close(reason) => self.terminate(reason, now),
+            Input::Lost(reason) => self.lost(reason, now),
         }
     }
 

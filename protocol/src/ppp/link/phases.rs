@@ -316,6 +316,15 @@ impl Link {
         }
     }
 
+    /// Ends the link without a word to the peer, whom no word would reach.
+    pub(super) fn lost(&mut self, reason: Reason, now: Instant) {
+        self.ending.get_or_insert(reason);
+        if self.lcp.lower_down(now, &mut self.out) == Some(Signal::Down) {
+            self.lcp_down(None, now);
+        }
+        self.end();
+    }
+
     fn end(&mut self) {
         let reason = self.ending.take().unwrap_or_else(|| self.stall());
         self.phase = Phase::Ended;
