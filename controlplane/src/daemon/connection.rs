@@ -61,6 +61,7 @@ struct Task {
     established: Option<Duration>,
     /// When calls that did not end in good order are cut off.
     stop_at: Option<Instant>,
+    stop_sent: bool,
     /// What the control connection told and nobody has looked at yet.
     pending: VecDeque<pptp::Event>,
 }
@@ -99,6 +100,7 @@ pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Sh
         connected,
         established: None,
         stop_at: None,
+        stop_sent: false,
         pending: VecDeque::new(),
         shared,
     };
@@ -124,6 +126,10 @@ impl Task {
             if self.control.is_closed() {
                 return;
             }
+            if self.stop_at.is_some() && self.calls.is_empty() && !self.stop_sent {
+                self.stop_control();
+                continue;
+            }
             let deadline = self.deadline();
             let wake = Arc::clone(&self.wake);
             tokio::select! {
@@ -133,9 +139,6 @@ impl Task {
                 () = wake.notified() => self.wishes().await,
                 () = stop_wanted(&mut stopping), if self.stop_at.is_none() => self.stop().await,
                 () = clock.wait(deadline) => self.deadlines().await,
-            }
-            if self.stop_at.is_some() && self.calls.is_empty() {
-                self.pptp_input(pptp::Input::Stop(StopReason::LocalShutdown));
             }
         }
     }
@@ -147,14 +150,14 @@ impl Task {
 
     fn deadline(&self) -> Option<Instant> {
         let calls = self.calls.values().filter_map(|call| call.call.deadline());
-        let stop_at = self.stop_at.filter(|_| !self.calls.is_empty());
+        let stop_at = self.stop_at.filter(|_| !self.stop_sent);
         calls.chain(self.idle_until).chain(stop_at).min()
     }
 
     async fn deadlines(&mut self) {
         let now = self.shared.plane.clock().now();
-        if self.stop_at.is_some_and(|at| at <= now) {
-            return self.pptp_input(pptp::Input::Stop(StopReason::LocalShutdown));
+        if self.stop_at.is_some_and(|at| at <= now) && !self.stop_sent {
+            return self.stop_control();
         }
         if self.idle_until.is_some_and(|until| until <= now) {
             self.idle_until = None;
@@ -191,6 +194,11 @@ impl Task {
         for (handle, reason) in wishes {
             self.link_input(handle, link::Input::Close(link::Reason::Closed(reason))).await;
         }
+    }
+
+    fn stop_control(&mut self) {
+        self.stop_sent = true;
+        self.pptp_input(pptp::Input::Stop(StopReason::LocalShutdown));
     }
 
     /// The daemon stops: take leave of all calls in good order, for half of the time there is.

@@ -21,9 +21,6 @@ use crate::call::Call;
 use crate::config::Encryption;
 use crate::text::printable;
 
-/// A peer that left sooner may simply have sent nothing yet.
-const GRE_PATIENCE: Duration = Duration::from_secs(5);
-
 /// A call and all that it has. Dropping it closes the tunnel first and then gives the address
 /// back, so that no packet of an old session reaches a new one.
 #[derive(Debug)]
@@ -128,8 +125,9 @@ impl Subscriber {
         }
         daemon.counters.add(Count::LoginsFailed);
         let steps = self.steps.join(" ");
-        let waited = self.call.clock().now() - self.connected;
-        let diagnosis = (counters.heard.is_none() && waited >= GRE_PATIENCE).then(|| {
+        // A peer that hung up itself may simply have sent nothing yet.
+        let given_up = self.ended.is_some() && counters.heard.is_none();
+        let diagnosis = given_up.then(|| {
             daemon.counters.add(Count::GreFiltered);
             format!(
                 "TCP up, LCP sent, no GRE received: GRE (IP protocol 47) is filtered between {} \
