@@ -268,10 +268,6 @@ impl Task {
 
     async fn prepare(&self, request: &CallRequest) -> Result<Subscriber, Count> {
         let shared = &self.shared;
-        let max = shared.config.limits.max_sessions;
-        if max != 0 && shared.sessions.count() >= max as usize {
-            return Err(Count::SessionsRefused);
-        }
         let call_id = shared.plane.call_id(self.peer_address).map_err(|_| Count::CallsRefused)?;
         let window = request.peer_window().unwrap_or(DEFAULT_WINDOW);
         let peer_call_id = request.peer_call_id();
@@ -302,13 +298,17 @@ impl Task {
         let clock = shared.plane.clock();
         let link = Link::new(config, seed);
         let call = Call::new(link, tunnel, clock, Reach::Peer, keepalive);
-        let session = shared.sessions.begin(
-            self.peer_address,
-            id,
-            shared.plane.clone(),
-            server.max_mru,
-            Arc::clone(&self.wake),
-        );
+        let session = shared
+            .sessions
+            .begin(
+                shared.config.limits.max_sessions,
+                self.peer_address,
+                id,
+                shared.plane.clone(),
+                server.max_mru,
+                Arc::clone(&self.wake),
+            )
+            .ok_or(Count::SessionsRefused)?;
         Ok(Subscriber::new(call, session, self.connected, self.established, clock.now()))
     }
 

@@ -230,12 +230,23 @@ pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), StartError> {
 async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), StartError> {
     let signals =
         |kind| signal(kind).map_err(|error| StartError::System { what: "catching signals", error });
-    let (mut terminate, mut interrupt) =
-        (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+    let mut terminate = signals(SignalKind::terminate())?;
+    let mut interrupt = signals(SignalKind::interrupt())?;
+    let mut hangup = signals(SignalKind::hangup())?;
     let (running, shared) = start(config, file).await?;
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => info!("SIGINT: stopping"),
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => info!("SIGINT: stopping"),
+            _ = hangup.recv() => {
+                info!("SIGHUP: the users-file is read again, the configuration at a restart");
+                if let Some(file) = &shared.config.users_file {
+                    watch::read(&shared.users, file).await;
+                }
+                continue;
+            }
+        }
+        break;
     }
     running.stop(&shared).await;
     Ok(())

@@ -83,15 +83,17 @@ impl Drop for Listed {
 
 impl Sessions {
     /// Lists a session that begins to log in. `wake` is told when somebody wants it to end.
+    /// `None` if there are `max` already; zero is no limit.
     #[must_use]
     pub fn begin(
         &self,
+        max: u32,
         peer: Ipv4Addr,
         tunnel: TunnelId,
         plane: Plane,
         mru: u16,
         wake: Arc<Notify>,
-    ) -> Listed {
+    ) -> Option<Listed> {
         let facts = Facts {
             phase: Phase::Lcp,
             user: None,
@@ -111,8 +113,12 @@ impl Sessions {
             wish: Mutex::default(),
             wake,
         });
-        lock(&self.0.by_id).insert(session.id, Arc::clone(&session));
-        Listed { session, sessions: self.clone() }
+        let mut by_id = lock(&self.0.by_id);
+        if max != 0 && by_id.len() >= max as usize {
+            return None;
+        }
+        by_id.insert(session.id, Arc::clone(&session));
+        Some(Listed { session, sessions: self.clone() })
     }
 
     /// How many there are, those that log in too.

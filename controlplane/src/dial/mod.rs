@@ -11,7 +11,7 @@ mod routes;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use dataplane::api;
+use dataplane::api::{self, Events, Handle};
 use protocol::mschap::NtHash;
 use protocol::ppp::auth::Method;
 use protocol::ppp::link::{self, Link, Network};
@@ -65,15 +65,7 @@ async fn dial(arguments: &Arguments, password: NtHash) -> Result<(), DialError> 
     let ended = ended(arguments.duration.map(Span::duration));
     let mut ended = std::pin::pin!(ended);
     let server = resolve(&arguments.server).await?;
-    let interface = arguments.interface.clone().unwrap_or_else(free_interface);
-    let config = api::Config {
-        workers: 1,
-        tun: api::Tun { name: interface.clone(), mtu: arguments.max_mtu, ..api::Tun::default() },
-        max_tunnels: 1,
-        frames: 1024,
-        ..api::Config::default()
-    };
-    let (handle, events) = plane::start(config).await?;
+    let (interface, handle, events) = start(arguments).await?;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| DialError::System(std::io::Error::other(error)))?;
     let plane = Plane::new(handle, Clock::start(), u64::from_ne_bytes(seed));
@@ -147,12 +139,37 @@ async fn connect(server: SocketAddr) -> Result<TcpStream, DialError> {
     Ok(stream)
 }
 
-/// RouterOS's names, the first that is free.
-fn free_interface() -> String {
-    (1_u32..)
-        .map(|n| format!("pptp-out{n}"))
-        .find(|name| !interface_exists(name))
-        .unwrap_or_default()
+/// Starts a data plane with the interface that was asked for, or with the first of RouterOS's
+/// names that is free.
+async fn start(arguments: &Arguments) -> Result<(String, Handle, Events), DialError> {
+    let started = async |name: String| {
+        let config = api::Config {
+            workers: 1,
+            tun: api::Tun { name, mtu: arguments.max_mtu, ..api::Tun::default() },
+            max_tunnels: 1,
+            frames: 2048,
+            ..api::Config::default()
+        };
+        plane::start(config).await
+    };
+    if let Some(name) = &arguments.interface {
+        let (handle, events) = started(name.clone()).await?;
+        return Ok((name.clone(), handle, events));
+    }
+    let mut number = 1_u32;
+    loop {
+        let name = format!("pptp-out{number}");
+        number += 1;
+        if interface_exists(&name) {
+            continue;
+        }
+        match started(name.clone()).await {
+            Ok((handle, events)) => return Ok((name, handle, events)),
+            // Another call took the name at the same moment.
+            Err(_) if interface_exists(&name) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 struct Dialler<'a> {

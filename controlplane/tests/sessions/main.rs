@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod api;
 mod hostile;
 mod peer;
 mod server;
@@ -113,6 +114,17 @@ async fn an_exhausted_pool_refuses_until_an_address_is_free() {
     server.until_empty().await;
     let mut anna = Peer::connect(&server, Caller::new(3, "anna", "anna-secret")).await;
     assert_eq!(anna.log_in(7).await.unwrap().local, Ipv4Addr::new(10, 1, 0, 1));
+}
+
+#[tokio::test]
+async fn no_more_sessions_than_are_allowed() {
+    let server = Server::start("[limits]\nmax-sessions = 1\n").await;
+    let mut ivan = Peer::connect(&server, Caller::new(2, "ivan", "ivan-secret")).await;
+    ivan.log_in(7).await.unwrap();
+    let mut anna = Peer::connect(&server, Caller::new(3, "anna", "anna-secret")).await;
+    let refused = anna.refused(7).await;
+    assert!(refused.contains("no resources"), "{refused}");
+    assert_eq!(server.count("refused_max_sessions"), 1);
 }
 
 #[tokio::test]

@@ -141,11 +141,7 @@ impl Peer {
 
     /// Asks for a call and gets it.
     pub async fn call(&mut self, call_id: u16) {
-        self.established().await;
-        let own_call_id = call_id.try_into().unwrap();
-        let direction = Direction::Outgoing;
-        let events = self.control.input(pptp::Input::StartCall { direction, own_call_id });
-        self.news.extend(events.into_iter().map(News::Control));
+        self.request(call_id).await;
         let (call, id) = self
             .until("the call", |news| match news {
                 News::Control(pptp::Event::CallEstablished { call, peer_call_id, .. }) => {
@@ -156,6 +152,20 @@ impl Peer {
             .await;
         self.call = Some(call);
         self.server_call_id = id;
+    }
+
+    /// Asks for a call and does not get it: why.
+    pub async fn refused(&mut self, call_id: u16) -> String {
+        self.request(call_id).await;
+        self.cleared().await
+    }
+
+    async fn request(&mut self, call_id: u16) {
+        self.established().await;
+        let own_call_id = call_id.try_into().unwrap();
+        let direction = Direction::Outgoing;
+        let events = self.control.input(pptp::Input::StartCall { direction, own_call_id });
+        self.news.extend(events.into_iter().map(News::Control));
     }
 
     /// Begins PPP.
