@@ -9,7 +9,9 @@ use std::pin::pin;
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteScope,
+};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 /// Why the kernel was not told.
@@ -131,7 +133,8 @@ impl Kernel {
             .map_err(|error| KernelError::new(format!("interface {interface}"), &error))
     }
 
-    /// Routes a prefix to an interface.
+    /// Routes a prefix to an interface. With an MTU, the kernel fragments what is larger or says
+    /// so to its sender, also when it forwards.
     ///
     /// # Errors
     /// If there is no such interface or the kernel refuses.
@@ -139,8 +142,14 @@ impl Kernel {
         &self,
         destination: Destination,
         interface: &str,
+        mtu: Option<u16>,
     ) -> Result<(), KernelError> {
-        self.add(destination, Hop { gateway: None, interface: index(interface)? }).await
+        let hop = Hop { gateway: None, interface: index(interface)? };
+        let mut route = route(destination, hop);
+        if let Some(mtu) = mtu {
+            route.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu.into())]));
+        }
+        self.replace(destination, route).await
     }
 
     /// Takes the route of a prefix to an interface away.
@@ -160,9 +169,17 @@ impl Kernel {
     /// # Errors
     /// If the kernel refuses.
     pub async fn add(&self, destination: Destination, hop: Hop) -> Result<(), KernelError> {
+        self.replace(destination, route(destination, hop)).await
+    }
+
+    async fn replace(
+        &self,
+        destination: Destination,
+        route: RouteMessage,
+    ) -> Result<(), KernelError> {
         self.0
             .route()
-            .add(route(destination, hop))
+            .add(route)
             .replace()
             .execute()
             .await
@@ -211,7 +228,7 @@ fn route(destination: Destination, hop: Hop) -> RouteMessage {
         .output_interface(hop.interface);
     match hop.gateway {
         Some(gateway) => builder.gateway(gateway).build(),
-        None => builder.scope(rtnetlink::packet_route::route::RouteScope::Link).build(),
+        None => builder.scope(RouteScope::Link).build(),
     }
 }
 

@@ -173,7 +173,7 @@ impl Task {
         for handle in due {
             if let Some(call) = self.calls.get_mut(&handle) {
                 let outcome = call.call.tick().await;
-                self.link_outcome(handle, outcome);
+                self.link_outcome(handle, outcome).await;
             }
         }
     }
@@ -315,11 +315,11 @@ impl Task {
     async fn link_input(&mut self, handle: CallHandle, input: link::Input<'_>) {
         if let Some(call) = self.calls.get_mut(&handle) {
             let outcome = call.call.input(input).await;
-            self.link_outcome(handle, outcome);
+            self.link_outcome(handle, outcome).await;
         }
     }
 
-    fn link_outcome(&mut self, handle: CallHandle, outcome: Outcome) {
+    async fn link_outcome(&mut self, handle: CallHandle, outcome: Outcome) {
         if outcome.alive {
             self.pptp_input(pptp::Input::PppAlive);
         }
@@ -343,7 +343,7 @@ impl Task {
                     call.session.update(|facts| facts.encoding = encryption.to_string());
                 }
                 link::Event::NetworkUp(network) => {
-                    call.up(&network, self.peer, &self.shared);
+                    call.up(&network, self.peer, &self.shared).await;
                     self.permit = None;
                 }
                 link::Event::Down(reason) => {

@@ -59,30 +59,26 @@ impl Profile {
     }
 }
 
-/// An address that a session has, and the kernel's route to it where no pool has one. Dropping it
-/// takes the route away, and only then gives the address back.
+/// An address that a session has, and the kernel's route to it where the pool's does not do.
+/// Dropping it takes the route away, and only then gives the address back.
 #[derive(Debug)]
 pub struct Place {
     address: Ipv4Addr,
-    held: Option<(Lease, Option<Route>)>,
-}
-
-#[derive(Debug)]
-struct Route {
+    lease: Option<Lease>,
     kernel: Kernel,
     interface: String,
+    routed: bool,
 }
 
 impl Place {
-    async fn take(daemon: &Daemon, lease: Lease) -> Result<Self, KernelError> {
-        let address = lease.address();
-        if daemon.addresses.in_a_pool(address) {
-            return Ok(Self { address, held: Some((lease, None)) });
+    fn new(daemon: &Daemon, lease: Lease) -> Self {
+        Self {
+            address: lease.address(),
+            lease: Some(lease),
+            kernel: daemon.kernel.clone(),
+            interface: daemon.config.dataplane.tun.clone(),
+            routed: false,
         }
-        let route =
-            Route { kernel: daemon.kernel.clone(), interface: daemon.config.dataplane.tun.clone() };
-        route.kernel.route_to_interface(host(address), &route.interface).await?;
-        Ok(Self { address, held: Some((lease, Some(route))) })
     }
 
     /// The address.
@@ -90,13 +86,31 @@ impl Place {
     pub const fn address(&self) -> Ipv4Addr {
         self.address
     }
+
+    /// Tells the kernel of a session that the route of its pool does not describe: one with an
+    /// address outside of all pools, or with a smaller MTU than the interface.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn route(&mut self, daemon: &Daemon, mtu: u16) -> Result<(), KernelError> {
+        let smaller = Some(mtu).filter(|mtu| *mtu < daemon.config.server.max_mtu);
+        if smaller.is_some() || self.routed || !daemon.addresses.in_a_pool(self.address) {
+            self.kernel.route_to_interface(host(self.address), &self.interface, smaller).await?;
+            self.routed = true;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some((lease, Some(Route { kernel, interface }))) = self.held.take() else { return };
         // Without a runtime the daemon is gone, and the interface with all its routes.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if !self.routed {
+            return;
+        }
+        let (kernel, interface, lease) =
+            (self.kernel.clone(), std::mem::take(&mut self.interface), self.lease.take());
         let destination = host(self.address);
         runtime.spawn(async move {
             if let Err(error) = kernel.unroute_from_interface(destination, &interface).await {
@@ -186,8 +200,7 @@ async fn place(daemon: &Daemon, user: &User, pool: Option<&str>) -> Result<Place
         (None, Some(pool)) => daemon.addresses.from_pool(pool, &user.name),
         (None, None) => return Err("neither the user has an address nor the profile".to_owned()),
     };
-    let lease = lease.map_err(|refusal| refusal.to_string())?;
-    Place::take(daemon, lease).await.map_err(|error| error.to_string())
+    lease.map(|lease| Place::new(daemon, lease)).map_err(|refusal| refusal.to_string())
 }
 
 fn nothing(daemon: &Daemon, reason: String) -> Decision {

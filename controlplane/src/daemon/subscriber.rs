@@ -21,6 +21,9 @@ use crate::call::Call;
 use crate::config::Encryption;
 use crate::text::printable;
 
+/// A peer that hung up sooner may simply have sent nothing yet.
+const GRE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// A call and all that it has. Dropping it closes the tunnel first and then gives the address
 /// back, so that no packet of an old session reaches a new one.
 #[derive(Debug)]
@@ -74,7 +77,12 @@ impl Subscriber {
         }
     }
 
-    pub(super) fn up(&mut self, network: &Network, peer: SocketAddr, daemon: &Daemon) {
+    pub(super) async fn up(&mut self, network: &Network, peer: SocketAddr, daemon: &Daemon) {
+        if let Some(place) = &mut self.place
+            && let Err(error) = place.route(daemon, network.mtu).await
+        {
+            warn!(session = self.session.id(), address = %network.remote, %error, "no route");
+        }
         self.session.update(|facts| {
             facts.phase = Phase::Up;
             facts.address = Some(network.remote);
@@ -125,8 +133,8 @@ impl Subscriber {
         }
         daemon.counters.add(Count::LoginsFailed);
         let steps = self.steps.join(" ");
-        // A peer that hung up itself may simply have sent nothing yet.
-        let given_up = self.ended.is_some() && counters.heard.is_none();
+        let waited = self.call.clock().now() - self.connected >= GRE_PATIENCE;
+        let given_up = counters.heard.is_none() && (self.ended.is_some() || waited);
         let diagnosis = given_up.then(|| {
             daemon.counters.add(Count::GreFiltered);
             format!(

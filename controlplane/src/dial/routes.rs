@@ -56,7 +56,7 @@ impl Routes {
             self.to_server = Some(hop);
         }
         for destination in through {
-            self.kernel.route_to_interface(destination, interface).await?;
+            self.kernel.route_to_interface(destination, interface, None).await?;
         }
         Ok(())
     }
