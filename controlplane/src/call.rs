@@ -29,6 +29,7 @@ pub struct Call {
     tunnel: Tunnel,
     clock: Clock,
     reach: Reach,
+    clamp_mss: bool,
     deadline: Option<Instant>,
     /// How often the data plane is asked whether the peer lives; `None` if nobody wants to know.
     watch: Option<Duration>,
@@ -55,7 +56,22 @@ impl Call {
         keepalive: Option<Duration>,
     ) -> Self {
         let watch = keepalive.map(|keepalive| (keepalive / 4).max(Duration::from_secs(1)));
-        Self { link, tunnel, clock, reach, deadline: None, watch, next_watch: None }
+        Self {
+            link,
+            tunnel,
+            clock,
+            reach,
+            clamp_mss: true,
+            deadline: None,
+            watch,
+            next_watch: None,
+        }
+    }
+
+    /// Whether the segment size of TCP connections is lowered from the next time on that the
+    /// network comes up. It is unless this says otherwise.
+    pub const fn clamp_mss(&mut self, clamp: bool) {
+        self.clamp_mss = clamp;
     }
 
     /// The tunnel.
@@ -166,6 +182,11 @@ impl Call {
                 api::Prefix { address: std::net::Ipv4Addr::UNSPECIFIED, length: 0 }
             }
         };
-        api::Network { prefixes: vec![prefix], mtu: network.mtu }
+        api::Network {
+            prefixes: vec![prefix],
+            mtu: network.mtu,
+            local: network.local,
+            clamp_mss: self.clamp_mss,
+        }
     }
 }

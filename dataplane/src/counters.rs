@@ -92,6 +92,7 @@ pub(crate) struct WorkerMeter {
     pub(crate) taken_over: Counter,
     pub(crate) originated: Counter,
     pub(crate) consumed: Counter,
+    pub(crate) mss_clamped: Counter,
     pub(crate) drops: DropMeter,
 }
 
@@ -104,6 +105,7 @@ impl WorkerMeter {
             taken_over: self.taken_over.get(),
             originated: self.originated.get(),
             consumed: self.consumed.get(),
+            mss_clamped: self.mss_clamped.get(),
             drops: self.drops.read(),
         }
     }

@@ -9,6 +9,7 @@ use protocol::ppp::frame::{Header as PppHeader, Protocol};
 
 use crate::api::{DropReason, Outer, TunnelId};
 use crate::frame::Frame;
+use crate::inner::mss;
 use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::mppe::{Payloads, SendBurst};
@@ -32,8 +33,8 @@ pub(crate) struct Stages {
 
 impl Stages {
     /// Puts a packet for a tunnel of this worker in, its Time To Live settled.
-    pub(crate) fn push(&mut self, frame: Frame, slot: u32, from_kernel: bool) {
-        self.waiting.push(Inner { frame, slot, from_kernel });
+    pub(crate) fn push(&mut self, frame: Frame, slot: u32, view: View, from_kernel: bool) {
+        self.waiting.push(Inner { frame, slot, view, from_kernel });
     }
 }
 
@@ -42,6 +43,8 @@ impl Stages {
 struct Inner {
     frame: Frame,
     slot: u32,
+    /// As it came, save for the Time To Live.
+    view: View,
     /// It must not go back there.
     from_kernel: bool,
 }
@@ -86,7 +89,7 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
             ipv4::decrement_ttl(frame.data_mut());
         }
         match place {
-            Place::Here(slot) => core.downlink.push(frame, slot, from.is_kernel()),
+            Place::Here(slot) => core.downlink.push(frame, slot, inner, from.is_kernel()),
             Place::Worker(owner) => {
                 let from_kernel = from.is_kernel();
                 core.hand_over(owner, Handed::Downlink { frame, from_kernel }, from);
@@ -135,12 +138,17 @@ fn prepare(
     encrypted: &mut Vec<Ready>,
     mppe: &mut SendBurst,
 ) {
-    let Inner { mut frame, slot, from_kernel } = packet;
+    let Inner { mut frame, slot, view, from_kernel } = packet;
     let Some(tunnel) = core.table.tunnel(slot) else {
         core.sink.drop(frame, DropReason::NoTunnel);
         return;
     };
     let length = frame.len();
+    if let Some(network) = tunnel.network.as_ref().filter(|network| network.clamp_mss)
+        && mss::clamp(frame.data_mut(), &view, network.mtu)
+    {
+        core.sink.meter.mss_clamped.add(1);
+    }
     let reason = match (&tunnel.network, &tunnel.protection) {
         (None, _) | (_, Protection::Unset) => DropReason::NetworkClosed,
         (Some(network), _) if length > usize::from(network.mtu) => {
@@ -258,7 +266,7 @@ fn push_outer(frame: &mut Frame, header: gre::Header, outer: Outer) -> bool {
     // pieces together (RFC 791 §2.3). The low half of a sequence number does.
     let [_, _, high, low] = header.sequence.unwrap_or_default().to_be_bytes();
     let identification = u16::from_be_bytes([high, low]);
-    let ip = ipv4::header(payload, identification, gre::IP_PROTOCOL, outer.local, outer.peer);
+    let ip = ipv4::header(payload, 0, identification, gre::IP_PROTOCOL, outer.local, outer.peer);
     push(frame, &ip)
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, fr
     }
     ipv4::decrement_ttl(frame.data_mut());
     match to {
-        To::Tunnel(Place::Here(slot)) => core.downlink.push(frame, slot, false),
+        To::Tunnel(Place::Here(slot)) => core.downlink.push(frame, slot, inner, false),
         To::Tunnel(Place::Worker(owner)) => {
             core.hand_over(owner, Handed::Downlink { frame, from_kernel: false }, From::Port);
         }

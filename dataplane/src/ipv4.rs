@@ -8,6 +8,11 @@ use std::net::Ipv4Addr;
 /// Octets of a header without options.
 pub(crate) const HEADER_LEN: usize = 20;
 
+/// The word of flags and fragment offset.
+pub(crate) const DONT_FRAGMENT: u16 = 0x4000;
+pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
+pub(crate) const FRAGMENT_OFFSET: u16 = 0x1FFF;
+
 /// What a router needs of a header that was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct View {
@@ -15,8 +20,12 @@ pub(crate) struct View {
     pub(crate) header_len: usize,
     /// Octets of header and payload; what follows in the buffer is padding.
     pub(crate) total_len: usize,
-    /// Not the first or not the last fragment, or neither.
-    pub(crate) fragment: bool,
+    /// Type of service: DSCP (RFC 2474) and ECN (RFC 3168).
+    pub(crate) tos: u8,
+    pub(crate) dont_fragment: bool,
+    pub(crate) more_fragments: bool,
+    /// Where a fragment's payload lies in the whole packet's, in units of 8 octets.
+    pub(crate) fragment_offset: u16,
     pub(crate) ttl: u8,
     pub(crate) protocol: u8,
     pub(crate) source: Ipv4Addr,
@@ -40,16 +49,25 @@ impl View {
         if sum(packet.get(..header_len)?) != 0xFFFF {
             return None;
         }
+        let fragment = u16::from_be_bytes([fixed[6], fixed[7]]);
         Some(Self {
             header_len,
             total_len,
-            // More Fragments, or an offset.
-            fragment: u16::from_be_bytes([fixed[6], fixed[7]]) & 0x3FFF != 0,
+            tos: fixed[1],
+            dont_fragment: fragment & DONT_FRAGMENT != 0,
+            more_fragments: fragment & MORE_FRAGMENTS != 0,
+            fragment_offset: fragment & FRAGMENT_OFFSET,
             ttl: fixed[8],
             protocol: fixed[9],
             source: Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]),
             destination: Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]),
         })
+    }
+
+    /// Whether this is not the whole packet.
+    #[inline]
+    pub(crate) const fn is_fragment(&self) -> bool {
+        self.more_fragments || self.fragment_offset != 0
     }
 }
 
@@ -66,10 +84,17 @@ pub(crate) fn decrement_ttl(packet: &mut [u8]) {
     }
 }
 
+/// A checksum after one of the words that it covers went from `old` to `new` (RFC 1624 §3, eqn. 3).
+#[inline]
+pub(crate) const fn updated_checksum(checksum: u16, old: u16, new: u16) -> u16 {
+    !fold(!checksum as u32 + !old as u32 + new as u32)
+}
+
 /// A header without options for `payload` octets.
 #[inline]
 pub(crate) fn header(
     payload: u16,
+    tos: u8,
     identification: u16,
     protocol: u8,
     source: Ipv4Addr,
@@ -80,6 +105,7 @@ pub(crate) fn header(
     // The payload is a tunnelled packet that fits a frame: the sum cannot wrap.
     let total = payload.wrapping_add(20);
     header[0] = 0x45;
+    header[1] = tos;
     header[2..4].copy_from_slice(&total.to_be_bytes());
     header[4..6].copy_from_slice(&identification.to_be_bytes());
     header[8] = TTL;
@@ -91,14 +117,15 @@ pub(crate) fn header(
     header
 }
 
-/// The ones' complement sum of 16-bit words (RFC 1071). `bytes` has an even length.
+/// The ones' complement sum of 16-bit words (RFC 1071). `bytes` are no more than a packet's.
 #[inline]
-fn sum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    fold(words.sum())
+pub(crate) fn sum(bytes: &[u8]) -> u16 {
+    let (words, rest) = bytes.as_chunks::<2>();
+    let sum: u32 = words.iter().map(|&word| u32::from(u16::from_be_bytes(word))).sum();
+    fold(sum + rest.first().map_or(0, |&octet| u32::from(u16::from_be_bytes([octet, 0]))))
 }
 
-/// At most 30 words were added: two folds suffice.
+/// At most 2^15 words were added: two folds suffice.
 #[inline]
 const fn fold(sum: u32) -> u16 {
     let once = (sum & 0xFFFF) + (sum >> 16);
@@ -115,7 +142,7 @@ mod tests {
     fn packet(payload: usize) -> Vec<u8> {
         let (source, destination) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(192, 0, 2, 7));
         let len = u16::try_from(payload).unwrap();
-        let mut packet = header(len, 7, 17, source, destination).to_vec();
+        let mut packet = header(len, 0xB8, 7, 17, source, destination).to_vec();
         packet.resize(HEADER_LEN + payload, 0xAA);
         packet
     }
@@ -127,7 +154,10 @@ mod tests {
             Some(View {
                 header_len: 20,
                 total_len: 50,
-                fragment: false,
+                tos: 0xB8,
+                dont_fragment: false,
+                more_fragments: false,
+                fragment_offset: 0,
                 ttl: 64,
                 protocol: 17,
                 source: Ipv4Addr::new(10, 0, 0, 1),

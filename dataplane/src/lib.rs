@@ -7,6 +7,7 @@
 //! | `worker` | the loop of one worker, and the ways out of it |
 //! | `uplink`, `downlink` | the stages that a burst passes, from and to the subscribers |
 //! | `forward` | where an inner packet goes |
+//! | `inner` | what a router does to inner packets beyond moving them |
 //! | `table` | what a worker knows of tunnels |
 //! | `steer` | what the XDP program is told |
 //! | `mailbox`, `counters` | what crosses between threads |
@@ -22,6 +23,7 @@ mod counters;
 mod downlink;
 mod forward;
 pub mod frame;
+mod inner;
 pub mod io;
 mod ipv4;
 mod link;

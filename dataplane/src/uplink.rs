@@ -13,6 +13,7 @@ use protocol::ppp::frame::{self as ppp, Protocol};
 use crate::api::{DropReason, Event, Network};
 use crate::forward;
 use crate::frame::Frame;
+use crate::inner::mss;
 use crate::ipv4::View;
 use crate::mailbox::Handed;
 use crate::mppe::state::SKIPPED_KEYS;
@@ -113,7 +114,7 @@ pub(crate) fn is_for(table: &Table, packet: &[u8]) -> bool {
 
 fn outer(packet: &[u8]) -> Result<(View, gre::Header), DropReason> {
     let ip = View::parse(packet)
-        .filter(|ip| ip.protocol == gre::IP_PROTOCOL && !ip.fragment)
+        .filter(|ip| ip.protocol == gre::IP_PROTOCOL && !ip.is_fragment())
         .ok_or(DropReason::OuterMalformed)?;
     let payload = packet.get(ip.header_len..ip.total_len).unwrap_or_default();
     match gre::Header::parse(payload) {
@@ -353,6 +354,11 @@ fn pass(core: &mut Core, data: Data, inner: View) {
         tunnel.shared.rx_packets.add(1);
         tunnel.shared.rx_bytes.add(inner.total_len as u64);
         tunnel.shared.rx_active.set(core.now);
+        if let Some(network) = tunnel.network.as_ref().filter(|network| network.clamp_mss)
+            && mss::clamp(frame.data_mut(), &inner, network.mtu)
+        {
+            core.sink.meter.mss_clamped.add(1);
+        }
     }
     forward::from_subscriber(core, frame, inner, slot);
 }

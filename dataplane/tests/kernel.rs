@@ -40,7 +40,8 @@ fn dial(handle: &Handle, call_id: u16, inner: Ipv4Addr) -> Subscriber {
     let (receive, send) = keys(call_id);
     let encryption = Encryption::Mppe { receive, send };
     handle.command(Command::SetEncryption { tunnel, encryption }).unwrap();
-    let network = Some(Network { prefixes: vec![Prefix::host(inner)], mtu: 1456 });
+    let prefixes = vec![Prefix::host(inner)];
+    let network = Some(Network { prefixes, mtu: 1456, local: GATEWAY, clamp_mss: true });
     handle.command(Command::SetNetwork { tunnel, network }).unwrap();
     Subscriber::new(PEER, LOCAL, (call_id, call_id), inner)
 }

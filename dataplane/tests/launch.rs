@@ -57,7 +57,13 @@ fn two_threads_hand_every_packet_over_and_lose_none() {
             let (receive, send) = keys(call_id);
             let encryption = Encryption::Mppe { receive, send };
             handle.command(Command::SetEncryption { tunnel, encryption }).unwrap();
-            let network = Some(Network { prefixes: vec![Prefix::host(inner)], mtu: 1456 });
+            let prefixes = vec![Prefix::host(inner)];
+            let network = Some(Network {
+                prefixes,
+                mtu: 1456,
+                local: Ipv4Addr::new(10, 9, 0, 1),
+                clamp_mss: true,
+            });
             handle.command(Command::SetNetwork { tunnel, network }).unwrap();
             Subscriber::new(PEER, LOCAL, (call_id, call_id), inner)
         })

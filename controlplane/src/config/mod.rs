@@ -229,6 +229,8 @@ pub struct Profile {
     pub dns_server: Option<Vec<DnsServer>>,
     /// WINS servers for the subscriber, at most two.
     pub wins_server: Option<Vec<Ipv4Addr>>,
+    /// Whether the segment size of TCP connections is lowered to what the tunnel carries.
+    pub change_tcp_mss: Option<bool>,
 }
 
 impl Profile {
@@ -239,6 +241,7 @@ impl Profile {
             remote_address: Some("default".to_owned()),
             dns_server: Some(vec![DnsServer::System]),
             wins_server: Some(Vec::new()),
+            change_tcp_mss: Some(true),
         }
     }
 }
@@ -299,6 +302,8 @@ pub struct ResolvedProfile {
     pub dns_servers: Vec<DnsServer>,
     /// WINS servers.
     pub wins_servers: Vec<Ipv4Addr>,
+    /// Whether the segment size of TCP connections is lowered to what the tunnel carries.
+    pub change_tcp_mss: bool,
 }
 
 impl Config {
@@ -362,6 +367,10 @@ impl Config {
                 .clone()
                 .or_else(|| default.and_then(|default| default.wins_server.clone()))
                 .unwrap_or_default(),
+            change_tcp_mss: profile
+                .change_tcp_mss
+                .or_else(|| default.and_then(|default| default.change_tcp_mss))
+                .unwrap_or(true),
         })
     }
 }

@@ -108,7 +108,8 @@ fn a_missing_file_is_named() {
 fn a_profile_is_completed_by_default() {
     let config = Config::parse(
         "[[profile]]\nname = \"default\"\nlocal-address = \"10.99.0.1\"\ndns-server = [\"9.9.9.9\"]\n\
-         [[profile]]\nname = \"gold\"\nremote-address = \"default\"\nwins-server = [\"10.0.0.2\"]\n",
+         [[profile]]\nname = \"gold\"\nremote-address = \"default\"\nwins-server = [\"10.0.0.2\"]\n\
+         change-tcp-mss = false\n",
     )
     .unwrap();
     let gold = config.resolve("gold").unwrap();
@@ -116,6 +117,8 @@ fn a_profile_is_completed_by_default() {
     assert_eq!(gold.pool.as_deref(), Some("default"));
     assert_eq!(gold.dns_servers, [DnsServer::Address(Ipv4Addr::new(9, 9, 9, 9))]);
     assert_eq!(gold.wins_servers, [Ipv4Addr::new(10, 0, 0, 2)]);
-    assert_eq!(config.resolve("default").unwrap().pool, None);
+    assert!(!gold.change_tcp_mss);
+    let default = config.resolve("default").unwrap();
+    assert_eq!((default.pool, default.change_tcp_mss), (None, true));
     assert_eq!(config.resolve("silver"), None);
 }

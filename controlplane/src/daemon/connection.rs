@@ -364,8 +364,9 @@ impl Task {
         let Judged { call: handle, identifier, decision } = judged;
         let Some(call) = self.calls.get_mut(&handle) else { return };
         let input = match decision {
-            Decision::Grant { user, place, addresses, accepted } => {
+            Decision::Grant { user, place, addresses, clamp_mss, accepted } => {
                 call.granted(&user.name, place);
+                call.call.clamp_mss(clamp_mss);
                 let message = "Access granted".to_owned();
                 let verdict = Verdict::Accept { accepted, addresses, encryption: None, message };
                 link::Input::Verdict { identifier, verdict }

@@ -35,6 +35,8 @@ pub struct Profile {
     pub dns: [Option<Ipv4Addr>; 2],
     /// WINS servers.
     pub wins: [Option<Ipv4Addr>; 2],
+    /// Whether the segment size of TCP connections is lowered.
+    pub clamp_mss: bool,
 }
 
 impl Profile {
@@ -52,6 +54,7 @@ impl Profile {
                     pool: resolved.pool,
                     dns: two(&name_servers(&resolved.dns_servers)),
                     wins: two(&resolved.wins_servers),
+                    clamp_mss: resolved.change_tcp_mss,
                 };
                 Some((profile.name.clone(), profile_of_sessions))
             })
@@ -136,6 +139,8 @@ pub enum Decision {
         place: Option<Place>,
         /// What IPCP assigns.
         addresses: link::Addresses,
+        /// Whether the segment size of TCP connections is lowered.
+        clamp_mss: bool,
         /// The keys and the proof for the peer.
         accepted: Accepted,
     },
@@ -190,7 +195,7 @@ pub async fn decide(
         dns: profile.dns,
         wins: profile.wins,
     };
-    Decision::Grant { user, place, addresses, accepted }
+    Decision::Grant { user, place, addresses, clamp_mss: profile.clamp_mss, accepted }
 }
 
 /// The user's own address, or one of the pool.

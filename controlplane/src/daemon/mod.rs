@@ -179,6 +179,7 @@ impl Daemon {
             ("taken_over", sum(|worker| worker.taken_over)),
             ("originated", sum(|worker| worker.originated)),
             ("consumed", sum(|worker| worker.consumed)),
+            ("mss_clamped", sum(|worker| worker.mss_clamped)),
         ];
         let drops = totals.drops();
         let ports = totals.ports.iter().map(|port| PortStats {

@@ -239,6 +239,8 @@ pub struct WorkerTotals {
     pub consumed: u64,
     /// Packets that the worker dropped.
     pub drops: Drops,
+    /// TCP SYNs whose segment size was lowered. They count above like any other packet.
+    pub mss_clamped: u64,
 }
 
 /// The counters of one queue of one port.

@@ -388,7 +388,9 @@ mod tests {
         assert!(taken > 1000 && matches!(command, Command::SendControl { .. }));
         // Call ID 1 is worker 1's, so worker 0's ring has room; both have to know a tunnel.
         assert_eq!(handle.open(outer(2)), Err(OpenError::Busy));
-        let network = Some(Network { prefixes: vec![Prefix::host(outer(1).peer)], mtu: 1400 });
+        let prefixes = vec![Prefix::host(outer(1).peer)];
+        let network = Network { prefixes, mtu: 1400, local: outer(1).local, clamp_mss: true };
+        let network = Some(network);
         let full = handle.command(Command::SetNetwork { tunnel, network });
         assert!(matches!(full, Err(Full(Command::SetNetwork { network: Some(_), .. }))));
         // A close always finds room.

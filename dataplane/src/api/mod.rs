@@ -103,8 +103,13 @@ pub struct Network {
     /// What lies behind the tunnel: these sources may come out of it, and packets to these
     /// destinations go into it. The longest prefix wins over all tunnels.
     pub prefixes: Vec<Prefix>,
-    /// Largest inner packet that we send, bytes.
+    /// Largest inner packet that we send, bytes. A larger one is fragmented or answered.
     pub mtu: u16,
+    /// Our own inner address: source of the ICMP errors about packets that are too large.
+    pub local: Ipv4Addr,
+    /// Whether the largest TCP segment that either side announces is lowered to what the tunnel
+    /// carries whole (RFC 6691).
+    pub clamp_mss: bool,
 }
 
 /// What the control plane tells a worker. Commands for one tunnel take effect in the order in

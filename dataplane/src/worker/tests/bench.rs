@@ -27,6 +27,9 @@ pub(super) const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
 pub(super) const INNER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+/// Our end of every tunnel, and its MTU.
+pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(super) const MTU: u16 = 1456;
 
 /// Far ends of a worker's ports, in the order of its ports.
 pub(super) const RAW: usize = 0;
@@ -130,7 +133,12 @@ impl Bench {
     }
 
     pub(super) fn network(&self, tunnel: TunnelId, inner: Option<Ipv4Addr>) {
-        let network = inner.map(|inner| Network { prefixes: vec![Prefix::host(inner)], mtu: 1456 });
+        let network = inner.map(|inner| Network {
+            prefixes: vec![Prefix::host(inner)],
+            mtu: MTU,
+            local: GATEWAY,
+            clamp_mss: true,
+        });
         self.handle.command(Command::SetNetwork { tunnel, network }).unwrap();
     }
 

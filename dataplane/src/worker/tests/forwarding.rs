@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::bench::{
-    ACCESS, ACCESS_MAC, BOTH, Bench, CORE, CORE_MAC, INNER, LOCAL, PEER, PEER_MAC, RAW, SERVER,
-    SERVER_MAC, TUN, ethernet, outer,
+    ACCESS, ACCESS_MAC, BOTH, Bench, CORE, CORE_MAC, GATEWAY, INNER, LOCAL, PEER, PEER_MAC, RAW,
+    SERVER, SERVER_MAC, TUN, ethernet, outer,
 };
 use super::subscriber::{ipv4, one_hop_on, packet};
 use crate::api::{Command, DropReason, Network, Outer, Prefix};
@@ -77,7 +77,8 @@ fn nothing_goes_back_by_the_tunnel_that_it_came_from() {
     let mut bench = Bench::new(1);
     let (tunnel, mut subscriber) = bench.dial(9, INNER);
     let everything = Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 };
-    let network = Some(Network { prefixes: vec![everything], mtu: 1400 });
+    let network =
+        Some(Network { prefixes: vec![everything], mtu: 1400, local: GATEWAY, clamp_mss: true });
     bench.handle.command(Command::SetNetwork { tunnel, network }).unwrap();
     bench.push(0, RAW, &subscriber.encrypt(FAR, &[1]));
     bench.turn();
