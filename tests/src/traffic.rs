@@ -21,6 +21,7 @@ use crate::packet::{raw_ip_socket, set_option};
 const ECHO_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a server looks whether it should end.
 const GLANCE: Duration = Duration::from_millis(50);
+const RECEIVE_BUFFER: libc::c_int = 8 << 20;
 const IP_PROTOCOL_ICMP: u8 = 1;
 const IP_HEADER: usize = 20;
 const ICMP_HEADER: usize = 8;
@@ -52,6 +53,15 @@ impl Outcome {
     }
 }
 
+/// Gives a socket room for what comes while its reader does not run: losses that are counted
+/// should be the network's.
+///
+/// # Errors
+/// Without root.
+pub fn deepen(socket: &UdpSocket) -> Result<()> {
+    Ok(set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)?)
+}
+
 /// A UDP server that sends back what it gets.
 #[derive(Debug)]
 pub struct UdpEcho {
@@ -67,6 +77,7 @@ impl UdpEcho {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
             .with_context(|| format!("serving UDP echo on port {port}"))?;
         socket.set_read_timeout(Some(GLANCE))?;
+        deepen(&socket)?;
         let server = Server::start(move |ending, served| {
             let mut buffer = vec![0; 65535];
             while !ending.load(Ordering::Relaxed) {

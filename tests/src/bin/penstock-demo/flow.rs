@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -58,49 +59,75 @@ impl Score {
     }
 }
 
-/// Runs all traffic until told to end.
-pub(crate) fn start(
-    core: &Namespace,
-    subscribers: &[Arc<Namespace>],
-    ending: &Arc<AtomicBool>,
-) -> Result<Vec<Arc<Score>>> {
-    let scores: Vec<Arc<Score>> = subscribers.iter().map(|_| Arc::default()).collect();
-    let socket = core.run(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))?))?;
-    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-    let (core_scores, flag) = (scores.clone(), Arc::clone(ending));
-    std::thread::spawn(move || answer(&socket, &core_scores, &flag));
+/// All traffic, on threads of its own.
+pub(crate) struct Traffic {
+    ending: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    scores: Vec<Arc<Score>>,
+}
 
-    let mut flows = Vec::new();
-    for (number, (subscriber, score)) in (0..).zip(subscribers.iter().zip(&scores)) {
-        flows.push(Flow {
-            number,
-            socket: subscriber.run(subscriber_socket)?,
-            score: Arc::clone(score),
-            next: 0,
-            unanswered: VecDeque::new(),
-        });
-    }
-    let flag = Arc::clone(ending);
-    std::thread::spawn(move || send(flows, &flag));
+impl Traffic {
+    /// Starts it between the core and subscribers whose tunnels are up.
+    pub(crate) fn start(core: &Namespace, subscribers: &[Arc<Namespace>]) -> Result<Self> {
+        let scores: Vec<Arc<Score>> = subscribers.iter().map(|_| Arc::default()).collect();
+        let socket = core.run(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))?))?;
+        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        traffic::deepen(&socket)?;
+        let tcp = core.run(|| traffic::TcpEcho::start(PORT))?;
+        let mut flows = Vec::new();
+        for (number, (subscriber, score)) in (0..).zip(subscribers.iter().zip(&scores)) {
+            flows.push(Flow {
+                number,
+                socket: subscriber.run(subscriber_socket)?,
+                score: Arc::clone(score),
+                next: 0,
+                unanswered: VecDeque::new(),
+            });
+        }
 
-    let tcp = core.run(|| traffic::TcpEcho::start(PORT))?;
-    let (subscribers, probe_scores, flag) =
-        (subscribers.to_vec(), scores.clone(), Arc::clone(ending));
-    std::thread::spawn(move || {
-        while !flag.load(Relaxed) {
-            for (subscriber, score) in subscribers.iter().zip(&probe_scores) {
+        let mut traffic = Self { ending: Arc::default(), threads: Vec::new(), scores };
+        let scores = traffic.scores.clone();
+        traffic.spawn(move |ending| answer(&socket, &scores, ending));
+        traffic.spawn(move |ending| send(flows, ending));
+        let (subscribers, scores) = (subscribers.to_vec(), traffic.scores.clone());
+        traffic.spawn(move |ending| {
+            let mut turns = subscribers.iter().zip(&scores).cycle();
+            while !ending.load(Relaxed)
+                && let Some((subscriber, score)) = turns.next()
+            {
                 probe(subscriber, score);
             }
+            drop(tcp);
+        });
+        Ok(traffic)
+    }
+
+    fn spawn(&mut self, work: impl FnOnce(&AtomicBool) + Send + 'static) {
+        let ending = Arc::clone(&self.ending);
+        self.threads.push(std::thread::spawn(move || work(&ending)));
+    }
+
+    /// One for each subscriber, in their order.
+    pub(crate) fn scores(&self) -> &[Arc<Score>] {
+        &self.scores
+    }
+
+    /// Ends it and gives what came of it.
+    pub(crate) fn stop(self) -> Vec<Arc<Score>> {
+        self.ending.store(true, Relaxed);
+        for thread in self.threads {
+            // A thread that panicked has said so, and its traffic is missing in the scores.
+            let _ = thread.join();
         }
-        drop(tcp);
-    });
-    Ok(scores)
+        self.scores
+    }
 }
 
 fn subscriber_socket() -> Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect((CORE, PORT)).context("routing to the core")?;
     socket.set_nonblocking(true)?;
+    traffic::deepen(&socket)?;
     Ok(socket)
 }
 

@@ -15,7 +15,7 @@ use lab::network::{ACCESS_LINK, CORE_LINK, CORE_PREFIX, Network, SERVER};
 use lab::server::{Driver, Server, Session};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-use flow::Score;
+use flow::{Score, Traffic};
 use table::{Measured, Table};
 
 const SUBSCRIBERS: u8 = 20;
@@ -28,7 +28,6 @@ const REPRINT: Duration = Duration::from_secs(5);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-#[expect(clippy::print_stdout, reason = "this is what the demonstration is for")]
 fn main() -> Result<()> {
     let duration = duration()?;
     catch_signals()?;
@@ -36,10 +35,15 @@ fn main() -> Result<()> {
         nix::unistd::geteuid().is_root(),
         "the demonstration makes network namespaces: run it as root"
     );
+    demonstrate(duration)?;
+    say(&format!("All {SUBSCRIBERS} tunnels moved data both ways; the lab is gone."));
+    Ok(())
+}
 
-    println!(
+fn demonstrate(duration: Option<Duration>) -> Result<()> {
+    say(&format!(
         "Lab: {SUBSCRIBERS} subscribers - internet - concentrator {SERVER} - core {CORE_PREFIX}"
-    );
+    ));
     let network = Network::new()?;
     let subscribers = (1..=SUBSCRIBERS)
         .map(|number| network.subscriber(number).map(Arc::new))
@@ -47,27 +51,22 @@ fn main() -> Result<()> {
     let names: Vec<String> = (1..=SUBSCRIBERS).map(|number| format!("user{number:02}")).collect();
     let users: Vec<_> = names.iter().map(|name| (name.as_str(), PASSWORD)).collect();
     let mut server = Server::start(&network.concentrator, Driver::AfXdp, &users, "")?;
-    println!("{}", packet_path(&mut server)?);
+    say(&packet_path(&mut server)?);
 
     let mut calls = Vec::new();
     for (name, subscriber) in names.iter().zip(&subscribers) {
         calls.push(Client::dial(subscriber, SERVER, name, PASSWORD)?);
     }
-    let logged_in = await_logins(&mut calls);
     for call in &mut calls {
-        for line in call.process().lines() {
-            println!("{}  {}", call.user(), line.text);
-        }
+        log_in(call).with_context(|| format!("log of the concentrator:\n{}", server.log()))?;
     }
-    logged_in.with_context(|| format!("log of the concentrator:\n{}", server.log()))?;
 
-    let ending = Arc::new(AtomicBool::new(false));
-    let scores = flow::start(&network.core, &subscribers, &ending)?;
-    let shown = show(&server, &names, &scores, duration);
-    ending.store(true, Relaxed);
+    let traffic = Traffic::start(&network.core, &subscribers)?;
+    let shown = show(&server, &names, traffic.scores(), duration);
+    let scores = traffic.stop();
     shown?;
 
-    println!("\nHanging up.");
+    say("\nHanging up.");
     for call in calls {
         call.hang_up()?;
     }
@@ -79,16 +78,22 @@ fn main() -> Result<()> {
         .map(|(name, _)| name.as_str())
         .collect();
     ensure!(still.is_empty(), "no data both ways through the tunnels of: {}", still.join(", "));
-    println!("All {SUBSCRIBERS} tunnels moved data both ways; the lab is gone.");
     Ok(())
 }
 
-fn await_logins(calls: &mut [Client]) -> Result<()> {
-    for call in calls {
-        ensure!(!INTERRUPTED.load(Relaxed), "interrupted");
-        call.wait_up()?;
+/// Waits for a login and prints its steps, with the times that the client measured.
+fn log_in(call: &mut Client) -> Result<()> {
+    ensure!(!INTERRUPTED.load(Relaxed), "interrupted");
+    let up = call.wait_up();
+    for line in call.process().lines() {
+        say(&format!("{}  {}", call.user(), line.text));
     }
-    Ok(())
+    up
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the demonstration is for")]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 /// What the daemon itself says of the drivers that it uses.
