@@ -19,6 +19,7 @@ use crate::counters::WorkerMeter;
 use crate::frame::{Pool, Region};
 use crate::io::Port;
 use crate::mailbox::Mailbox;
+use crate::mppe::Kernel;
 use crate::route::Mirror;
 use crate::worker::{Attached, Surroundings, Worker};
 
@@ -92,6 +93,8 @@ impl DataPlane {
     ) -> Result<(Handle, Events), StartError> {
         let epoch = Instant::now();
         let cores = cores(config)?;
+        let kernel = Kernel::choose(config.mppe.as_deref())
+            .map_err(|error| StartError::Config(error.to_string()))?;
         let mailboxes = (0..config.workers)
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
@@ -101,9 +104,10 @@ impl DataPlane {
             mailboxes: mailboxes.clone(),
             events: Arc::clone(&events),
             routes: machinery.mirror.as_ref().map(Mirror::routes),
+            kernel,
         };
 
-        let mut report = Report { workers: Vec::new(), mppe: "reference".to_owned() };
+        let mut report = Report { workers: Vec::new(), mppe: kernel.to_string() };
         let mut parties = Vec::new();
         let mut ready = Vec::new();
         for ((number, ports), mailbox) in (0..).zip(ports).zip(mailboxes) {

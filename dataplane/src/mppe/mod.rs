@@ -32,7 +32,7 @@ pub mod state;
 mod tests;
 
 pub use engine::Engine;
-pub use kernel::{Kernel, UnknownKernel};
+pub use kernel::{Kernel, KernelError};
 pub use receive::{ReceiveBurst, Refused};
 pub use send::SendBurst;
 pub use state::{ReceiveState, SendState};

@@ -21,7 +21,7 @@ use crate::frame::{Frame, Pool};
 use crate::io::{Link, Port};
 use crate::link;
 use crate::mailbox::{Handed, Mailbox, Order};
-use crate::mppe::Engine;
+use crate::mppe::{Engine, Kernel};
 use crate::route::Routes;
 use crate::table::Table;
 use crate::{downlink, uplink};
@@ -206,6 +206,8 @@ pub(crate) struct Surroundings {
     pub(crate) events: Arc<EventRings>,
     /// The kernel's routes, where there are interfaces to send by.
     pub(crate) routes: Option<Arc<Routes>>,
+    /// How MPPE is computed.
+    pub(crate) kernel: Kernel,
 }
 
 /// What a turn came to.
@@ -228,7 +230,7 @@ impl Worker {
         meter: Arc<WorkerMeter>,
         surroundings: Surroundings,
     ) -> Self {
-        let Surroundings { mailboxes, events, routes } = surroundings;
+        let Surroundings { mailboxes, events, routes, kernel } = surroundings;
         let mailbox = Arc::clone(&mailboxes[usize::from(number)]);
         let core = Core {
             number: usize::from(number),
@@ -236,7 +238,7 @@ impl Worker {
             table: Table::new(number),
             sink: Sink { pool, meter },
             exits: Exits::new(&ports, routes),
-            engine: Engine::new(),
+            engine: Engine::with_kernel(kernel).unwrap_or_default(),
             acks: Acks::default(),
             uplink: uplink::Stages::default(),
             downlink: downlink::Stages::default(),

@@ -10,7 +10,7 @@ use super::transpose::{self, Avx2, LaneStreams};
 use super::{KEY_LEN, Packet};
 
 /// With fewer packets than this a slot of its own costs more than scalar streams.
-const LEAST_IN_FIRST_SLOT: usize = 6;
+const LEAST_IN_FIRST_SLOT: usize = 7;
 /// The same beside other slots, whose latency it helps to hide.
 const LEAST_IN_FURTHER_SLOT: usize = 3;
 /// Octets that must be left for at most [`STREAMS`] lanes to leave a lone slot.

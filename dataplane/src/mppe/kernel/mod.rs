@@ -60,6 +60,18 @@ impl Kernel {
     pub fn available() -> impl Iterator<Item = Self> {
         [Self::Avx2, Self::Portable].into_iter().filter(|kernel| Rc4::new(*kernel).is_some())
     }
+
+    /// The kernel of this name, or the fastest one that this CPU can run.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such kernel, or this CPU cannot run it.
+    pub fn choose(name: Option<&str>) -> Result<Self, KernelError> {
+        let Some(name) = name else { return Ok(Rc4::fastest().kernel()) };
+        let kernel = name.parse()?;
+        let available = Self::available().any(|available| available == kernel);
+        if available { Ok(kernel) } else { Err(KernelError::Unavailable(kernel)) }
+    }
 }
 
 impl fmt::Display for Kernel {
@@ -71,19 +83,25 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// There is no kernel of this name.
+/// Why a kernel that was asked for cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("no MPPE kernel is called {0:?}: there are avx2 and portable")]
-pub struct UnknownKernel(String);
+pub enum KernelError {
+    /// There is none of this name.
+    #[error("no MPPE implementation is called {0:?}: there are avx2 and portable")]
+    Unknown(String),
+    /// This CPU lacks what it needs.
+    #[error("this CPU cannot run the MPPE implementation {0}")]
+    Unavailable(Kernel),
+}
 
 impl FromStr for Kernel {
-    type Err = UnknownKernel;
+    type Err = KernelError;
 
-    fn from_str(name: &str) -> Result<Self, UnknownKernel> {
+    fn from_str(name: &str) -> Result<Self, KernelError> {
         match name {
             "avx2" => Ok(Self::Avx2),
             "portable" => Ok(Self::Portable),
-            _ => Err(UnknownKernel(name.to_owned())),
+            _ => Err(KernelError::Unknown(name.to_owned())),
         }
     }
 }

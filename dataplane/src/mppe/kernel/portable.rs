@@ -115,15 +115,22 @@ impl Streams {
             }
         }
         let mut j = [0_u8; N];
+        // The next S[i] is loaded before S[j] is stored, or the CPU bets that they differ and
+        // starts over when it has lost. Three streams and more have others to go on with.
+        let mut next: [u32; N] = std::array::from_fn(|n| self.s[n][0]);
         for sixteen in 0..16 {
             for octet in 0..16 {
                 let i = 16 * sixteen + octet;
+                let following = (i + 1) % 256;
                 for n in 0..N {
                     let s = &mut self.s[n];
-                    let a = s[i];
+                    let a = if N <= 2 { next[n] } else { s[i] };
                     j[n] = j[n].wrapping_add(entry(a).wrapping_add(keys[n][i % 16]));
-                    s[i] = s[usize::from(j[n])];
-                    s[usize::from(j[n])] = a;
+                    let j = usize::from(j[n]);
+                    let loaded = s[following];
+                    s[i] = s[j];
+                    s[j] = a;
+                    next[n] = if j == following { a } else { loaded };
                 }
             }
         }

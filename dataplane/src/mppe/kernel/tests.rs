@@ -189,9 +189,15 @@ fn interim_keys_do_not_depend_on_the_way_they_are_computed() {
 }
 
 #[test]
+fn the_fastest_kernel_is_chosen_unless_one_is_asked_for() {
+    assert_eq!(Kernel::choose(None).ok(), Kernel::available().next());
+    assert_eq!(Kernel::choose(Some("portable")), Ok(Kernel::Portable));
+}
+
+#[test]
 fn a_kernels_name_leads_back_to_it() {
     for kernel in [Kernel::Avx2, Kernel::Portable] {
         assert_eq!(kernel.to_string().parse(), Ok(kernel));
     }
-    assert!("mmx".parse::<Kernel>().is_err());
+    assert_eq!("mmx".parse::<Kernel>(), Err(KernelError::Unknown("mmx".to_owned())));
 }

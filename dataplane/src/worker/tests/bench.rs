@@ -18,6 +18,7 @@ use crate::frame::{Frame, Pool, Region};
 use crate::io::memory::{MemoryPort, cable};
 use crate::io::{Link, Port};
 use crate::mailbox::Mailbox;
+use crate::mppe::Kernel;
 use crate::route::tests::{Port as Neighbour, links};
 use crate::worker::{Attached, Kind, Surroundings, Worker};
 
@@ -80,6 +81,7 @@ impl Bench {
             mailboxes: mailboxes.clone(),
             events: Arc::clone(&events),
             routes: Some(routes),
+            kernel: Kernel::choose(None).unwrap_or(Kernel::Portable),
         };
         let (mut far, mut parties, mut made) = (vec![], vec![], vec![]);
         for (number, mailbox) in (0..).zip(mailboxes) {
