@@ -110,6 +110,22 @@ fn a_client_that_talks_for_ever_and_never_agrees_is_ended_by_the_login_timeout()
     assert_eq!(puppet.end.reason(), "login took too long: stalled in IPCP");
 }
 
+#[test]
+fn a_client_that_starts_again_and_again_has_no_more_time_than_others() {
+    let mut puppet = puppet();
+    puppet.begin();
+    let mut identifier = 100_u8;
+    while puppet.end.down.is_none() {
+        identifier = identifier.wrapping_add(1);
+        let until = puppet.end.now + Duration::from_secs(10);
+        puppet.wait(until);
+        puppet.say(&packet(Protocol::LCP, REQUEST, identifier, &[]));
+        assert!(puppet.end.now < seconds(90), "{}", puppet.end.transcript);
+    }
+    let reason = puppet.end.reason();
+    assert!(reason.starts_with("login took too long: stalled in "), "{reason}");
+}
+
 // LCP
 
 #[test]

@@ -17,6 +17,7 @@ use axum::{Json, Router};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::{UnixListener, UnixStream};
+use tracing::warn;
 
 use super::types::{
     Disconnected, NewUser, Refusal, Selector, SessionView, Stats, UserChange, UserView,
@@ -40,11 +41,30 @@ pub enum SocketError {
     },
 }
 
+/// The open socket. Its file goes with it, so that nobody connects to it in vain, however the
+/// daemon's start or its life ends in good order.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    file: SocketFile,
+}
+
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            warn!(socket = %self.0.display(), %error, "control socket stays");
+        }
+    }
+}
+
 /// Opens the socket, in place of one that a dead daemon left.
 ///
 /// # Errors
 /// If a daemon listens on it or the system refuses.
-pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+pub async fn bind(path: &Path) -> Result<ControlSocket, SocketError> {
     let failed = |error| SocketError::System { path: path.to_owned(), error };
     if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed)?;
@@ -56,7 +76,8 @@ pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         fs::remove_file(path).map_err(failed)?;
     }
-    restricted(path).map_err(failed)
+    let listener = restricted(path).map_err(failed)?;
+    Ok(ControlSocket { listener, file: SocketFile(path.to_owned()) })
 }
 
 /// The mode is set before the name exists, so that at no moment others could connect.
@@ -70,7 +91,8 @@ fn restricted(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers until the future is dropped.
-pub async fn serve(listener: UnixListener, shared: Shared) -> io::Result<()> {
+pub async fn serve(socket: ControlSocket, shared: Shared) -> io::Result<()> {
+    let ControlSocket { listener, file: _file } = socket;
     let router = Router::new()
         .route("/v1/users", get(list_users).post(add_user))
         .route("/v1/users/{name}", patch(change_user).delete(remove_user))

@@ -58,6 +58,8 @@ struct Task {
     /// When a connection without calls has to go.
     idle_until: Option<Instant>,
     connected: Instant,
+    /// When the first login has to be done. Counted once: calls that come and go earn no time.
+    login_until: Instant,
     established: Option<Duration>,
     /// When calls that did not end in good order are cut off.
     stop_at: Option<Instant>,
@@ -96,8 +98,10 @@ pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Sh
         judged,
         wake: Arc::default(),
         permit: Some(permit),
-        idle_until: Some(connected + limits.login_timeout.duration()),
+        // Until then the machine's own time for the start messages counts.
+        idle_until: None,
         connected,
+        login_until: connected + limits.login_timeout.duration(),
         established: None,
         stop_at: None,
         stop_sent: false,
@@ -161,7 +165,9 @@ impl Task {
         }
         if self.idle_until.is_some_and(|until| until <= now) {
             self.idle_until = None;
-            info!(peer = %self.peer, "connection closed: it has no call");
+            if self.permit.is_none() || self.shared.may_log_stranger() {
+                info!(peer = %self.peer, "connection closed: it has no call");
+            }
             self.pptp_input(pptp::Input::Stop(StopReason::None));
         }
         let due: Vec<CallHandle> = self
@@ -216,6 +222,7 @@ impl Task {
         match event {
             pptp::Event::Established { peer: sender, version } => {
                 self.established = Some(self.shared.plane.clock().now() - self.connected);
+                self.idle_until = Some(self.login_until);
                 debug!(
                     %peer,
                     host_name = %sender.host_name,
@@ -258,7 +265,9 @@ impl Task {
             }
             Err(count) => {
                 self.shared.counters.add(count);
-                warn!(peer = %self.peer, reason = count.name(), "call refused");
+                if self.shared.may_log_stranger() {
+                    warn!(peer = %self.peer, reason = count.name(), "call refused");
+                }
                 let refusal = Refusal::Error(GeneralError::NoResource);
                 pptp::Input::Refuse { call: handle, refusal }
             }
@@ -276,7 +285,7 @@ impl Task {
             .open(call_id, self.local, peer_call_id, window, self.inbox.clone())
             .await
             .map_err(|error| {
-                warn!(peer = %self.peer, %error, "no tunnel");
+                debug!(peer = %self.peer, %error, "no tunnel");
                 Count::CallsRefused
             })?;
         let mut seed = [0; 32];
@@ -291,7 +300,7 @@ impl Task {
             outer_mtu: self.outer_mtu,
             encryption: policy(server.encryption),
             keepalive,
-            login_timeout: shared.config.limits.login_timeout.duration(),
+            login_timeout: self.patience(),
             ..link::Config::new(role)
         };
         let id = tunnel.id();
@@ -363,6 +372,10 @@ impl Task {
     async fn judged(&mut self, judged: Judged) {
         let Judged { call: handle, identifier, decision } = judged;
         let Some(call) = self.calls.get_mut(&handle) else { return };
+        // The peer has begun anew meanwhile: what it would get now is another login's.
+        if !call.awaits(identifier) {
+            return;
+        }
         let input = match decision {
             Decision::Grant { user, place, addresses, clamp_mss, accepted } => {
                 call.granted(&user.name, place);
@@ -388,24 +401,36 @@ impl Task {
         call.report(&cause.to_string(), self.peer, self.local, &self.shared);
         drop(call);
         if self.calls.is_empty() {
-            let patience = self.shared.config.limits.login_timeout.duration();
-            self.idle_until = Some(self.shared.plane.clock().now() + patience);
+            self.idle_until = Some(self.shared.plane.clock().now() + self.patience());
+        }
+    }
+
+    /// How long the next login may take.
+    fn patience(&self) -> Duration {
+        match self.permit {
+            Some(_) => self.login_until - self.shared.plane.clock().now(),
+            None => self.shared.config.limits.login_timeout.duration(),
         }
     }
 
     fn report_close(&self, reason: &CloseReason) {
         let peer = self.peer;
-        match reason {
+        let violation = matches!(
+            reason,
             CloseReason::Malformed(_)
-            | CloseReason::Unexpected(_)
-            | CloseReason::PeerCallIdTwice(_) => {
-                self.shared.counters.add(Count::Violations);
-                warn!(%peer, %reason, "control connection closed");
-            }
+                | CloseReason::Unexpected(_)
+                | CloseReason::PeerCallIdTwice(_)
+        );
+        if violation {
+            self.shared.counters.add(Count::Violations);
+        }
+        match reason {
             CloseReason::Stopped
             | CloseReason::StopUnanswered
             | CloseReason::PeerStopped(_)
             | CloseReason::PeerClosed => debug!(%peer, %reason, "control connection closed"),
+            _ if !self.shared.may_log_stranger() => {}
+            _ if violation => warn!(%peer, %reason, "control connection closed"),
             _ => info!(%peer, %reason, "control connection closed"),
         }
     }

@@ -32,11 +32,13 @@ pub enum Count {
     NoAddress,
     /// A login failed, and no GRE packet of the peer had come.
     GreFiltered,
+    /// A line was not logged: strangers had caused too many.
+    LogLinesWithheld,
 }
 
 impl Count {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connections,
         Self::HalfOpenRefused,
         Self::HalfOpenAddressRefused,
@@ -50,6 +52,7 @@ impl Count {
         Self::Disabled,
         Self::NoAddress,
         Self::GreFiltered,
+        Self::LogLinesWithheld,
     ];
 
     /// The name in the API and in metrics.
@@ -69,6 +72,7 @@ impl Count {
             Self::Disabled => "login_disabled",
             Self::NoAddress => "login_no_address",
             Self::GreFiltered => "login_gre_filtered",
+            Self::LogLinesWithheld => "log_lines_withheld",
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::counters::Count;
 use super::{Shared, StartError, connection, stop_wanted};
@@ -77,7 +77,9 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Shared, tasks: &mut JoinS
         }
         Err(count) => {
             shared.counters.add(count);
-            debug!(%peer, reason = count.name(), "connection refused");
+            if shared.may_log_stranger() {
+                warn!(%peer, reason = count.name(), "connection refused");
+            }
         }
     }
 }

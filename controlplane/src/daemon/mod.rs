@@ -9,6 +9,7 @@
 //! | [`listener`] | TCP port 1723 |
 //! | [`login`] | verdicts on logins |
 //! | [`plan`] | the data plane's configuration out of ours |
+//! | [`quiet`] | how many lines strangers may cause in the log |
 //! | [`session`] | sessions as operators see them |
 //! | `subscriber` | one call and what it has |
 
@@ -19,6 +20,7 @@ pub mod counters;
 pub mod listener;
 pub mod login;
 pub mod plan;
+pub mod quiet;
 pub mod session;
 mod subscriber;
 
@@ -27,16 +29,17 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dataplane::api::{Events, Handle};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as watch_channel;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::api::server::{self, SocketError};
+use crate::api::server::{self, ControlSocket, SocketError};
 use crate::api::types::{PoolStats, PortStats, Stats};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
@@ -46,8 +49,9 @@ use crate::plane::{self, Plane};
 use crate::pool::Addresses;
 use crate::users::{UserError, Users, watch};
 use admission::Admission;
-use counters::Counters;
+use counters::{Count, Counters};
 use login::Profile;
+use quiet::Quiet;
 use session::Sessions;
 
 /// Why the daemon did not start.
@@ -117,6 +121,8 @@ pub struct Daemon {
     pub admission: Admission,
     /// What happened so far.
     pub counters: Counters,
+    /// How much strangers may have logged.
+    pub quiet: Quiet,
     /// Becomes `true` once.
     pub stopping: watch_channel::Sender<bool>,
 }
@@ -158,9 +164,19 @@ impl Daemon {
             kernel,
             admission: Admission::new(&config.limits),
             counters: Counters::default(),
+            quiet: Quiet::default(),
             stopping: watch_channel::Sender::new(false),
             config,
         })
+    }
+
+    /// Whether a line may be logged that a peer can cause without a login. Counts it if not.
+    fn may_log_stranger(&self) -> bool {
+        let allowed = self.quiet.allows(Instant::now());
+        if !allowed {
+            self.counters.add(Count::LogLinesWithheld);
+        }
+        allowed
     }
 
     /// All counters.
@@ -257,7 +273,6 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), StartError> 
 struct Running {
     listeners: JoinSet<()>,
     services: JoinSet<()>,
-    socket: PathBuf,
 }
 
 async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared), StartError> {
@@ -284,7 +299,7 @@ async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared
 fn spawn(
     shared: &Shared,
     listeners: Vec<TcpListener>,
-    control_socket: UnixListener,
+    control_socket: ControlSocket,
     events: Events,
 ) -> Running {
     let mut services = JoinSet::new();
@@ -305,7 +320,7 @@ fn spawn(
     for listener in listeners {
         accepting.spawn(listener::serve(listener, Arc::clone(shared)));
     }
-    Running { listeners: accepting, services, socket: shared.config.control_socket.clone() }
+    Running { listeners: accepting, services }
 }
 
 impl Running {
@@ -324,9 +339,6 @@ impl Running {
         let stopped = tokio::task::spawn_blocking(move || plane.handle().stop()).await;
         if let Err(error) = stopped {
             error!(%error, "the data plane did not stop in order");
-        }
-        if let Err(error) = std::fs::remove_file(&self.socket) {
-            warn!(socket = %self.socket.display(), %error, "control socket stays");
         }
         info!("stopped");
     }

@@ -33,6 +33,8 @@ pub(super) struct Subscriber {
     place: Option<Place>,
     /// The name as the peer sent it.
     name: Option<String>,
+    /// Identifier of the attempt whose verdict is awaited.
+    awaited: Option<u8>,
     /// Why it ends, once it is known better than PPTP knows it.
     pub(super) ended: Option<String>,
     connected: Instant,
@@ -54,11 +56,27 @@ impl Subscriber {
             steps.push(format!("control={}", milliseconds(established)));
         }
         steps.push(format!("call={}", milliseconds(now - connected)));
-        Self { call, session, place: None, name: None, ended: None, connected, steps, up: None }
+        Self {
+            call,
+            session,
+            place: None,
+            name: None,
+            awaited: None,
+            ended: None,
+            connected,
+            steps,
+            up: None,
+        }
     }
 
     pub(super) fn attempt(&mut self, attempt: &Attempt) {
         self.name = Some(printable(&attempt.name));
+        self.awaited = Some(attempt.identifier);
+    }
+
+    /// Whether a verdict on this attempt still means something.
+    pub(super) fn awaits(&self, identifier: u8) -> bool {
+        self.awaited == Some(identifier)
     }
 
     /// Who has which address by now.
@@ -143,7 +161,10 @@ impl Subscriber {
                 peer.ip()
             )
         });
-        warn!(session, user, %peer, steps, reason, diagnosis, "login failed");
+        // Whoever gives a name is heard: nobody shall hide guesses of passwords behind a flood.
+        if user.is_some() || daemon.may_log_stranger() {
+            warn!(session, user, %peer, steps, reason, diagnosis, "login failed");
+        }
     }
 }
 

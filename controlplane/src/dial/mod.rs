@@ -207,6 +207,8 @@ impl<'a> Dialler<'a> {
         let local = stream.local_addr().and_then(ipv4).map_err(DialError::System)?;
         let config = pptp::Config {
             host_name: Text::new(&host_name()),
+            establish_timeout: arguments.login_timeout.duration(),
+            call_timeout: arguments.login_timeout.duration(),
             stop_timeout: FAREWELL / 2,
             ..pptp::Config::default()
         };

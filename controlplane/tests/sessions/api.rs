@@ -124,6 +124,9 @@ async fn a_socket_is_taken_over_from_the_dead_only() {
     let alive = bind(&path).await.unwrap();
     assert!(matches!(bind(&path).await, Err(SocketError::InUse(_))));
     drop(alive);
+    assert!(!path.exists(), "a daemon that ends in good order takes its socket along");
+    // A killed one does not.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(matches!(
         Client::new(&path).call::<_, Value>(Method::GET, "/v1/users", &()).await,
         Err(ClientError::NotRunning(_))

@@ -106,9 +106,15 @@ impl Link {
             // A renegotiation: authentication and CCP run again.
             _ => {
                 self.phase = Phase::Lcp;
-                self.login_deadline = Some(now + self.config.login_timeout);
+                self.start_login_timer(now);
             }
         }
+    }
+
+    /// Only a network that was up earns a new time: a peer that starts again and again without ever
+    /// logging in would have none to keep otherwise.
+    fn start_login_timer(&mut self, now: Instant) {
+        self.login_deadline.get_or_insert(now + self.config.login_timeout);
     }
 
     pub(super) fn auth_outcome(&mut self, outcome: Outcome, now: Instant) {
@@ -221,7 +227,7 @@ impl Link {
             Signal::Down => {
                 self.out.event(Event::NetworkDown);
                 self.phase = Phase::Ipcp;
-                self.login_deadline = Some(now + self.config.login_timeout);
+                self.start_login_timer(now);
             }
             Signal::Finished => self.terminate(Reason::NetworkRefused(self.peer_side()), now),
             Signal::Dispute => {
