@@ -116,6 +116,21 @@ impl Caller {
         }
     }
 
+    /// Reads until the server closes the connection; says whether it did within `limit`.
+    ///
+    /// # Errors
+    /// When the server sends what is no message.
+    pub fn closes(&mut self, limit: Duration) -> Result<bool> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.receive(deadline.saturating_duration_since(Instant::now()))? {
+                Received::Message(_) => {}
+                Received::Closed => return Ok(true),
+                Received::Nothing => return Ok(false),
+            }
+        }
+    }
+
     /// The message that has to come.
     ///
     /// # Errors
@@ -225,8 +240,27 @@ impl Caller {
         withheld: Option<Protocol>,
         limit: Duration,
     ) -> Result<bool> {
+        self.log_in_altered(user.as_bytes(), password, limit, |frame| {
+            let protocol = frame::parse(frame).map(|(protocol, _)| protocol).ok();
+            let sent = withheld.is_none() || protocol != withheld;
+            if sent { vec![frame.to_vec()] } else { Vec::new() }
+        })
+    }
+
+    /// As [`Caller::log_in`], but any octets may be the name, and `alter` says what is sent in
+    /// place of each frame of an honest client.
+    ///
+    /// # Errors
+    /// When the sockets fail.
+    pub fn log_in_altered(
+        &mut self,
+        user: &[u8],
+        password: &str,
+        limit: Duration,
+        mut alter: impl FnMut(&[u8]) -> Vec<Vec<u8>>,
+    ) -> Result<bool> {
         let role = Role::Client {
-            user: user.as_bytes().to_vec(),
+            user: user.to_vec(),
             password: NtHash::of_password(password),
             methods: Method::ALL.to_vec(),
         };
@@ -252,11 +286,8 @@ impl Caller {
                 Action::Event(Event::Down(_)) => over = Some(false),
                 Action::Event(_) => {}
             });
-            for frame in frames {
-                let protocol = frame::parse(&frame).map(|(protocol, _)| protocol).ok();
-                if withheld.is_none() || protocol != withheld {
-                    self.send_ppp(&frame)?;
-                }
+            for frame in frames.iter().flat_map(|frame| alter(frame)) {
+                self.send_ppp(&frame)?;
             }
             if let Some(up) = over {
                 return Ok(up);

@@ -3,6 +3,7 @@
 //! Never changes a frame.
 
 use std::io;
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -111,6 +112,18 @@ fn bound_socket(index: libc::c_int, direction: Direction) -> io::Result<OwnedFd>
 /// has them. Used with addresses it is like a UDP socket whose port means nothing.
 pub(crate) fn raw_ip_socket(protocol: u8) -> io::Result<OwnedFd> {
     raw_socket(libc::AF_INET, protocol.into())
+}
+
+/// A raw IPv4 socket in a namespace that takes whole packets, their headers too: for those who lie
+/// about where they come from.
+///
+/// # Errors
+/// Without root.
+pub fn forged_ip_socket(namespace: &Namespace) -> Result<UdpSocket> {
+    namespace.run(|| {
+        let raw = raw_socket(libc::AF_INET, libc::IPPROTO_RAW).context("opening a raw socket")?;
+        Ok(UdpSocket::from(raw))
+    })
 }
 
 fn raw_socket(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {

@@ -4,6 +4,7 @@
 //! Never shares anything with another scene.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,12 +13,16 @@ use crate::netns::Namespace;
 use crate::network::{CORE, Network, SERVER};
 use crate::server::{Driver, Server, Session};
 use crate::traffic::{self, TcpEcho, UdpEcho};
+use crate::wait;
 
 /// Port of the echo servers in the core.
 pub const ECHO: SocketAddrV4 = SocketAddrV4::new(CORE, 7);
 /// Users of every scene and their passwords.
 pub const USERS: [(&str, &str); 3] =
     [("witness", "seen it all"), ("alice", "secret123"), ("bob", "hunter2")];
+
+/// Until the daemon has dealt with something, however slow the machine is.
+const SOON: Duration = Duration::from_secs(15);
 
 /// Concentrator, core and witness.
 #[derive(Debug)]
@@ -72,6 +77,33 @@ impl Scene {
             Ok(())
         };
         judge().with_context(|| format!("log of penstock serve:\n{}", self.server.log()))
+    }
+
+    /// Waits until the daemon's log has a line with all of these words.
+    ///
+    /// # Errors
+    /// When none comes; the message has the log.
+    pub fn await_log(&self, words: &[&str]) -> Result<String> {
+        let line = wait::until(&format!("a log line with {words:?}"), SOON, || {
+            let log = self.server.log();
+            let found = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            Ok(found.map(str::to_owned))
+        });
+        line.with_context(|| format!("log of penstock serve:\n{}", self.server.log()))
+    }
+
+    /// Does something to the concentrator, and waits until these counters together have moved by
+    /// `by` at least.
+    ///
+    /// # Errors
+    /// When they do not; the message has all counters.
+    pub fn counted(&self, names: &[&str], by: u64, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        let before = self.server.stats()?.count(names);
+        act()?;
+        let moved = wait::until(&format!("{by} more of {names:?}"), SOON, || {
+            Ok((self.server.stats()?.count(names) >= before + by).then_some(()))
+        });
+        moved.with_context(|| format!("{:#?}", self.server.stats()))
     }
 
     /// The witness's session as the daemon shows it.

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -101,6 +102,29 @@ struct CommandLine {
     config: PathBuf,
 }
 
+/// What the daemon uses.
+#[derive(Debug, Clone, Copy)]
+pub struct Footprint {
+    /// Resident memory, KiB.
+    pub resident: u64,
+    /// Open descriptors.
+    pub descriptors: usize,
+}
+
+impl CommandLine {
+    /// Starts the daemon, and waits until it answers.
+    fn serve(&self, namespace: &Namespace) -> Result<Process> {
+        let mut command = namespace.command(&self.binary.to_string_lossy());
+        command.arg("serve").arg("--config").arg(&self.config);
+        let mut process = Process::start("penstock serve", command)?;
+        // The last thing that it says of its start.
+        process.wait_line("the daemon's word that it serves", 0, START, |line| {
+            line.contains("rp_filter: ")
+        })?;
+        Ok(process)
+    }
+}
+
 impl Server {
     /// Starts the daemon with these users and passwords, and waits until it answers.
     /// `settings` is TOML for the top of the configuration file.
@@ -122,15 +146,37 @@ impl Server {
         }
         std::fs::write(directory.path().join("users"), secrets)?;
 
-        let binary = penstock()?;
-        let mut command = namespace.command(&binary.to_string_lossy());
-        command.arg("serve").arg("--config").arg(&config);
-        let mut process = Process::start("penstock serve", command)?;
-        // The last thing that it says of its start.
-        process.wait_line("the daemon's word that it serves", 0, START, |line| {
-            line.contains("rp_filter: ")
-        })?;
-        Ok(Self { process, directory, command: CommandLine { binary, config } })
+        let command = CommandLine { binary: penstock()?, config };
+        let process = command.serve(namespace)?;
+        Ok(Self { process, directory, command })
+    }
+
+    /// Kills the daemon without a word and starts another in its place, with all that the first
+    /// one left behind.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn kill_and_restart(&mut self, namespace: &Namespace) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait_exit(STOP)?;
+        self.process = self.command.serve(namespace)?;
+        Ok(())
+    }
+
+    /// Memory and descriptors that the daemon has.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn footprint(&self) -> Result<Footprint> {
+        let process = format!("/proc/{}", self.process.id());
+        let status = std::fs::read_to_string(format!("{process}/status"))?;
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
+            .context("no VmRSS")?
+            .parse()?;
+        let descriptors = std::fs::read_dir(format!("{process}/fd"))?.count();
+        Ok(Footprint { resident, descriptors })
     }
 
     /// Runs `penstock` with these arguments against the daemon.
