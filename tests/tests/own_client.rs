@@ -73,9 +73,8 @@ fn data_of_every_size_passes_both_ways_over_af_xdp() {
     data_of_every_size_passes_both_ways(Driver::AfXdp);
 }
 
-#[test]
-fn a_packet_longer_than_the_tunnels_mtu_is_answered_and_not_cut() {
-    let scene = Scene::new(Driver::RawTun, "[server]\nmax-mtu = 1400\n").unwrap();
+fn a_packet_longer_than_the_tunnels_mtu_is_answered(driver: Driver) {
+    let scene = Scene::new(driver, "").unwrap();
     let largest = usize::from(scene.witness_session().unwrap().mtu) - HEADERS;
     let subscriber = scene.witness_address().unwrap();
     let _udp = scene.subscriber.run(|| UdpEcho::start(7)).unwrap();
@@ -84,6 +83,16 @@ fn a_packet_longer_than_the_tunnels_mtu_is_answered_and_not_cut() {
     // RFC 1191: the core is told; the second sending fails at its own kernel.
     assert!(sent.unwrap_err().to_string().contains("sending"));
     scene.witness_is_well().unwrap();
+}
+
+#[test]
+fn a_packet_longer_than_the_tunnels_mtu_is_answered_over_raw_socket_and_tun() {
+    a_packet_longer_than_the_tunnels_mtu_is_answered(Driver::RawTun);
+}
+
+#[test]
+fn a_packet_longer_than_the_tunnels_mtu_is_answered_over_af_xdp() {
+    a_packet_longer_than_the_tunnels_mtu_is_answered(Driver::AfXdp);
 }
 
 #[test]
