@@ -107,7 +107,8 @@ fn a_stop_ends_all_calls_and_leaves_nothing(driver: Driver) {
 
     // RFC 2637 §3.1.1 and §2.13.
     let messages = capture.finish().unwrap().control_messages().unwrap();
-    assert!(messages.contains(&"StopCCRQ".to_owned()), "{messages:?}");
+    // The client may be first to stop the connection once its call has ended: then it is answered.
+    assert!(messages.iter().any(|message| message.starts_with("StopCC")), "{messages:?}");
     let left = network.concentrator.ip("-details link show").unwrap();
     assert!(!left.contains("xdp"), "{left}");
     let names: Vec<_> =

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use tokio::net::UnixStream;
+use tracing_subscriber::EnvFilter;
 
 use super::{Failure, runtime};
 use crate::config::{Config, DEFAULT_FILE};
@@ -60,6 +61,9 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
     }];
     if running {
         findings.push(fine("penstock is running"));
+    }
+    if let Err(reason) = EnvFilter::try_new(&config.log_level) {
+        findings.push(error(format!("`log-level = \"{}\"`: {reason}", config.log_level)));
     }
     findings.extend(ports(config, running));
     findings.extend(rights(config));

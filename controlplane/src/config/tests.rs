@@ -1,5 +1,7 @@
 //! The example is the defaults, and every slip is answered with its line and what was meant.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// The example with its commented-out keys switched on.
@@ -96,6 +98,13 @@ fn slips_are_answered_with_line_and_what_was_meant() {
     .map(|text| format!("{}\n    {}\n", text.trim().replace('\n', " ; "), says(text)))
     .concat();
     insta::assert_snapshot!(answers);
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "([a-z-]{1,9} = [0-9\"a-z\\[\\]-]{0,9}\n|\\[\\[?[a-z.]{1,12}\\]?\\]\n|.{0,9}\n){0,9}") {
+        let _ = Config::parse(&text);
+    }
 }
 
 #[test]
