@@ -93,6 +93,9 @@ pub(crate) struct WorkerMeter {
     pub(crate) originated: Counter,
     pub(crate) consumed: Counter,
     pub(crate) mss_clamped: Counter,
+    pub(crate) fragmented: Counter,
+    pub(crate) icmp_errors: Counter,
+    pub(crate) icmp_suppressed: Counter,
     pub(crate) drops: DropMeter,
 }
 
@@ -106,6 +109,9 @@ impl WorkerMeter {
             originated: self.originated.get(),
             consumed: self.consumed.get(),
             mss_clamped: self.mss_clamped.get(),
+            fragmented: self.fragmented.get(),
+            icmp_errors: self.icmp_errors.get(),
+            icmp_suppressed: self.icmp_suppressed.get(),
             drops: self.drops.read(),
         }
     }

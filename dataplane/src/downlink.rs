@@ -1,7 +1,8 @@
 //! To the subscriber: inner IP packets in, GRE packets out, in stages over a whole burst.
 //!
-//! Implements RFC 3078 §7.1 (a key for each packet), RFC 1661 §2 (PPP frames), RFC 2637 §4 (GRE).
-//! Never sends plain data of an encrypted tunnel, and never gives a packet of the kernel back to it.
+//! Implements RFC 3078 §7.1 (a key for each packet), RFC 1661 §2 (PPP frames), RFC 2637 §4 (GRE)
+//! and RFC 1812 §4.2.2.7, §5.2.6 (what is too large is cut, or answered). Never sends plain data of
+//! an encrypted tunnel, and never gives a packet back to the kernel.
 
 use protocol::gre;
 use protocol::mppe::Header as MppeHeader;
@@ -9,22 +10,28 @@ use protocol::ppp::frame::{Header as PppHeader, Protocol};
 
 use crate::api::{DropReason, Outer, TunnelId};
 use crate::frame::Frame;
-use crate::inner::mss;
+use crate::inner::icmp::{self, Error};
+use crate::inner::{fragment, mss};
 use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::mppe::{Payloads, SendBurst};
 use crate::table::{Place, Protection, Tunnel};
-use crate::worker::{Core, From};
+use crate::worker::{Core, From, Sink};
 
 /// All that can come before an inner packet: Ethernet 14, IPv4 20, GRE 16, PPP 4, MPPE 2 and the
 /// inner protocol 2.
 pub(crate) const HEADERS: usize = 58;
+
+/// The outer type of service of control frames and lone acknowledgements: no special one.
+const CONTROL_TOS: u8 = 0;
 
 /// What waits between stages. Empty between bursts; kept for its capacity.
 #[derive(Debug, Default)]
 pub(crate) struct Stages {
     /// Packets whose tunnel is known, in the order in which they came.
     waiting: Vec<Inner>,
+    /// All but the first piece of the packet that was cut last.
+    pieces: Vec<Frame>,
     plain: Vec<Ready>,
     /// In the order of the burst below.
     encrypted: Vec<Ready>,
@@ -33,8 +40,8 @@ pub(crate) struct Stages {
 
 impl Stages {
     /// Puts a packet for a tunnel of this worker in, its Time To Live settled.
-    pub(crate) fn push(&mut self, frame: Frame, slot: u32, view: View, from_kernel: bool) {
-        self.waiting.push(Inner { frame, slot, view, from_kernel });
+    pub(crate) fn push(&mut self, frame: Frame, slot: u32, view: View) {
+        self.waiting.push(Inner { frame, slot, view });
     }
 }
 
@@ -45,8 +52,6 @@ struct Inner {
     slot: u32,
     /// As it came, save for the Time To Live.
     view: View,
-    /// It must not go back there.
-    from_kernel: bool,
 }
 
 /// A packet that its tunnel takes.
@@ -57,6 +62,9 @@ struct Ready {
     slot: u32,
     /// Octets of the inner packet.
     length: usize,
+    /// The inner type of service, which is the outer one too: DSCP (RFC 2983 §3) and ECN
+    /// (RFC 6040 §4.1, normal mode).
+    tos: u8,
 }
 
 impl Payloads for [Ready] {
@@ -75,25 +83,23 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
         // Ethernet pads short frames.
         frame.truncate(inner.total_len);
         let Some(place) = core.table.destination(inner.destination) else {
-            let stale = from.is_worker();
-            let reason = if stale { DropReason::HandoverStale } else { DropReason::NoTunnel };
-            core.sink.drop(frame, reason);
+            if from == From::Worker {
+                core.sink.drop(frame, DropReason::HandoverStale);
+            } else {
+                icmp::refuse(core, frame, &inner, DropReason::NoTunnel, Error::HostUnreachable);
+            }
             continue;
         };
         if from == From::Port {
             if inner.ttl <= 1 {
-                // The kernel answers with Time Exceeded (RFC 792).
-                core.exits.kernel(&mut core.sink, frame);
+                icmp::refuse(core, frame, &inner, DropReason::TtlExceeded, Error::TimeExceeded);
                 continue;
             }
             ipv4::decrement_ttl(frame.data_mut());
         }
         match place {
-            Place::Here(slot) => core.downlink.push(frame, slot, inner, from.is_kernel()),
-            Place::Worker(owner) => {
-                let from_kernel = from.is_kernel();
-                core.hand_over(owner, Handed::Downlink { frame, from_kernel }, from);
-            }
+            Place::Here(slot) => core.downlink.push(frame, slot, inner),
+            Place::Worker(owner) => core.hand_over(owner, Handed::Downlink(frame), from),
         }
     }
 }
@@ -105,9 +111,11 @@ pub(crate) fn run(core: &mut Core) {
     }
     let mut stages = std::mem::take(&mut core.downlink);
     stages.mppe.clear();
-    for packet in stages.waiting.drain(..) {
-        prepare(core, packet, &mut stages.plain, &mut stages.encrypted, &mut stages.mppe);
+    let mut waiting = std::mem::take(&mut stages.waiting);
+    for packet in waiting.drain(..) {
+        prepare(core, packet, &mut stages);
     }
+    stages.waiting = waiting;
     for packet in stages.plain.drain(..) {
         send(core, packet, Protocol::IPV4);
     }
@@ -130,63 +138,90 @@ pub(crate) fn run(core: &mut Core) {
     core.downlink = stages;
 }
 
-/// Whether the tunnel takes the packet, and by which way through the stages.
-fn prepare(
-    core: &mut Core,
-    packet: Inner,
-    plain: &mut Vec<Ready>,
-    encrypted: &mut Vec<Ready>,
-    mppe: &mut SendBurst,
-) {
-    let Inner { mut frame, slot, view, from_kernel } = packet;
+/// Makes the packet one that the tunnel takes, or several, or sends it back.
+fn prepare(core: &mut Core, packet: Inner, stages: &mut Stages) {
+    let Inner { mut frame, slot, view } = packet;
     let Some(tunnel) = core.table.tunnel(slot) else {
         core.sink.drop(frame, DropReason::NoTunnel);
         return;
     };
-    let length = frame.len();
-    if let Some(network) = tunnel.network.as_ref().filter(|network| network.clamp_mss)
-        && mss::clamp(frame.data_mut(), &view, network.mtu)
-    {
+    let Some(network) = &tunnel.network else {
+        core.sink.drop_of(frame, DropReason::NetworkClosed, &tunnel.shared);
+        return;
+    };
+    if network.clamp_mss && mss::clamp(frame.data_mut(), &view, network.mtu) {
         core.sink.meter.mss_clamped.add(1);
     }
-    let reason = match (&tunnel.network, &tunnel.protection) {
-        (None, _) | (_, Protection::Unset) => DropReason::NetworkClosed,
-        (Some(network), _) if length > usize::from(network.mtu) => {
-            if !from_kernel {
-                // It knows the TUN's MTU: it fragments, or answers Fragmentation Needed
-                // (RFC 1812 §4.3.3.3), and what it sends comes back to us.
-                return core.exits.kernel(&mut core.sink, frame);
+    let mtu = network.mtu;
+    if frame.len() <= usize::from(mtu) {
+        protect(&mut core.sink, tunnel, frame, slot, view.tos, stages);
+        return;
+    }
+    if view.dont_fragment {
+        let error = Error::FragmentationNeeded { mtu };
+        icmp::refuse_of(core, frame, &view, slot, DropReason::TooBig, error);
+        return;
+    }
+    let mut pieces = std::mem::take(&mut stages.pieces);
+    match fragment::split(&mut frame, &view, mtu, &mut core.sink.pool, &mut pieces) {
+        Ok(()) => {
+            core.sink.meter.fragmented.add(1);
+            core.sink.meter.originated.add(pieces.len() as u64);
+            protect(&mut core.sink, tunnel, frame, slot, view.tos, stages);
+            for piece in pieces.drain(..) {
+                protect(&mut core.sink, tunnel, piece, slot, view.tos, stages);
             }
-            DropReason::TooBig
         }
+        Err(fragment::Refused::Shape) => {
+            core.sink.drop_of(frame, DropReason::TooBig, &tunnel.shared);
+        }
+        Err(fragment::Refused::NoFrame) => {
+            core.sink.drop_of(frame, DropReason::NoFrame, &tunnel.shared);
+        }
+    }
+    stages.pieces = pieces;
+}
+
+/// Puts a packet that fits its tunnel on the way through the stages that it needs.
+fn protect(
+    sink: &mut Sink,
+    tunnel: &Tunnel,
+    mut frame: Frame,
+    slot: u32,
+    tos: u8,
+    stages: &mut Stages,
+) {
+    let length = frame.len();
+    let reason = match tunnel.protection {
+        Protection::Unset => DropReason::NetworkClosed,
         _ if frame.headroom() < HEADERS => DropReason::NoHeadroom,
-        (Some(_), Protection::None) => {
-            plain.push(Ready { frame, slot, length });
+        Protection::None => {
+            stages.plain.push(Ready { frame, slot, length, tos });
             return;
         }
-        (Some(_), Protection::Mppe(_)) => {
+        Protection::Mppe(_) => {
             // The inner protocol field is inside of what is encrypted (RFC 3078 §3.1).
             let [high, low] = Protocol::IPV4.number().to_be_bytes();
             let field: &[u8] = if tunnel.framing.compress_protocol { &[low] } else { &[high, low] };
             if let Some(room) = frame.push_front(field.len()) {
                 room.copy_from_slice(field);
             }
-            mppe.push(slot, frame.len());
-            encrypted.push(Ready { frame, slot, length });
+            stages.mppe.push(slot, frame.len());
+            stages.encrypted.push(Ready { frame, slot, length, tos });
             return;
         }
     };
-    core.sink.drop_of(frame, reason, &tunnel.shared);
+    sink.drop_of(frame, reason, &tunnel.shared);
 }
 
 fn send(core: &mut Core, packet: Ready, protocol: Protocol) {
-    let Ready { mut frame, slot, length } = packet;
+    let Ready { mut frame, slot, length, tos } = packet;
     let Some(tunnel) = core.table.tunnel(slot) else {
         core.sink.drop(frame, DropReason::NoTunnel);
         return;
     };
     let header = PppHeader::new(protocol, tunnel.framing);
-    if !push(&mut frame, header.as_bytes()) || !envelope(&mut frame, tunnel) {
+    if !push(&mut frame, header.as_bytes()) || !envelope(&mut frame, tunnel, tos) {
         core.sink.drop_of(frame, DropReason::NoHeadroom, &tunnel.shared);
         return;
     }
@@ -210,7 +245,9 @@ pub(crate) fn send_control(core: &mut Core, id: TunnelId, bytes: &[u8]) {
         .and_then(|(number, payload)| Some((Protocol::new(u16::from_be_bytes(*number))?, payload)));
     let sent = parts.is_some_and(|(protocol, payload)| {
         let header = PppHeader::new(protocol, tunnel.framing);
-        frame.fill(payload) && push(&mut frame, header.as_bytes()) && envelope(&mut frame, tunnel)
+        frame.fill(payload)
+            && push(&mut frame, header.as_bytes())
+            && envelope(&mut frame, tunnel, CONTROL_TOS)
     });
     if sent {
         core.exits.peer(&mut core.sink, frame, tunnel.outer.peer);
@@ -235,7 +272,7 @@ pub(crate) fn send_acknowledgement(core: &mut Core, id: TunnelId) {
         sequence: None,
         acknowledgment: Some(number),
     };
-    if push_outer(&mut frame, header, tunnel.outer) {
+    if push_outer(&mut frame, header, tunnel.outer, CONTROL_TOS) {
         core.exits.peer(&mut core.sink, frame, tunnel.outer.peer);
     } else {
         core.sink.drop_of(frame, DropReason::NoHeadroom, &tunnel.shared);
@@ -244,7 +281,7 @@ pub(crate) fn send_acknowledgement(core: &mut Core, id: TunnelId) {
 
 /// GRE and outer IP around a PPP frame: the tunnel's next sequence number, and the acknowledgement
 /// that is owed (RFC 2637 §4.1).
-fn envelope(frame: &mut Frame, tunnel: &mut Tunnel) -> bool {
+fn envelope(frame: &mut Frame, tunnel: &mut Tunnel, tos: u8) -> bool {
     let Ok(payload_len) = u16::try_from(frame.len()) else { return false };
     let header = gre::Header {
         call_id: tunnel.outer.peer_call_id,
@@ -252,10 +289,10 @@ fn envelope(frame: &mut Frame, tunnel: &mut Tunnel) -> bool {
         sequence: Some(tunnel.take_sequence()),
         acknowledgment: tunnel.acknowledger.take(),
     };
-    push_outer(frame, header, tunnel.outer)
+    push_outer(frame, header, tunnel.outer, tos)
 }
 
-fn push_outer(frame: &mut Frame, header: gre::Header, outer: Outer) -> bool {
+fn push_outer(frame: &mut Frame, header: gre::Header, outer: Outer, tos: u8) -> bool {
     let mut octets = [0; gre::MAX_HEADER_LEN];
     let len = header.emit(&mut octets);
     if !push(frame, octets.get(..len).unwrap_or_default()) {
@@ -266,7 +303,7 @@ fn push_outer(frame: &mut Frame, header: gre::Header, outer: Outer) -> bool {
     // pieces together (RFC 791 §2.3). The low half of a sequence number does.
     let [_, _, high, low] = header.sequence.unwrap_or_default().to_be_bytes();
     let identification = u16::from_be_bytes([high, low]);
-    let ip = ipv4::header(payload, 0, identification, gre::IP_PROTOCOL, outer.local, outer.peer);
+    let ip = ipv4::header(payload, tos, identification, gre::IP_PROTOCOL, outer.local, outer.peer);
     push(frame, &ip)
 }
 

@@ -1,9 +1,7 @@
 //! Where an inner packet goes: to another subscriber, out by a core port, or to the kernel.
 //!
 //! Implements RFC 1812 §5.2.1 and §5.3.1 (Time To Live). What the fast path cannot do (local
-//! delivery, unresolved neighbours, answers by ICMP) is the kernel's, through the TUN.
-
-use std::net::Ipv4Addr;
+//! delivery, unresolved neighbours, ICMP errors to subscribers) is the kernel's, through the TUN.
 
 use crate::api::DropReason;
 use crate::frame::Frame;
@@ -14,7 +12,7 @@ use crate::worker::{Core, Exit, From};
 
 /// Forwards an accepted packet that came by the tunnel of this worker in the slot `from`.
 pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, from: u32) {
-    if is_forbidden(inner.destination) {
+    if !ipv4::is_host(inner.destination) {
         core.sink.drop(frame, DropReason::DestinationForbidden);
         return;
     }
@@ -37,9 +35,9 @@ pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, fr
     }
     ipv4::decrement_ttl(frame.data_mut());
     match to {
-        To::Tunnel(Place::Here(slot)) => core.downlink.push(frame, slot, inner, false),
+        To::Tunnel(Place::Here(slot)) => core.downlink.push(frame, slot, inner),
         To::Tunnel(Place::Worker(owner)) => {
-            core.hand_over(owner, Handed::Downlink { frame, from_kernel: false }, From::Port);
+            core.hand_over(owner, Handed::Downlink(frame), From::Port);
         }
         To::Core(exit) => core.exits.by(&mut core.sink, frame, exit),
     }
@@ -49,10 +47,4 @@ pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, fr
 enum To {
     Tunnel(Place),
     Core(Exit),
-}
-
-/// Destinations that are never forwarded from a subscriber: this network, loopback, multicast,
-/// reserved and limited broadcast (RFC 1122 §3.2.1.3, RFC 1812 §5.3.7).
-const fn is_forbidden(destination: Ipv4Addr) -> bool {
-    matches!(destination.octets()[0], 0 | 127 | 224..=255)
 }

@@ -84,6 +84,24 @@ pub(crate) fn decrement_ttl(packet: &mut [u8]) {
     }
 }
 
+/// Sets the type of service; the checksum follows.
+#[inline]
+pub(crate) fn set_tos(packet: &mut [u8], tos: u8) {
+    if let Some(header) = packet.first_chunk_mut::<HEADER_LEN>() {
+        let old = u16::from_be_bytes([header[0], header[1]]);
+        header[1] = tos;
+        let new = u16::from_be_bytes([header[0], header[1]]);
+        let checksum = u16::from_be_bytes([header[10], header[11]]);
+        header[10..12].copy_from_slice(&updated_checksum(checksum, old, new).to_be_bytes());
+    }
+}
+
+/// Whether an address can be a single host's: not this network, loopback, multicast, reserved or
+/// limited broadcast (RFC 1122 §3.2.1.3, RFC 1812 §5.3.7).
+pub(crate) const fn is_host(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..=255)
+}
+
 /// A checksum after one of the words that it covers went from `old` to `new` (RFC 1624 §3, eqn. 3).
 #[inline]
 pub(crate) const fn updated_checksum(checksum: u16, old: u16, new: u16) -> u16 {

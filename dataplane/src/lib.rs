@@ -8,6 +8,7 @@
 //! | `uplink`, `downlink` | the stages that a burst passes, from and to the subscribers |
 //! | `forward` | where an inner packet goes |
 //! | `inner` | what a router does to inner packets beyond moving them |
+//! | `limit` | how often a packet may make us do more |
 //! | `table` | what a worker knows of tunnels |
 //! | `steer` | what the XDP program is told |
 //! | `mailbox`, `counters` | what crosses between threads |
@@ -26,6 +27,7 @@ pub mod frame;
 mod inner;
 pub mod io;
 mod ipv4;
+mod limit;
 mod link;
 mod mailbox;
 pub mod mppe;

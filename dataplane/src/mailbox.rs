@@ -46,17 +46,13 @@ pub(crate) enum Handed {
     /// Starts with the outer IP header.
     Uplink(Frame),
     /// Starts with the inner IP header, whose Time To Live is settled.
-    Downlink {
-        frame: Frame,
-        /// The kernel sent it: it must not go back there.
-        from_kernel: bool,
-    },
+    Downlink(Frame),
 }
 
 impl Handed {
     pub(crate) fn into_frame(self) -> Frame {
         match self {
-            Self::Uplink(frame) | Self::Downlink { frame, .. } => frame,
+            Self::Uplink(frame) | Self::Downlink(frame) => frame,
         }
     }
 }

@@ -13,7 +13,7 @@ use protocol::ppp::frame::{self as ppp, Protocol};
 use crate::api::{DropReason, Event, Network};
 use crate::forward;
 use crate::frame::Frame;
-use crate::inner::mss;
+use crate::inner::{ecn, mss};
 use crate::ipv4::View;
 use crate::mailbox::Handed;
 use crate::mppe::state::SKIPPED_KEYS;
@@ -30,12 +30,23 @@ pub(crate) struct Stages {
     mppe: ReceiveBurst,
 }
 
+/// A GRE packet of one of this worker's tunnels: its payload.
+struct Admitted {
+    frame: Frame,
+    slot: u32,
+    header: gre::Header,
+    /// The outer type of service.
+    tos: u8,
+}
+
 /// A data frame of one of this worker's tunnels, from the inner packet on.
 #[derive(Debug)]
 struct Data {
     frame: Frame,
     slot: u32,
     sequence: u32,
+    /// The outer type of service.
+    tos: u8,
 }
 
 /// The same, still encrypted or just decrypted: from the inner protocol number on.
@@ -68,8 +79,8 @@ enum Kind {
 pub(crate) fn run(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     let mut stages = std::mem::take(&mut core.uplink);
     for frame in frames.drain(..) {
-        if let Some((frame, slot, header)) = admit(core, frame, from) {
-            classify(core, frame, slot, header, &mut stages);
+        if let Some(admitted) = admit(core, frame, from) {
+            classify(core, admitted, &mut stages);
         }
     }
     for data in stages.plain.drain(..) {
@@ -80,7 +91,7 @@ pub(crate) fn run(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
 }
 
 /// Takes the outer headers off and finds the tunnel. Leaves GRE's payload in the frame.
-fn admit(core: &mut Core, mut frame: Frame, from: From) -> Option<(Frame, u32, gre::Header)> {
+fn admit(core: &mut Core, mut frame: Frame, from: From) -> Option<Admitted> {
     let reason = match outer(frame.data()) {
         Err(reason) => reason,
         // Never by Call ID alone: two peers may share an address, and anyone may guess a number.
@@ -90,7 +101,7 @@ fn admit(core: &mut Core, mut frame: Frame, from: From) -> Option<(Frame, u32, g
                 debug_assert!(fits, "both headers were parsed out of this frame");
                 // The key's length, for Ethernet pads short frames (RFC 2637 §4.1).
                 frame.truncate(usize::from(gre.payload_len));
-                return Some((frame, slot, gre));
+                return Some(Admitted { frame, slot, header: gre, tos: ip.tos });
             }
             Call::Known(Place::Worker(owner)) => {
                 core.hand_over(owner, Handed::Uplink(frame), from);
@@ -127,9 +138,7 @@ fn outer(packet: &[u8]) -> Result<(View, gre::Header), DropReason> {
 /// Control frames leave here; data frames go on if the tunnel takes such frames now.
 fn classify(
     core: &mut Core,
-    mut frame: Frame,
-    slot: u32,
-    header: gre::Header,
+    Admitted { mut frame, slot, header, tos }: Admitted,
     stages: &mut Stages,
 ) {
     let now = core.now;
@@ -162,13 +171,13 @@ fn classify(
     let fits = frame.pull_front(start);
     debug_assert!(fits, "the header was parsed out of this frame");
     if !is_encrypted {
-        stages.plain.push(Data { frame, slot, sequence });
+        stages.plain.push(Data { frame, slot, sequence, tos });
         return;
     }
     let header = frame.data().first_chunk().copied().map(MppeHeader::from_octets);
     match header {
         Some(header) if frame.pull_front(MppeHeader::LEN) => stages.encrypted.push(Encrypted {
-            data: Data { frame, slot, sequence },
+            data: Data { frame, slot, sequence, tos },
             header,
             inner: Err(DropReason::MppeRefused),
         }),
@@ -249,7 +258,7 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
     }
     mppe.clear();
     for packet in encrypted.iter() {
-        let Data { frame, slot, sequence } = &packet.data;
+        let Data { frame, slot, sequence, .. } = &packet.data;
         mppe.push(*slot, *sequence, packet.header, frame.len());
     }
     mppe.plan(core.now, &mut core.table);
@@ -346,11 +355,17 @@ fn inspect(packet: &[u8], network: Option<&Network>) -> Result<View, DropReason>
 }
 
 /// An accepted packet is counted and goes on its way.
-fn pass(core: &mut Core, data: Data, inner: View) {
-    let Data { mut frame, slot, .. } = data;
+fn pass(core: &mut Core, data: Data, mut inner: View) {
+    let Data { mut frame, slot, tos, .. } = data;
     // What follows is padding of PPP (RFC 1661 §2).
     frame.truncate(inner.total_len);
     if let Some(tunnel) = core.table.tunnel(slot) {
+        inner.tos = match ecn::decapsulate(frame.data_mut(), tos) {
+            Ok(tos) => tos,
+            Err(ecn::Congested) => {
+                return core.sink.drop_of(frame, DropReason::Congestion, &tunnel.shared);
+            }
+        };
         tunnel.shared.rx_packets.add(1);
         tunnel.shared.rx_bytes.add(inner.total_len as u64);
         tunnel.shared.rx_active.set(core.now);

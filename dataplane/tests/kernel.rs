@@ -1,11 +1,12 @@
 //! A data plane on the kernel's own devices: raw GRE socket and TUN. A subscriber pings the box
-//! through its tunnel; the kernel answers.
+//! through its tunnel, and the kernel answers; the kernel takes our ICMP errors to heart.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
 
 use common::subscriber::{Subscriber, ipv4, keys, sum};
 use common::{eventually, in_namespace};
@@ -16,6 +17,8 @@ use dataplane::api::{
 use dataplane::frame::{Pool, Region};
 use dataplane::io::Port;
 use dataplane::io::raw::RawPort;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Ipv4RecvErr;
 
 const LOCAL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const PEER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -28,7 +31,7 @@ fn start(workers: usize) -> (Handle, Events) {
     DataPlane::start(&Config { workers, tun, ..Config::default() }).unwrap()
 }
 
-fn dial(handle: &Handle, call_id: u16, inner: Ipv4Addr) -> Subscriber {
+fn dial(handle: &Handle, call_id: u16, inner: Ipv4Addr, mtu: u16) -> Subscriber {
     let outer = Outer {
         local: LOCAL,
         peer: PEER,
@@ -41,7 +44,7 @@ fn dial(handle: &Handle, call_id: u16, inner: Ipv4Addr) -> Subscriber {
     let encryption = Encryption::Mppe { receive, send };
     handle.command(Command::SetEncryption { tunnel, encryption }).unwrap();
     let prefixes = vec![Prefix::host(inner)];
-    let network = Some(Network { prefixes, mtu: 1456, local: GATEWAY, clamp_mss: true });
+    let network = Some(Network { prefixes, mtu, local: GATEWAY, clamp_mss: true });
     handle.command(Command::SetNetwork { tunnel, network }).unwrap();
     Subscriber::new(PEER, LOCAL, (call_id, call_id), inner)
 }
@@ -66,16 +69,18 @@ impl Access {
 
     /// The next data packet for this subscriber.
     fn receive(&mut self, subscriber: &mut Subscriber) -> Vec<u8> {
-        eventually("the box sends a data packet", || {
-            let mut frames = Vec::new();
-            self.port.receive(&mut self.pool, &mut frames, 1);
-            let frame = frames.pop()?;
-            let data = frame.data();
-            let is_ours = data[16..20] == PEER.octets()
-                && data[26..28] == subscriber.peer_call_id.to_be_bytes()
-                && data[20] & 0x10 != 0;
-            is_ours.then(|| subscriber.decrypt(data))
-        })
+        eventually("the box sends a data packet", || self.try_receive(subscriber))
+    }
+
+    fn try_receive(&mut self, subscriber: &mut Subscriber) -> Option<Vec<u8>> {
+        let mut frames = Vec::new();
+        self.port.receive(&mut self.pool, &mut frames, 1);
+        let frame = frames.pop()?;
+        let data = frame.data();
+        let is_ours = data[16..20] == PEER.octets()
+            && data[26..28] == subscriber.peer_call_id.to_be_bytes()
+            && data[20] & 0x10 != 0;
+        is_ours.then(|| subscriber.decrypt(data))
     }
 }
 
@@ -96,7 +101,7 @@ fn pings_of_every_size_cross_two_workers_and_the_kernel() {
         for call_id in [40_000_u16, 40_001] {
             let [_, low] = call_id.to_be_bytes();
             let inner = Ipv4Addr::new(10, 9, 7, low);
-            let mut subscriber = dial(&handle, call_id, inner);
+            let mut subscriber = dial(&handle, call_id, inner, 1456);
             // With 8 octets of ICMP and 20 of IP the last one fills the MTU of 1450.
             for (number, len) in (0..).zip((0..1422).step_by(79)) {
                 let request = echo_request(number, len);
@@ -118,12 +123,75 @@ fn pings_of_every_size_cross_two_workers_and_the_kernel() {
     });
 }
 
+/// The length of a packet and its flags and fragment offset.
+fn shape(packet: &[u8]) -> (usize, [u8; 2]) {
+    (packet.len(), [packet[6], packet[7]])
+}
+
+/// RFC 1191: the first datagram teaches the kernel the tunnel's MTU, which is smaller than the
+/// TUN's; the next one it cuts itself.
+#[test]
+fn the_kernel_learns_the_mtu_of_a_tunnel() {
+    in_namespace(|| {
+        let (handle, _events) = start(2);
+        let mut access = Access::open();
+        let inner = Ipv4Addr::new(10, 9, 0, 5);
+        let mut subscriber = dial(&handle, 5, inner, 1300);
+        let socket = UdpSocket::bind((GATEWAY, 0)).unwrap();
+        let first = eventually("the kernel cuts datagrams", || {
+            socket.send_to(&[7; 1400], (inner, 9)).unwrap();
+            access.try_receive(&mut subscriber)
+        });
+        assert_eq!(shape(&first), (1300, [0x20, 0]));
+        assert_eq!(shape(&access.receive(&mut subscriber)), (148, [0, 160]));
+        let workers = handle.totals().workers;
+        assert!(workers.iter().map(|worker| worker.icmp_errors).sum::<u64>() > 0);
+        assert!(workers.iter().all(|worker| worker.fragmented == 0));
+        handle.stop();
+    });
+}
+
+/// The kernel's echo replies may be cut (RFC 791 §2.3).
+#[test]
+fn what_fits_the_tun_but_not_the_tunnel_is_cut() {
+    in_namespace(|| {
+        let (handle, _events) = start(1);
+        let mut access = Access::open();
+        let inner = Ipv4Addr::new(10, 9, 0, 6);
+        let mut subscriber = dial(&handle, 6, inner, 1300);
+        let request = echo_request(1, 1400);
+        access.send(&subscriber.encrypt_packet(&ipv4(ICMP, 64, inner, GATEWAY, &request)));
+        let first = access.receive(&mut subscriber);
+        let second = access.receive(&mut subscriber);
+        assert_eq!((shape(&first), shape(&second)), ((1300, [0x20, 0]), (148, [0, 160])));
+        assert_eq!([&first[24..], &second[20..]].concat(), request[4..]);
+        handle.stop();
+    });
+}
+
+/// RFC 1812 §5.2.7.1.
+#[test]
+fn the_kernel_learns_that_a_pool_address_has_no_session() {
+    in_namespace(|| {
+        let (handle, _events) = start(1);
+        let socket = UdpSocket::bind((GATEWAY, 0)).unwrap();
+        socket.connect((Ipv4Addr::new(10, 9, 9, 9), 9)).unwrap();
+        // A datagram socket hears of errors that may pass only if it asks.
+        setsockopt(&socket, Ipv4RecvErr, &true).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.send(b"anyone there?").unwrap();
+        let answer = socket.recv(&mut [0; 64]).unwrap_err();
+        assert_eq!(answer.kind(), std::io::ErrorKind::HostUnreachable);
+        handle.stop();
+    });
+}
+
 #[test]
 fn control_frames_reach_the_control_plane_and_wake_it() {
     in_namespace(|| {
         let (handle, mut events) = start(1);
         let mut access = Access::open();
-        let mut subscriber = dial(&handle, 5, Ipv4Addr::new(10, 9, 0, 5));
+        let mut subscriber = dial(&handle, 5, Ipv4Addr::new(10, 9, 0, 5), 1456);
         let lcp = [0xC0, 0x21, 9, 1, 0, 8, 1, 2, 3, 4];
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for _ in 0..3 {

@@ -196,6 +196,9 @@ impl Daemon {
             ("originated", sum(|worker| worker.originated)),
             ("consumed", sum(|worker| worker.consumed)),
             ("mss_clamped", sum(|worker| worker.mss_clamped)),
+            ("fragmented", sum(|worker| worker.fragmented)),
+            ("icmp_errors", sum(|worker| worker.icmp_errors)),
+            ("icmp_suppressed", sum(|worker| worker.icmp_suppressed)),
         ];
         let drops = totals.drops();
         let ports = totals.ports.iter().map(|port| PortStats {

@@ -90,7 +90,7 @@ impl Role {
 pub struct Tun {
     /// Its name, at most 15 bytes.
     pub name: String,
-    /// Its MTU: the kernel fragments what it sends to subscribers by it.
+    /// Its MTU: the kernel fragments by it what it sends to subscribers. Tunnels may have less.
     pub mtu: u16,
     /// Our inner address: set on the TUN, and never steered past the kernel. `None`: the
     /// addresses of tunnels are elsewhere on this machine (the LAN port's own).

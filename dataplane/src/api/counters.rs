@@ -55,10 +55,15 @@ pub enum DropReason {
     DestinationForbidden,
     /// A packet for the core that is no IPv4 packet.
     CoreMalformed,
-    /// A packet for an address of ours that has no tunnel; it never returns to the kernel.
+    /// A packet for an address of ours that has no tunnel; answered with Host Unreachable.
     NoTunnel,
-    /// A packet larger than its tunnel's MTU.
+    /// A packet larger than its tunnel's MTU that says Don't Fragment, answered with Fragmentation
+    /// Needed; or one that cannot be fragmented (too many pieces, too long as a whole).
     TooBig,
+    /// A packet for a subscriber at the end of its time to live, answered with Time Exceeded.
+    TtlExceeded,
+    /// A packet whose outer header met congestion and whose inner one knows no ECN (RFC 6040 §4.2).
+    Congestion,
     /// A packet that found no room before it for the headers of the way out.
     NoHeadroom,
     /// A packet for another worker that found the ring to it full.
@@ -67,13 +72,13 @@ pub enum DropReason {
     HandoverStale,
     /// A packet for a port that this worker does not have.
     NoPort,
-    /// No free frame for a control frame, an acknowledgement or an answer.
+    /// No free frame for a control frame, an acknowledgement or a packet's fragments.
     NoFrame,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::NotIpv4,
         Self::OuterMalformed,
         Self::GreForeign,
@@ -96,6 +101,8 @@ impl DropReason {
         Self::CoreMalformed,
         Self::NoTunnel,
         Self::TooBig,
+        Self::TtlExceeded,
+        Self::Congestion,
         Self::NoHeadroom,
         Self::HandoverFull,
         Self::HandoverStale,
@@ -129,6 +136,8 @@ impl DropReason {
             Self::CoreMalformed => "core_malformed",
             Self::NoTunnel => "no_tunnel",
             Self::TooBig => "too_big",
+            Self::TtlExceeded => "ttl_exceeded",
+            Self::Congestion => "congestion",
             Self::NoHeadroom => "no_headroom",
             Self::HandoverFull => "handover_full",
             Self::HandoverStale => "handover_stale",
@@ -233,7 +242,8 @@ pub struct WorkerTotals {
     pub handed_over: u64,
     /// Packets taken from other workers.
     pub taken_over: u64,
-    /// Packets made here: control frames of the control plane, acknowledgements alone.
+    /// Packets made here: control frames of the control plane, acknowledgements alone, ICMP errors,
+    /// fragments but for the first of a packet.
     pub originated: u64,
     /// Packets that ended here: control frames for the control plane, acknowledgements alone.
     pub consumed: u64,
@@ -241,6 +251,13 @@ pub struct WorkerTotals {
     pub drops: Drops,
     /// TCP SYNs whose segment size was lowered. They count above like any other packet.
     pub mss_clamped: u64,
+    /// Packets for subscribers that were cut into fragments; all but the first count above as made
+    /// here.
+    pub fragmented: u64,
+    /// ICMP errors sent, which count above as made here. What they are about was dropped.
+    pub icmp_errors: u64,
+    /// Drops about which an ICMP error was due, but not sent for the rate limit.
+    pub icmp_suppressed: u64,
 }
 
 /// The counters of one queue of one port.

@@ -2,9 +2,15 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`ecn`] | marks of congestion, in and out of the tunnel (RFC 6040) |
+//! | [`fragment`] | packets cut to the tunnel's MTU (RFC 791) |
+//! | [`icmp`] | errors about packets that cannot go on (RFC 1812 §4.3) |
 //! | [`mss`] | TCP segments that fit the tunnel (RFC 6691) |
 //!
-//! Every function takes packets whose header [`crate::ipv4::View`] has verified, does work that is
-//! bounded by the packet's length, and leaves its checksums right.
+//! All take packets whose header [`crate::ipv4::View`] has verified, do work that is bounded by the
+//! packet's length, and leave its checksums right.
 
+pub(crate) mod ecn;
+pub(crate) mod fragment;
+pub(crate) mod icmp;
 pub(crate) mod mss;

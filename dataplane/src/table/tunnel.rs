@@ -4,7 +4,6 @@
 //! before, and clear frames move nothing once MPPE is on.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use protocol::gre::{Acknowledger, Verdict, Window};
 use protocol::ppp::frame::Framing;
@@ -12,6 +11,8 @@ use protocol::time::Instant;
 
 use crate::api::{Encryption, Network, Outer, TunnelId};
 use crate::counters::TunnelShared;
+use crate::inner::icmp;
+use crate::limit::Bucket;
 use crate::mppe::{ReceiveState, SendState};
 
 /// A tunnel's state.
@@ -29,6 +30,8 @@ pub(crate) struct Tunnel {
     pub(crate) ack_waiting: bool,
     pub(crate) ack_urgent: bool,
     pub(crate) control: ControlLimit,
+    /// ICMP errors about packets for it.
+    pub(crate) errors: icmp::TunnelLimit,
     next_sequence: u32,
     /// Clear frames since the last accepted data packet: they used up sequence numbers too.
     clear_frames: u32,
@@ -48,6 +51,7 @@ impl Tunnel {
             ack_waiting: false,
             ack_urgent: false,
             control: ControlLimit::default(),
+            errors: icmp::TunnelLimit::default(),
             // RFC 2637 §4.1: the first packet of a session has the number zero.
             next_sequence: 0,
             clear_frames: 0,
@@ -138,52 +142,5 @@ pub(crate) struct Mppe {
 }
 
 /// What a tunnel may send to the control plane: one subscriber's flood must not keep others from
-/// logging in. A token bucket.
-#[derive(Debug)]
-pub(crate) struct ControlLimit {
-    tokens: u32,
-    filled: Instant,
-}
-
-impl ControlLimit {
-    /// Frames at once: a login with all of its retransmissions has fewer.
-    const BURST: u32 = 64;
-    /// Time in which one more may come.
-    const INTERVAL: Duration = Duration::from_millis(50);
-
-    /// Whether one more frame may pass now.
-    pub(crate) fn allows(&mut self, now: Instant) -> bool {
-        let interval = Self::INTERVAL.as_micros();
-        let earned = now.since(self.filled).as_micros() / interval;
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.tokens = self.tokens.saturating_add(earned).min(Self::BURST);
-            self.filled = self.filled + Self::INTERVAL.saturating_mul(earned);
-        }
-        let allowed = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        allowed
-    }
-}
-
-impl Default for ControlLimit {
-    fn default() -> Self {
-        Self { tokens: Self::BURST, filled: Instant::ORIGIN }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_of_control_frames_is_cut_to_twenty_a_second() {
-        let mut limit = ControlLimit::default();
-        let start = Instant::from_micros(7_000_000);
-        let passed = |limit: &mut ControlLimit, at| (0..500).filter(|_| limit.allows(at)).count();
-        assert_eq!(passed(&mut limit, start), 64);
-        assert_eq!(passed(&mut limit, start + Duration::from_millis(49)), 0);
-        assert_eq!(passed(&mut limit, start + Duration::from_secs(1)), 20);
-        assert_eq!(passed(&mut limit, start + Duration::from_secs(3600)), 64);
-    }
-}
+/// logging in. A login with all of its retransmissions has fewer than 64 frames; then 20 a second.
+pub(crate) type ControlLimit = Bucket<64, 50_000>;

@@ -75,6 +75,13 @@ impl Exits {
         self.put(sink, frame, self.tun);
     }
 
+    /// A packet of ours, which the kernel sends by its own routes like one of any process.
+    pub(crate) fn own(&mut self, sink: &mut Sink, frame: Frame) {
+        // The raw socket takes any protocol that has a header. By the TUN our own address would
+        // be a martian source.
+        self.put(sink, frame, self.raw);
+    }
+
     /// The way of an inner packet of `len` octets into the core network, if it is one of ours.
     pub(crate) fn core(&self, destination: Ipv4Addr, len: usize) -> Option<Exit> {
         self.exit(destination, len, Role::is_core)

@@ -18,6 +18,7 @@ use crate::api::events::EventRings;
 use crate::api::{Command, DropReason, Event, Role};
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::frame::{Frame, Pool};
+use crate::inner::icmp;
 use crate::io::{Link, Port};
 use crate::link;
 use crate::mailbox::{Handed, Mailbox, Order};
@@ -57,22 +58,7 @@ pub(crate) enum From {
     /// The kernel, which has routed the packet already.
     Kernel,
     /// Another worker, which has settled the Time To Live. It is not handed on again.
-    Worker {
-        /// That worker had it from the kernel.
-        from_kernel: bool,
-    },
-}
-
-impl From {
-    /// Whether the kernel sent the packet, so that it must not go back there.
-    pub(crate) const fn is_kernel(self) -> bool {
-        matches!(self, Self::Kernel | Self::Worker { from_kernel: true })
-    }
-
-    /// Whether another worker handed the packet over.
-    pub(crate) const fn is_worker(self) -> bool {
-        matches!(self, Self::Worker { .. })
-    }
+    Worker,
 }
 
 /// What the stages work with.
@@ -85,6 +71,7 @@ pub(crate) struct Core {
     pub(crate) exits: Exits,
     pub(crate) engine: Engine,
     pub(crate) acks: Acks,
+    pub(crate) icmp: icmp::Limits,
     pub(crate) uplink: uplink::Stages,
     pub(crate) downlink: downlink::Stages,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -128,7 +115,7 @@ impl Sink {
 impl Core {
     /// Gives a frame to the worker that has its tunnel.
     pub(crate) fn hand_over(&mut self, owner: u16, handed: Handed, from: From) {
-        if from.is_worker() {
+        if from == From::Worker {
             self.sink.drop(handed.into_frame(), DropReason::HandoverStale);
             return;
         }
@@ -191,8 +178,7 @@ pub(crate) struct Worker {
     received: Vec<Vec<Frame>>,
     /// What other workers handed over.
     taken_uplink: Vec<Frame>,
-    taken: Vec<Frame>,
-    taken_of_kernel: Vec<Frame>,
+    taken_downlink: Vec<Frame>,
     /// The subscribers' packets of a port that brings both.
     uplink: Vec<Frame>,
     mailbox: Arc<Mailbox>,
@@ -240,6 +226,7 @@ impl Worker {
             exits: Exits::new(&ports, routes),
             engine: Engine::with_kernel(kernel).unwrap_or_default(),
             acks: Acks::default(),
+            icmp: icmp::Limits::default(),
             uplink: uplink::Stages::default(),
             downlink: downlink::Stages::default(),
             mailboxes,
@@ -251,8 +238,7 @@ impl Worker {
             received: ports.iter().map(|_| Vec::with_capacity(BURST)).collect(),
             ports,
             taken_uplink: Vec::new(),
-            taken: Vec::new(),
-            taken_of_kernel: Vec::new(),
+            taken_downlink: Vec::new(),
             uplink: Vec::new(),
             mailbox,
         }
@@ -290,8 +276,7 @@ impl Worker {
             taken += 1;
             match handed {
                 Handed::Uplink(frame) => self.taken_uplink.push(frame),
-                Handed::Downlink { frame, from_kernel: false } => self.taken.push(frame),
-                Handed::Downlink { frame, from_kernel: true } => self.taken_of_kernel.push(frame),
+                Handed::Downlink(frame) => self.taken_downlink.push(frame),
             }
         }
         self.core.sink.meter.taken_over.add(taken);
@@ -337,9 +322,8 @@ impl Worker {
                 }
             }
         }
-        uplink::run(core, &mut self.taken_uplink, From::Worker { from_kernel: false });
-        downlink::admit(core, &mut self.taken, From::Worker { from_kernel: false });
-        downlink::admit(core, &mut self.taken_of_kernel, From::Worker { from_kernel: true });
+        uplink::run(core, &mut self.taken_uplink, From::Worker);
+        downlink::admit(core, &mut self.taken_downlink, From::Worker);
         downlink::run(core);
     }
 

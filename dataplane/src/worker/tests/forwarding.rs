@@ -86,28 +86,9 @@ fn nothing_goes_back_by_the_tunnel_that_it_came_from() {
     assert!(bench.pop(0, ACCESS).is_empty());
 }
 
-/// The kernel fragments it or answers; what it sent itself never returns to it.
-#[test]
-fn a_packet_larger_than_the_tunnel_goes_to_the_kernel_once() {
-    let mut bench = Bench::new(2);
-    // One tunnel here, one with the other worker.
-    bench.dial(8, INNER);
-    bench.dial(9, OTHER);
-    for destination in [INNER, OTHER] {
-        let large = packet(SERVER, destination, &[0; 1437]);
-        bench.push(0, CORE, &ethernet(CORE_MAC, SERVER_MAC, &large));
-        bench.push(0, TUN, &large);
-        bench.turn();
-        let to_kernel = [bench.pop(0, TUN), bench.pop(1, TUN)].concat();
-        assert_eq!(to_kernel, [one_hop_on(&large)]);
-        assert!(bench.pop(0, ACCESS).is_empty() && bench.pop(1, ACCESS).is_empty());
-    }
-    assert_eq!(bench.drops(), [(DropReason::TooBig, 2)]);
-}
-
 /// RFC 1812 §5.3.1: the kernel answers with Time Exceeded, we never forward it.
 #[test]
-fn a_packet_at_the_end_of_its_life_goes_to_the_kernel() {
+fn a_subscribers_packet_at_the_end_of_its_life_goes_to_the_kernel() {
     let mut bench = Bench::new(1);
     let (_, mut subscriber) = bench.dial(9, INNER);
     bench.dial(10, OTHER);
@@ -119,10 +100,6 @@ fn a_packet_at_the_end_of_its_life_goes_to_the_kernel() {
             assert_eq!(bench.pop(0, TUN), [dying]);
         }
     }
-    let dying = ipv4(253, 1, SERVER, INNER, &[1]);
-    bench.push(0, CORE, &ethernet(CORE_MAC, SERVER_MAC, &dying));
-    bench.turn();
-    assert_eq!(bench.pop(0, TUN), [dying]);
     assert!(bench.pop(0, ACCESS).is_empty() && bench.pop(0, CORE).is_empty());
 }
 
@@ -157,7 +134,6 @@ fn what_a_tunnel_does_not_take_is_dropped_by_its_reason() {
         assert!(bench.pop(0, TUN).is_empty() && bench.pop(0, ACCESS).is_empty());
     };
     drop(&packet(SERVER, OTHER, &[1]), DropReason::NoTunnel);
-    drop(&packet(SERVER, INNER, &[0; 1437]), DropReason::TooBig);
     drop(&packet(SERVER, INNER, &[1])[..20], DropReason::CoreMalformed);
     drop(&[0x60; 60], DropReason::CoreMalformed);
     drop(&[], DropReason::CoreMalformed);

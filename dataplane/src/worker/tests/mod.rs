@@ -8,6 +8,7 @@ mod captures;
 mod forwarding;
 mod handover;
 mod hostile;
+mod inner;
 mod session;
 #[path = "../../../tests/common/subscriber.rs"]
 mod subscriber;
