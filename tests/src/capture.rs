@@ -2,6 +2,7 @@
 //! The decoding of the control connection is tshark's, an implementation independent of ours.
 //! Never drops a frame silently: the socket's buffer holds more than a test sends.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use protocol::pptp::message::Kind;
+use protocol::pptp::stream::Splitter;
 use tempfile::TempDir;
 
 use crate::netns::Namespace;
@@ -98,29 +101,40 @@ impl Trace {
         self.frames.iter().filter_map(|frame| gre_of(frame))
     }
 
-    /// Names of the PPTP control messages in their order, as tshark decodes them.
+    /// The PPTP control messages in the order of capture, by the RFC's abbreviations.
     ///
     /// # Errors
-    /// When tshark finds anything to complain about in the control connection: a malformed
-    /// message, or bytes that are none.
-    pub fn control_messages(&self) -> Result<Vec<String>> {
+    /// When tshark finds anything to complain about in the control connection (a malformed
+    /// message, or octets that are none), or when what follows in a segment is no message.
+    pub fn control_messages(&self) -> Result<Vec<&'static str>> {
         let complaints = self.tshark(
             "tcp.port == 1723 && (_ws.malformed || (pptp && _ws.expert.severity >= 6291456))",
             &["frame.number", "_ws.expert.message"],
         )?;
-        if !complaints.is_empty() {
-            bail!("tshark complains about the control connection: {complaints:?}");
-        }
+        ensure!(
+            complaints.is_empty(),
+            "tshark complains of the control connection: {complaints:?}"
+        );
         let undecoded =
             self.tshark("tcp.port == 1723 && tcp.len > 0 && !pptp", &["frame.number"])?;
-        if !undecoded.is_empty() {
-            bail!("tshark sees no PPTP message in frames {undecoded:?}");
-        }
+        ensure!(undecoded.is_empty(), "tshark sees no PPTP message in frames {undecoded:?}");
+
+        // tshark decodes the first message of a segment alone: here they are all listed.
+        let fields = ["tcp.stream", "tcp.srcport", "tcp.payload"];
+        let mut streams: HashMap<(String, String), Splitter> = HashMap::new();
         let mut names = Vec::new();
-        for types in self.tshark("pptp", &["pptp.control_message_type"])? {
-            // Messages that share a segment come separated by commas.
-            for number in types.split(',') {
-                names.push(message_name(number.trim()).to_owned());
+        for segment in self.tshark("pptp && !tcp.analysis.retransmission", &fields)? {
+            let mut fields = segment.split('\t').map(str::to_owned);
+            let (Some(stream), Some(port), Some(payload)) =
+                (fields.next(), fields.next(), fields.next())
+            else {
+                bail!("tshark printed {segment:?}");
+            };
+            let octets = octets_of(&payload)?;
+            let splitter = streams.entry((stream, port)).or_default();
+            let mut input = octets.as_slice();
+            while let Some(message) = splitter.next(&mut input) {
+                names.push(abbreviation(message?.kind()));
             }
         }
         Ok(names)
@@ -144,25 +158,33 @@ impl Trace {
     }
 }
 
-/// RFC 2637 §1.4, table of control messages.
-fn message_name(number: &str) -> &str {
-    match number {
-        "1" => "SCCRQ",
-        "2" => "SCCRP",
-        "3" => "StopCCRQ",
-        "4" => "StopCCRP",
-        "5" => "Echo-Request",
-        "6" => "Echo-Reply",
-        "7" => "OCRQ",
-        "8" => "OCRP",
-        "9" => "ICRQ",
-        "10" => "ICRP",
-        "11" => "ICCN",
-        "12" => "CCRQ",
-        "13" => "CDN",
-        "14" => "WAN-Error-Notify",
-        "15" => "SLI",
-        other => other,
+/// Octets that tshark prints as hexadecimal digits.
+fn octets_of(digits: &str) -> Result<Vec<u8>> {
+    digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?))
+        .collect()
+}
+
+/// As RFC 2637 abbreviates the names of its messages.
+fn abbreviation(kind: Kind) -> &'static str {
+    match kind {
+        Kind::StartRequest => "SCCRQ",
+        Kind::StartReply => "SCCRP",
+        Kind::StopRequest => "StopCCRQ",
+        Kind::StopReply => "StopCCRP",
+        Kind::EchoRequest => "Echo-Request",
+        Kind::EchoReply => "Echo-Reply",
+        Kind::OutgoingCallRequest => "OCRQ",
+        Kind::OutgoingCallReply => "OCRP",
+        Kind::IncomingCallRequest => "ICRQ",
+        Kind::IncomingCallReply => "ICRP",
+        Kind::IncomingCallConnected => "ICCN",
+        Kind::CallClearRequest => "CCRQ",
+        Kind::CallDisconnectNotify => "CDN",
+        Kind::WanErrorNotify => "WEN",
+        Kind::SetLinkInfo => "SLI",
     }
 }
 

@@ -59,7 +59,7 @@ fn disconnecting_a_user_ends_that_session_alone() {
     let status = client.process().wait_exit(SOON).unwrap();
     assert_eq!(status.code(), Some(8), "{}", client.process().output());
     let messages = capture.finish().unwrap().control_messages().unwrap();
-    assert!(messages.contains(&"CDN".to_owned()), "{messages:?}");
+    assert!(messages.contains(&"CDN"), "{messages:?}");
     assert_eq!(scene.server.sessions().unwrap().len(), 1);
     scene.witness_is_well().unwrap();
 }
@@ -107,8 +107,7 @@ fn a_stop_ends_all_calls_and_leaves_nothing(driver: Driver) {
 
     // RFC 2637 §3.1.1 and §2.13.
     let messages = capture.finish().unwrap().control_messages().unwrap();
-    // The client may be first to stop the connection once its call has ended: then it is answered.
-    assert!(messages.iter().any(|message| message.starts_with("StopCC")), "{messages:?}");
+    assert!(messages.contains(&"StopCCRQ"), "{messages:?}");
     let left = network.concentrator.ip("-details link show").unwrap();
     assert!(!left.contains("xdp"), "{left}");
     let names: Vec<_> =
