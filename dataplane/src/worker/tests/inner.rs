@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::bench::{
     ACCESS, Bench, CORE, CORE_MAC, GATEWAY, INNER, MTU, RAW, SERVER, SERVER_MAC, TUN, ethernet,
 };
@@ -308,4 +310,60 @@ fn congestion_on_the_way_is_told_to_those_who_understand() {
     assert_eq!(bench.drops(), [(DropReason::Congestion, 1)]);
     let counters = bench.handle.counters(tunnel).unwrap();
     assert_eq!((counters.rx_packets, counters.lost), (4, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Headers that are right in form and say anything; both ways, through a tunnel of any MTU.
+    /// Every frame and packet stays accounted for, and what the subscriber gets fits and is sound.
+    #[test]
+    fn whatever_a_header_says_nothing_is_lost_or_too_large(
+        mtu in 0..=MTU,
+        packets in prop::collection::vec(
+            (
+                any::<[u8; 8]>(),
+                prop::sample::select(vec![1_u8, 6, 17, 253]),
+                prop::collection::vec(any::<[u8; 4]>(), 0..=10),
+                prop::collection::vec(any::<u8>(), 0..100),
+                0_usize..1400,
+            ),
+            1..20,
+        ),
+    ) {
+        let mut bench = Bench::new(1);
+        let (tunnel, mut subscriber) = bench.dial(9, INNER);
+        let prefixes = vec![Prefix::host(INNER)];
+        let network = Some(Network { prefixes, mtu, local: GATEWAY, clamp_mss: true });
+        bench.handle.command(Command::SetNetwork { tunnel, network }).unwrap();
+        for (fixed, protocol, options, payload, more) in packets {
+            let payload = [&options.concat()[..], &payload, &vec![0; more]].concat();
+            let shaped = |source, destination| {
+                let mut packet = ipv4(protocol, fixed[4], source, destination, &payload);
+                packet[0] = 0x45 + u8::try_from(options.len()).unwrap();
+                packet[1] = fixed[1];
+                packet[4..8].copy_from_slice(&fixed[..4]);
+                packet[10..12].fill(0);
+                let checksum = !sum(&packet[..20 + 4 * options.len()]);
+                packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+                packet
+            };
+            bench.serve(0, &shaped(SERVER, INNER));
+            bench.push(0, TUN, &shaped(FAR, INNER));
+            let up = subscriber.encrypt_packet(&shaped(INNER, FAR));
+            bench.push(0, RAW, &with(up, TOS, fixed[5]));
+            bench.turn();
+            for sent in bench.pop(0, ACCESS) {
+                let packet = subscriber.decrypt(&sent[14..]);
+                let header = usize::from(packet[0] & 15) * 4;
+                prop_assert_eq!(sum(&packet[..header]), 0xFFFF);
+                prop_assert!(packet.len() <= usize::from(mtu));
+                prop_assert_eq!(sent[14 + TOS], packet[TOS]);
+            }
+            for error in bench.pop(0, RAW) {
+                read_error(&error);
+            }
+            bench.pop_all();
+        }
+    }
 }
