@@ -120,27 +120,33 @@ fn a_client_that_stalls_at_any_step_is_put_out_in_time() {
     let mut silent = Caller::connect(&subscriber, SERVER).unwrap();
     let mut established = Caller::connect(&subscriber, SERVER).unwrap();
     established.start().unwrap();
+    std::thread::scope(|scope| {
+        for (call_id, withheld) in
+            (1..).zip([Protocol::LCP, Protocol::CHAP, Protocol::CCP, Protocol::IPCP])
+        {
+            let mut caller = Caller::connect(&subscriber, SERVER).unwrap();
+            caller.start().unwrap();
+            caller.call(call_id).unwrap();
+            scope.spawn(move || stall(&mut caller, withheld));
+        }
+    });
     assert!(closed(&mut silent), "connected and silent");
     assert!(closed(&mut established), "established, without a call");
-
-    for (call_id, withheld) in
-        (1..).zip([Protocol::LCP, Protocol::CHAP, Protocol::CCP, Protocol::IPCP])
-    {
-        let mut caller = Caller::connect(&subscriber, SERVER).unwrap();
-        caller.start().unwrap();
-        caller.call(call_id).unwrap();
-        let up = caller.log_in("alice", "secret123", Some(withheld), 5 * SECOND).unwrap();
-        assert!(!up, "without {withheld}");
-        // RFC 2637 §2.13: the PAC tells the PNS that the call is over.
-        match caller.receive(SOON).unwrap() {
-            Received::Closed => {}
-            Received::Message(message) => {
-                assert!(matches!(*message, Message::CallDisconnectNotify(_)), "{message:?}");
-            }
-            Received::Nothing => panic!("still there without {withheld}"),
-        }
-    }
     scene.witness_is_well().unwrap();
+}
+
+/// Logs in but for one protocol, and expects to be put out.
+fn stall(caller: &mut Caller, withheld: Protocol) {
+    let up = caller.log_in("alice", "secret123", Some(withheld), 5 * SECOND).unwrap();
+    assert!(!up, "without {withheld}");
+    // RFC 2637 §2.13: the PAC tells the PNS that the call is over.
+    match caller.receive(SOON).unwrap() {
+        Received::Closed => {}
+        Received::Message(message) => {
+            assert!(matches!(*message, Message::CallDisconnectNotify(_)), "{message:?}");
+        }
+        Received::Nothing => panic!("still there without {withheld}"),
+    }
 }
 
 #[test]
