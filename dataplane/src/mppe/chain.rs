@@ -39,25 +39,37 @@ pub struct Keyed {
 #[derive(Debug, Default)]
 pub struct Chains {
     pub chains: Vec<Chain>,
+    /// The burst's keys, and beyond them zeros: room that larger bursts needed.
     pub keys: Vec<Key>,
+    /// How many of `keys` are the burst's.
+    pub used: usize,
     pub packets: Vec<Keyed>,
 }
 
 impl Chains {
     /// Adds a piece of `steps` keys and returns the index of the first one.
     pub fn add(&mut self, strength: Strength, start: Key, from: Key, steps: usize) -> usize {
-        let first = self.keys.len();
+        let first = self.used;
         if steps > 0 {
             self.chains.push(Chain { strength, start, from, first, steps });
-            self.keys.resize(first + steps, [0; 16]);
+            self.take(steps);
         }
         first
     }
 
     /// Adds a key that is known already.
     pub fn add_known(&mut self, key: Key) -> usize {
-        self.keys.push(key);
-        self.keys.len() - 1
+        let place = self.used;
+        self.take(1);
+        self.keys[place] = key;
+        place
+    }
+
+    fn take(&mut self, keys: usize) {
+        self.used += keys;
+        if self.keys.len() < self.used {
+            self.keys.resize(self.used, [0; 16]);
+        }
     }
 
     /// Forgets and overwrites all, for the next burst.
@@ -66,8 +78,8 @@ impl Chains {
             (chain.start, chain.from) = ([0; 16], [0; 16]);
         }
         self.chains.clear();
-        self.keys.fill([0; 16]);
-        self.keys.clear();
+        self.keys[..self.used].fill([0; 16]);
+        self.used = 0;
         self.packets.clear();
     }
 }

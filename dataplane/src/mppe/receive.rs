@@ -295,7 +295,7 @@ impl ReceiveBurst {
     /// of its packets can still be asked for. Of several accepted packets with one number the
     /// first counts.
     pub fn commit(&mut self, states: &mut (impl States<ReceiveState> + ?Sized)) {
-        self.used.resize(self.keys.keys.len(), false);
+        self.used.resize(self.keys.used, false);
         for packet in self.packets.iter_mut().filter(|packet| packet.status.is_ok()) {
             packet.status = if packet.accepted {
                 count(packet, states, &mut self.groups, &mut self.used)

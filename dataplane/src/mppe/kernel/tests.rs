@@ -90,7 +90,7 @@ fn lengths() -> impl Strategy<Value = Vec<usize>> {
     let length = prop_oneof![0..80_usize, 0..1500_usize, 0..9001_usize];
     let equal = (length.clone(), 1..140_usize).prop_map(|(length, count)| vec![length; count]);
     prop_oneof![
-        proptest::collection::vec(0..1500_usize, 1..140),
+        proptest::collection::vec(0..1500_usize, 1..257),
         proptest::collection::vec(length, 1..60),
         equal
     ]
