@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -57,12 +57,22 @@ impl Handed {
     }
 }
 
+/// A tunnel that is gone, and what was ordered before that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Close {
+    pub(crate) tunnel: TunnelId,
+    /// Orders that were given before: among them the tunnel's last words.
+    pub(crate) after: u64,
+}
+
 /// One worker's letter box.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    pub(crate) orders: ArrayQueue<Order>,
-    /// Tunnels that are gone. Not bounded: a close must not fail, and each tunnel is closed once.
-    pub(crate) closes: SegQueue<TunnelId>,
+    orders: ArrayQueue<Order>,
+    /// Orders that were ever put in.
+    ordered: AtomicU64,
+    /// Not bounded: a close must not fail, and each tunnel is closed once.
+    closes: SegQueue<Close>,
     pub(crate) handed: ArrayQueue<Handed>,
     stop: AtomicBool,
     asleep: AtomicBool,
@@ -73,12 +83,43 @@ impl Mailbox {
     pub(crate) fn new() -> nix::Result<Self> {
         Ok(Self {
             orders: ArrayQueue::new(ORDERS),
+            ordered: AtomicU64::new(0),
             closes: SegQueue::new(),
             handed: ArrayQueue::new(HANDED),
             stop: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
         })
+    }
+
+    /// Gives an order, which comes back if there is no room. Only one thread at a time may call
+    /// this or [`Self::close`], so that the order of orders and closes is known.
+    pub(crate) fn order(&self, order: Order) -> Result<(), Order> {
+        self.orders.push(order)?;
+        self.ordered.fetch_add(1, Ordering::Relaxed);
+        self.ring();
+        Ok(())
+    }
+
+    /// Ends a tunnel, after all that was ordered so far.
+    pub(crate) fn close(&self, tunnel: TunnelId) {
+        self.closes.push(Close { tunnel, after: self.ordered.load(Ordering::Relaxed) });
+        self.ring();
+    }
+
+    /// Orders that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// The next order.
+    pub(crate) fn next_order(&self) -> Option<Order> {
+        self.orders.pop()
+    }
+
+    /// The next close, whether it is due or not.
+    pub(crate) fn next_close(&self) -> Option<Close> {
+        self.closes.pop()
     }
 
     /// To be called after something was put in: wakes the worker if it sleeps.

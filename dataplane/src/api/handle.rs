@@ -145,11 +145,11 @@ impl Handle {
         // A worker's number fits: there are at most 64.
         let opening =
             Opening { tunnel, outer, owner: u16::try_from(owner).unwrap_or_default(), shared };
-        let told = self.0.workers.iter().all(|worker| {
-            let told = worker.mailbox.orders.push(Order::Open(opening.clone())).is_ok();
-            worker.mailbox.ring();
-            told
-        });
+        let told = self
+            .0
+            .workers
+            .iter()
+            .all(|worker| worker.mailbox.order(Order::Open(opening.clone())).is_ok());
         if !told {
             self.remove(&mut registry, tunnel);
             return Err(OpenError::Busy);
@@ -186,11 +186,8 @@ impl Handle {
             // The owner comes last: what it then lets out, the others can already answer.
             for (number, worker) in self.0.workers.iter().enumerate() {
                 let order = Order::Prefixes { tunnel, prefixes: prefixes.to_vec() };
-                if number != owner {
-                    if worker.mailbox.orders.push(order).is_err() {
-                        return Err(Full(command));
-                    }
-                    worker.mailbox.ring();
+                if number != owner && worker.mailbox.order(order).is_err() {
+                    return Err(Full(command));
                 }
             }
             registry.set_prefixes(tunnel, prefixes);
@@ -198,11 +195,8 @@ impl Handle {
         let Some(worker) = self.0.workers.get(owner) else {
             return Ok(());
         };
-        match worker.mailbox.orders.push(Order::Command(command)) {
-            Ok(()) => {
-                worker.mailbox.ring();
-                Ok(())
-            }
+        match worker.mailbox.order(Order::Command(command)) {
+            Ok(()) => Ok(()),
             Err(Order::Command(command)) => Err(Full(command)),
             Err(Order::Open(_) | Order::Prefixes { .. }) => Ok(()),
         }
@@ -257,8 +251,7 @@ impl Handle {
         }
         registered.shared.closed.store(true, Ordering::Release);
         for worker in &self.0.workers {
-            worker.mailbox.closes.push(tunnel);
-            worker.mailbox.ring();
+            worker.mailbox.close(tunnel);
         }
         Some(registered.shared)
     }
@@ -396,8 +389,12 @@ mod tests {
         // A close always finds room.
         handle.close(tunnel);
         assert!(handle.command(control()).is_ok(), "commands for what is closed are ignored");
-        let closes: Vec<_> =
-            handle.0.workers.iter().map(|worker| worker.mailbox.closes.len()).collect();
+        let closes: Vec<_> = handle
+            .0
+            .workers
+            .iter()
+            .map(|worker| std::iter::from_fn(|| worker.mailbox.next_close()).count())
+            .collect();
         assert_eq!(closes, [2, 2], "the tunnel, and the one that was undone");
     }
 }

@@ -21,7 +21,7 @@ use crate::frame::{Frame, Pool};
 use crate::inner::icmp;
 use crate::io::{Link, Port};
 use crate::link;
-use crate::mailbox::{Handed, Mailbox, Order};
+use crate::mailbox::{Close, Handed, Mailbox, Order};
 use crate::mppe::{Engine, Kernel};
 use crate::route::Routes;
 use crate::table::Table;
@@ -182,6 +182,10 @@ pub(crate) struct Worker {
     /// The subscribers' packets of a port that brings both.
     uplink: Vec<Frame>,
     mailbox: Arc<Mailbox>,
+    /// Orders that were ever taken from the letter box.
+    obeyed: u64,
+    /// A close that came before its time.
+    next_close: Option<Close>,
 }
 
 /// What a worker shares with the rest.
@@ -241,6 +245,8 @@ impl Worker {
             taken_downlink: Vec::new(),
             uplink: Vec::new(),
             mailbox,
+            obeyed: 0,
+            next_close: None,
         }
     }
 
@@ -285,14 +291,12 @@ impl Worker {
 
     fn take_orders(&mut self) -> bool {
         let mut any = false;
-        while let Some(tunnel) = self.mailbox.closes.pop() {
-            any = true;
-            self.core.table.close(tunnel);
-        }
         // What is added meanwhile waits for the next turn, so that no flood of orders stops packets.
-        for _ in 0..self.mailbox.orders.len() {
-            let Some(order) = self.mailbox.orders.pop() else { break };
+        for _ in 0..self.mailbox.waiting() {
+            any |= self.take_closes();
+            let Some(order) = self.mailbox.next_order() else { break };
             any = true;
+            self.obeyed += 1;
             match order {
                 Order::Open(opening) => self.core.table.open(opening),
                 Order::Command(command) => self.core.obey(command),
@@ -300,6 +304,21 @@ impl Worker {
                     self.core.table.set_prefixes(tunnel, prefixes);
                 }
             }
+        }
+        any | self.take_closes()
+    }
+
+    /// Ends tunnels whose last orders were obeyed: the frame that takes leave of a peer is one.
+    fn take_closes(&mut self) -> bool {
+        let mut any = false;
+        while let Some(close) = self.next_close.take().or_else(|| self.mailbox.next_close()) {
+            // The orders before it are still in the letter box, so the worker will not sleep.
+            if close.after > self.obeyed {
+                self.next_close = Some(close);
+                break;
+            }
+            any = true;
+            self.core.table.close(close.tunnel);
         }
         any
     }

@@ -28,6 +28,34 @@ fn a_control_frame_comes_out_as_an_event_and_goes_in_as_a_command() {
 }
 
 #[test]
+fn the_last_words_of_a_tunnel_go_out_before_it_closes_and_its_call_id_can_serve_again() {
+    let mut bench = Bench::new(2);
+    let far = crate::api::Outer { peer: FAR, ..outer(8) };
+    let mut peer = Subscriber::new(FAR, LOCAL, (8, 7), INNER);
+    let terminate_ack = [0xFF, 0x03, 0xC0, 0x21, 6, 1, 0, 4];
+    for _ in 0..3 {
+        let tunnel = bench.handle.open(far).unwrap();
+        let frame = terminate_ack[2..].into();
+        bench.handle.command(Command::SendControl { tunnel, frame }).unwrap();
+        bench.turn();
+        assert_eq!(peer.read(&bench.pop(0, RAW)[0]).frame, terminate_ack);
+        // The worker has not looked yet when all of this is in its letter box.
+        let frame = terminate_ack[2..].into();
+        bench.handle.command(Command::SendControl { tunnel, frame }).unwrap();
+        bench.handle.close(tunnel);
+        let next = bench.handle.open(far).unwrap();
+        let frame = terminate_ack[2..].into();
+        bench.handle.command(Command::SendControl { tunnel: next, frame }).unwrap();
+        bench.turn();
+        let sent = bench.pop(0, RAW);
+        let numbers: Vec<_> = sent.iter().map(|packet| peer.read(packet).sequence).collect();
+        assert_eq!(numbers, [Some(1), Some(0)], "the old tunnel's last, the new one's first");
+        bench.handle.close(next);
+        peer = Subscriber::new(FAR, LOCAL, (8, 7), INNER);
+    }
+}
+
+#[test]
 fn whoever_calls_hears_the_peer_before_it_knows_its_call_id() {
     let mut bench = Bench::new(1);
     let unknown = crate::api::Outer { peer: FAR, peer_call_id: 0, ..outer(9) };
