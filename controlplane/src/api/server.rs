@@ -118,7 +118,9 @@ impl From<UserError> for Failure {
                 StatusCode::CONFLICT
             }
             UserError::Unknown(_) => StatusCode::NOT_FOUND,
-            UserError::Name | UserError::Profile(_) => StatusCode::BAD_REQUEST,
+            UserError::Name | UserError::Profile(_) | UserError::NoHost(_) => {
+                StatusCode::BAD_REQUEST
+            }
             UserError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, error.to_string())

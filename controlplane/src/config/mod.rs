@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use error::ConfigError;
-pub use range::AddressRange;
+pub use range::{AddressRange, is_for_hosts};
 pub use span::Span;
 
 /// Where the configuration is looked for when no file is named.

@@ -9,6 +9,13 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+/// Whether a subscriber can have this address: no host has one of "this network", loopback,
+/// multicast or the reserved ones (RFC 1122 §3.2.1.3, RFC 1112 §4).
+#[must_use]
+pub const fn is_for_hosts(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..)
+}
+
 /// As many addresses as one range may hold.
 pub const MAX_ADDRESSES: u32 = 1 << 20;
 
@@ -66,6 +73,10 @@ impl FromStr for AddressRange {
         if range.last.to_bits() - range.first.to_bits() >= MAX_ADDRESSES {
             return Err(format!("`{text}` holds more than {MAX_ADDRESSES} addresses"));
         }
+        // A range is too small to hold such a block between two that are none.
+        if let Some(wrong) = [range.first, range.last].into_iter().find(|end| !is_for_hosts(*end)) {
+            return Err(format!("`{text}`: no host can have the address {wrong}"));
+        }
         Ok(range)
     }
 }
@@ -116,8 +127,19 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for wrong in ["", "-", "10.0.0.9-10.0.0.1", "10.0.0.0/33", "0.0.0.0/0", "10.0.0.0/", "a-b"]
-        {
+        for wrong in [
+            "",
+            "-",
+            "10.0.0.9-10.0.0.1",
+            "10.0.0.0/33",
+            "0.0.0.0/0",
+            "10.0.0.0/",
+            "a-b",
+            "0.0.0.1",
+            "126.255.255.250-127.0.0.9",
+            "224.0.0.0/24",
+            "255.255.255.255",
+        ] {
             assert!(wrong.parse::<AddressRange>().is_err(), "{wrong}");
         }
     }
@@ -129,6 +151,7 @@ mod tests {
                 first: Ipv4Addr::from_bits(first),
                 last: Ipv4Addr::from_bits(first.saturating_add(more)),
             };
+            prop_assume!(is_for_hosts(range.first) && is_for_hosts(range.last));
             prop_assert_eq!(range.to_string().parse(), Ok(range));
         }
 

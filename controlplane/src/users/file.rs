@@ -10,6 +10,7 @@ use protocol::mschap::NtHash;
 use zeroize::Zeroizing;
 
 use super::{MAX_NAME, User};
+use crate::config::is_for_hosts;
 
 /// A line that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,13 @@ fn user(words: &[Zeroizing<String>]) -> Result<Option<User>, String> {
     let remote_address: Option<Ipv4Addr> = match address {
         None | Some("*") => None,
         Some("-") => return Err("`-` allows no address: leave the user out".to_owned()),
-        Some(text) => Some(text.parse().map_err(|_| format!("`{text}` is no IPv4 address"))?),
+        Some(text) => {
+            let address = text.parse().map_err(|_| format!("`{text}` is no IPv4 address"))?;
+            if !is_for_hosts(address) {
+                return Err(format!("no host can have the address {address}"));
+            }
+            Some(address)
+        }
     };
     Ok(Some(User {
         name: name.to_string(),
@@ -134,10 +141,10 @@ mod tests {
     fn bad_lines_are_reported_and_lose_no_others() {
         let text =
             b"one\na * b nonsense\n* * b\nc * \"open\nd * @/etc/secret\ne * x 1.2.3.4 1.2.3.5\n\
-                     f * x -\n\xff * x\ng * end\\\n\"\" * x\nlast * good\n";
+                     f * x -\nh * x 127.0.0.1\n\xff * x\ng * end\\\n\"\" * x\nlast * good\n";
         let (users, bad) = parse(text);
         assert_eq!(users.len(), 1);
-        assert_eq!((users[0].0, users[0].1.name.as_str()), (11, "last"));
+        assert_eq!((users[0].0, users[0].1.name.as_str()), (12, "last"));
         let shown: String =
             bad.iter().map(|bad| format!("line {}: {}\n", bad.line, bad.reason)).collect();
         insta::assert_snapshot!(shown, @r"
@@ -148,9 +155,10 @@ mod tests {
         line 5: secrets in other files are not supported
         line 6: gives more than one address
         line 7: `-` allows no address: leave the user out
-        line 8: is not UTF-8
-        line 9: ends in a backslash
-        line 10: a name has 1 to 255 bytes and no control characters
+        line 8: no host can have the address 127.0.0.1
+        line 9: is not UTF-8
+        line 10: ends in a backslash
+        line 11: a name has 1 to 255 bytes and no control characters
         ");
     }
 

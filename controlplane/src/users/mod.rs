@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use protocol::mschap::NtHash;
 
-use crate::config::Config;
+use crate::config::{Config, is_for_hosts};
 use crate::pool::Addresses;
 use store::{Store, StoreError};
 
@@ -81,6 +81,9 @@ pub enum UserError {
     /// The profile is not in the configuration.
     #[error("there is no profile `{0}` in the configuration")]
     Profile(String),
+    /// No subscriber can have the address.
+    #[error("no host can have the address {0}")]
+    NoHost(Ipv4Addr),
     /// Another user has the address.
     #[error("address {0} belongs to user `{1}` already")]
     Address(Ipv4Addr, String),
@@ -265,6 +268,9 @@ impl Users {
             return Err(UserError::Profile(profile.clone()));
         }
         if let Some(address) = user.remote_address {
+            if !is_for_hosts(address) {
+                return Err(UserError::NoHost(address));
+            }
             let owner = sources
                 .stored
                 .values()
