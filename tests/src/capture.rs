@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,11 +81,6 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The pcap file. It is removed with the trace.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// All frames, in the order of capture.
     pub fn frames(&self) -> &[Vec<u8>] {
         &self.frames

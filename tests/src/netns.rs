@@ -42,11 +42,6 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// What the lab calls it, in messages.
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
     /// A path that `ip` and `nsenter` take for this namespace, while this process lives.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.handle.as_raw_fd())

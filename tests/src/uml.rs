@@ -135,11 +135,6 @@ impl Guest {
         self.process.wait_exit(POWER_OFF).map(drop)
     }
 
-    /// All that the console said.
-    pub fn console(&self) -> String {
-        self.process.output()
-    }
-
     fn wait_mark(&mut self, what: &str, limit: Duration) -> Result<Finished> {
         let (index, line) =
             self.process.wait_line(what, self.seen, limit, |text| text.contains(MARK))?;
