@@ -11,7 +11,7 @@ use protocol::ppp::frame::{Header as PppHeader, Protocol};
 use crate::api::{DropReason, Outer, TunnelId};
 use crate::frame::Frame;
 use crate::inner::icmp::{self, Error};
-use crate::inner::{fragment, mss};
+use crate::inner::{ecn, fragment, mss};
 use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::mppe::{Payloads, SendBurst};
@@ -77,7 +77,10 @@ impl Payloads for [Ready] {
 pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     for mut frame in frames.drain(..) {
         let Some(inner) = View::parse(frame.data()) else {
-            core.sink.drop(frame, DropReason::CoreMalformed);
+            // The kernel says IPv6 things on every interface; they are not malformed.
+            let is_ipv6 = frame.data().first().is_some_and(|octet| octet >> 4 == 6);
+            let reason = if is_ipv6 { DropReason::NotIpv4 } else { DropReason::CoreMalformed };
+            core.sink.drop(frame, reason);
             continue;
         };
         // Ethernet pads short frames.
@@ -289,7 +292,7 @@ fn envelope(frame: &mut Frame, tunnel: &mut Tunnel, tos: u8) -> bool {
         sequence: Some(tunnel.take_sequence()),
         acknowledgment: tunnel.acknowledger.take(),
     };
-    push_outer(frame, header, tunnel.outer, tos)
+    push_outer(frame, header, tunnel.outer, ecn::encapsulate(tos))
 }
 
 fn push_outer(frame: &mut Frame, header: gre::Header, outer: Outer, tos: u8) -> bool {

@@ -14,7 +14,7 @@ pub use crate::io::PortDrop;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum DropReason {
-    /// An Ethernet frame without an IPv4 packet.
+    /// An Ethernet frame without an IPv4 packet, or an IPv6 packet of the kernel's.
     NotIpv4,
     /// The outer packet is no well-formed IPv4 packet of protocol 47.
     OuterMalformed,
@@ -53,7 +53,7 @@ pub enum DropReason {
     SourceForeign,
     /// An inner packet to a multicast, broadcast, loopback or unspecified destination.
     DestinationForbidden,
-    /// A packet for the core that is no IPv4 packet.
+    /// A packet of the core or the kernel that is no well-formed IPv4 packet.
     CoreMalformed,
     /// A packet for an address of ours that has no tunnel; answered with Host Unreachable.
     NoTunnel,

@@ -1,7 +1,8 @@
 //! Explicit Congestion Notification across the tunnel.
 //!
-//! Implements RFC 6040 §4.2 (what a decapsulated packet says). Encapsulation in normal mode (§4.1)
-//! needs no code: the outer header has the inner one's whole octet. Never lets a mark disappear.
+//! Implements RFC 6040 §4.1 in compatibility mode and §4.2 (what a decapsulated packet says). PPTP
+//! cannot tell whether the peer passes an outer mark on, so the outer packets ask for none (§4.3):
+//! a router in between drops where it would have marked, and no signal of congestion is lost.
 
 use crate::ipv4;
 
@@ -15,6 +16,12 @@ const CE: u8 = 0b11;
 /// dropped, which tells them too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Congested;
+
+/// The octet of the outer header for an inner packet with this one: its DSCP, and Not-ECT.
+#[inline]
+pub(crate) const fn encapsulate(inner: u8) -> u8 {
+    inner & !MASK
+}
 
 /// Brings into an inner packet what its outer header, with the octet `outer`, has met. The inner
 /// octet as it is then.
