@@ -133,7 +133,8 @@ fn a_client_that_takes_what_it_is_told_gets_in_however_it_began() {
 
 #[test]
 fn the_log_says_where_a_client_stalled() {
-    let settings = "log-level = \"debug\"\n[limits]\nlogin-timeout = \"3s\"\n";
+    let settings = "log-level = \"debug\"\n\
+                    [limits]\nlogin-timeout = \"3s\"\nshutdown-timeout = \"1s\"\n";
     let scene = Scene::new(Driver::RawTun, settings).unwrap();
     let subscriber = scene.network.subscriber(2).unwrap();
 
@@ -148,7 +149,7 @@ fn the_log_says_where_a_client_stalled() {
         (5, Protocol::IPCP, "stalled in IPCP"),
     ] {
         let mut caller = caller(&subscriber, call_id);
-        let limit = Duration::from_secs(5);
+        let limit = Duration::from_secs(4);
         assert!(!caller.log_in(ALICE.0, ALICE.1, Some(withheld), limit).unwrap());
         // Withheld LCP is silence: even the answers are.
         let step = if withheld == Protocol::LCP { "no answer to LCP" } else { step };
