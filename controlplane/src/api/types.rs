@@ -49,7 +49,7 @@ pub struct NewUser {
     pub profile: Option<String>,
     /// An address of the user's own.
     pub remote_address: Option<Ipv4Addr>,
-    /// Refused for now.
+    /// Refused until enabled again.
     #[serde(default)]
     pub disabled: bool,
     /// The operator's note.
@@ -120,7 +120,7 @@ pub struct UserView {
     pub profile: Option<String>,
     /// The address, if the user has one of their own.
     pub remote_address: Option<Ipv4Addr>,
-    /// Refused for now.
+    /// Refused until enabled again.
     pub disabled: bool,
     /// The operator's note.
     pub comment: String,

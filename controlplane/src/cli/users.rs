@@ -43,7 +43,7 @@ pub(super) struct Add {
     /// An address of the user's own [default: one of the profile's pool]
     #[arg(long, value_name = "ADDRESS")]
     remote_address: Option<Ipv4Addr>,
-    /// Refuse the user for now
+    /// Refuse the user until enabled again
     #[arg(long)]
     disabled: bool,
     /// A note

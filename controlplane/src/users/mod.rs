@@ -36,7 +36,7 @@ pub struct User {
     pub profile: Option<String>,
     /// An address of the user's own; `None` is one of the profile's pool.
     pub remote_address: Option<Ipv4Addr>,
-    /// Refused for now.
+    /// Refused until enabled again.
     pub disabled: bool,
     /// The operator's note.
     pub comment: String,
