@@ -22,6 +22,7 @@ use crate::wait;
 
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(20);
 
 /// How frames come in and go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +178,17 @@ impl Server {
             .parse()?;
         let descriptors = std::fs::read_dir(format!("{process}/fd"))?.count();
         Ok(Footprint { resident, descriptors })
+    }
+
+    /// Waits until the daemon has no more descriptors than it had `before`: a request of ours may
+    /// still be closing.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub fn await_descriptors_of(&self, before: &Footprint) -> Result<()> {
+        wait::until("the daemon's descriptors to be what they were", SETTLE, || {
+            Ok((self.footprint()?.descriptors <= before.descriptors).then_some(()))
+        })
     }
 
     /// Runs `penstock` with these arguments against the daemon.

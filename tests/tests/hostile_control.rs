@@ -174,10 +174,7 @@ fn a_peer_that_asks_and_never_reads_gets_no_memory_for_it() {
     let during = scene.server.footprint().unwrap();
     assert!(during.resident < before.resident + 8 * 1024, "{before:?}, then {during:?}");
     drop(streams);
-    lab::wait::until("the end of their connections", SOON, || {
-        Ok((scene.server.footprint()?.descriptors == before.descriptors).then_some(()))
-    })
-    .unwrap();
+    scene.server.await_descriptors_of(&before).unwrap();
 }
 
 #[test]

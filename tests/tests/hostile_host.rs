@@ -248,10 +248,7 @@ fn garbage_on_the_control_socket_gets_an_answer_or_nothing() {
     assert_eq!(scene.server.sessions().unwrap().len(), 1);
     assert!(scene.server.command(&["user", "list"]).unwrap().contains("witness"));
     drop(waiting);
-    lab::wait::until("the end of these connections", SOON, || {
-        Ok((scene.server.footprint()?.descriptors <= before.descriptors).then_some(()))
-    })
-    .unwrap();
+    scene.server.await_descriptors_of(&before).unwrap();
     let log = scene.server.log();
     assert!(!log.contains("panicked"), "{log}");
     scene.witness_is_well().unwrap();
