@@ -124,8 +124,8 @@ pub(crate) fn run(core: &mut Core) {
     }
     if !stages.encrypted.is_empty() {
         stages.mppe.plan(&mut core.table);
-        core.engine.derive_keys(&mut stages.mppe);
-        core.engine.apply(&stages.mppe, stages.encrypted.as_mut_slice());
+        core.cipher.derive_keys(&mut stages.mppe);
+        core.cipher.apply(&stages.mppe, stages.encrypted.as_mut_slice());
         for (index, mut packet) in stages.encrypted.drain(..).enumerate() {
             let header = stages.mppe.header(index).map(MppeHeader::to_octets);
             match (header, packet.frame.push_front(MppeHeader::LEN)) {

@@ -37,4 +37,4 @@ mod table;
 mod uplink;
 mod worker;
 
-pub use assembly::{Attachment, DataPlane, Kind};
+pub use assembly::{Attachment, DataPlane, Kind, ManualWorker};

@@ -262,8 +262,8 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
         mppe.push(*slot, *sequence, packet.header, frame.len());
     }
     mppe.plan(core.now, &mut core.table);
-    core.engine.derive_keys(mppe);
-    core.engine.apply(mppe, encrypted.as_mut_slice());
+    core.cipher.derive_keys(mppe);
+    core.cipher.apply(mppe, encrypted.as_mut_slice());
     for (index, packet) in encrypted.iter_mut().enumerate() {
         let Some(tunnel) = core.table.tunnel(packet.data.slot) else { continue };
         if mppe.status(index).is_ok() {

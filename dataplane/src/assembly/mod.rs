@@ -3,6 +3,7 @@
 //! Does all that can fail before the first thread starts, so that a configuration is either running
 //! as a whole or refused with a reason. Never touches a packet.
 
+mod manual;
 mod pools;
 mod ports;
 
@@ -20,12 +21,13 @@ use crate::frame::{Pool, Region};
 use crate::io::Port;
 use crate::mailbox::Mailbox;
 use crate::mppe::Kernel;
-use crate::route::Mirror;
+use crate::route::{Mirror, Routes};
 use crate::worker::{Attached, Surroundings, Worker};
 
 use ports::Opened;
 
 pub use crate::worker::Kind;
+pub use manual::ManualWorker;
 
 /// The most workers that one data plane has.
 const MAX_WORKERS: usize = 64;
@@ -66,7 +68,8 @@ impl DataPlane {
     pub fn start(config: &Config) -> Result<(Handle, Events), StartError> {
         check(config)?;
         let Opened { ports, machinery, region } = ports::open(config)?;
-        Self::assemble(config, region, ports, machinery)
+        let routes = machinery.mirror.as_ref().map(Mirror::routes);
+        Self::assemble(config, region, ports, machinery, routes)?.run()
     }
 
     /// Starts workers with ports that the caller made: `ports` has one list for each worker.
@@ -79,10 +82,7 @@ impl DataPlane {
         ports: Vec<Vec<Attachment>>,
     ) -> Result<(Handle, Events), StartError> {
         check(config)?;
-        if ports.len() != config.workers {
-            return Err(StartError::Config("one list of ports for each worker".to_owned()));
-        }
-        Self::assemble(config, region, ports, Machinery::default())
+        Self::assemble(config, region, ports, Machinery::default(), None)?.run()
     }
 
     fn assemble(
@@ -90,7 +90,11 @@ impl DataPlane {
         region: &'static Region,
         ports: Vec<Vec<Attachment>>,
         machinery: Machinery,
-    ) -> Result<(Handle, Events), StartError> {
+        routes: Option<Arc<Routes>>,
+    ) -> Result<Assembled, StartError> {
+        if ports.len() != config.workers {
+            return Err(StartError::Config("one list of ports for each worker".to_owned()));
+        }
         let epoch = Instant::now();
         let cores = cores(config)?;
         let kernel = Kernel::choose(config.mppe.as_deref())
@@ -103,13 +107,13 @@ impl DataPlane {
         let surroundings = Surroundings {
             mailboxes: mailboxes.clone(),
             events: Arc::clone(&events),
-            routes: machinery.mirror.as_ref().map(Mirror::routes),
+            routes,
             kernel,
         };
 
         let mut report = Report { workers: Vec::new(), mppe: kernel.to_string() };
         let mut parties = Vec::new();
-        let mut ready = Vec::new();
+        let mut workers = Vec::new();
         for ((number, ports), mailbox) in (0..).zip(ports).zip(mailboxes) {
             let core = cores.get(usize::from(number)).copied();
             let meter = Arc::new(WorkerMeter::default());
@@ -122,14 +126,33 @@ impl DataPlane {
             report.workers.push(WorkerReport { core: core.map(|core| core.id), ports: reports });
             let pool = Pool::new(region, POOL);
             let worker = Worker::new(number, attached, pool, meter, surroundings.clone());
-            let poll_set = worker
-                .poll_set()
-                .map_err(|errno| StartError::system("making a worker's poll set", errno))?;
-            ready.push((number, worker, poll_set, core));
+            workers.push((worker, core));
         }
-        // From here on a failure drops the handle, which stops the threads that run already.
         let handle = Handle::new(parties, machinery, config.max_tunnels, epoch, report);
-        for (number, worker, poll_set, core) in ready {
+        Ok(Assembled { handle, events: Events::new(events), workers, epoch })
+    }
+}
+
+/// A data plane that does not run yet.
+struct Assembled {
+    handle: Handle,
+    events: Events,
+    /// Each with the core that it is to be pinned to.
+    workers: Vec<(Worker, Option<CoreId>)>,
+    epoch: Instant,
+}
+
+impl Assembled {
+    /// Starts the workers' threads.
+    fn run(self) -> Result<(Handle, Events), StartError> {
+        let Self { handle, events, workers, epoch } = self;
+        let poll_sets = workers
+            .iter()
+            .map(|(worker, _)| worker.poll_set())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|errno| StartError::system("making a worker's poll set", errno))?;
+        // From here on a failure drops the handle, which stops the threads that run already.
+        for (number, ((worker, core), poll_set)) in workers.into_iter().zip(poll_sets).enumerate() {
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
@@ -143,7 +166,7 @@ impl DataPlane {
                 .map_err(|error| StartError::system("starting a worker", error))?;
             handle.adopt(thread);
         }
-        Ok((handle, Events::new(events)))
+        Ok((handle, events))
     }
 }
 

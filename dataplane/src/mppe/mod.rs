@@ -6,6 +6,7 @@
 //! | [`receive`] | a burst to decrypt: which key each packet needs, verdicts, commit |
 //! | [`send`] | a burst to encrypt: counts, commit |
 //! | [`state`] | what a tunnel keeps for each direction |
+//! | [`cipher`] | the engine, or a stand-in for benches |
 //! | `chain` | the keys of a burst |
 //! | `groups` | the tunnels of a burst |
 //! | `kernel` | SHA-1 and RC4 over many keys and packets at once |
@@ -21,6 +22,7 @@
 //! 5. `commit`: states move. A burst that is never committed has no effect.
 
 mod chain;
+pub mod cipher;
 pub mod engine;
 mod groups;
 mod kernel;
@@ -31,6 +33,7 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
+pub use cipher::Cipher;
 pub use engine::Engine;
 pub use kernel::{Kernel, KernelError};
 pub use receive::{ReceiveBurst, Refused};

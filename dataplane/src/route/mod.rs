@@ -12,7 +12,9 @@
 //! | `rib` | all that the kernel told, and what it means |
 //! | `trie` | longest prefix match that readers share with the writer |
 //! | `snapshot` | what a worker sees: immutable, swapped whole |
+//! | `fixed` | routes that are given instead |
 
+mod fixed;
 mod message;
 mod mirror;
 mod rib;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
+pub use fixed::Gateway;
 pub use mirror::{Mirror, MirrorError};
 pub use snapshot::{Interface, Snapshot};
 

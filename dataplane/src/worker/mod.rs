@@ -22,7 +22,7 @@ use crate::inner::icmp;
 use crate::io::{Link, Port};
 use crate::link;
 use crate::mailbox::{Close, Handed, Mailbox, Order};
-use crate::mppe::{Engine, Kernel};
+use crate::mppe::{Cipher, Engine, Kernel};
 use crate::route::Routes;
 use crate::table::Table;
 use crate::{downlink, uplink};
@@ -69,7 +69,7 @@ pub(crate) struct Core {
     pub(crate) table: Table,
     pub(crate) sink: Sink,
     pub(crate) exits: Exits,
-    pub(crate) engine: Engine,
+    pub(crate) cipher: Cipher,
     pub(crate) acks: Acks,
     pub(crate) icmp: icmp::Limits,
     pub(crate) uplink: uplink::Stages,
@@ -228,7 +228,7 @@ impl Worker {
             table: Table::new(number),
             sink: Sink { pool, meter },
             exits: Exits::new(&ports, routes),
-            engine: Engine::with_kernel(kernel).unwrap_or_default(),
+            cipher: Cipher::Mppe(Engine::with_kernel(kernel).unwrap_or_default()),
             acks: Acks::default(),
             icmp: icmp::Limits::default(),
             uplink: uplink::Stages::default(),
@@ -248,6 +248,11 @@ impl Worker {
             obeyed: 0,
             next_close: None,
         }
+    }
+
+    /// What packets are encrypted and decrypted with from now on.
+    pub(crate) fn set_cipher(&mut self, cipher: Cipher) {
+        self.core.cipher = cipher;
     }
 
     /// One round: receive, take orders, process, send.
