@@ -9,7 +9,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DURATION)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint ebpf bench-mppe
+.PHONY: help run test check lint ebpf bench-mppe bench-pipeline
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -45,3 +45,6 @@ ebpf: ## rebuild the steering program's committed object; needs clang
 
 bench-mppe: ## what encryption costs, against libraries' ciphers; writes target/bench/mppe.json
 	cargo bench --locked -p penstock-dataplane --bench mppe
+
+bench-pipeline: ## what a packet costs a worker, and the road without encryption; writes target/bench/pipeline.json
+	cargo run --release --locked -p penstock-bench -- pipeline

@@ -4,6 +4,8 @@
 //! and RFC 1812 §4.2.2.7, §5.2.6 (what is too large is cut, or answered). Never sends plain data of
 //! an encrypted tunnel, and never gives a packet back to the kernel.
 
+use std::net::Ipv4Addr;
+
 use protocol::gre;
 use protocol::mppe::Header as MppeHeader;
 use protocol::ppp::frame::{Header as PppHeader, Protocol};
@@ -75,6 +77,7 @@ impl Payloads for [Ready] {
 
 /// Finds the tunnels of packets that start with the inner IP header.
 pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
+    core.table.expect_destinations(frames.iter().filter_map(|frame| destination(frame.data())));
     for mut frame in frames.drain(..) {
         let Some(inner) = View::parse(frame.data()) else {
             // The kernel says IPv6 things on every interface; they are not malformed.
@@ -107,12 +110,23 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     }
 }
 
+/// Where the header of a packet has its destination, before anything is verified.
+fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
+    const DESTINATION: usize = 16;
+    let octets: &[u8; 4] = packet.get(DESTINATION..)?.first_chunk()?;
+    Some(Ipv4Addr::from_octets(*octets))
+}
+
 /// Takes the packets that wait through all stages.
 pub(crate) fn run(core: &mut Core) {
     if core.downlink.waiting.is_empty() {
         return;
     }
     let mut stages = std::mem::take(&mut core.downlink);
+    stages.waiting.iter().for_each(|packet| packet.frame.prefetch_headroom());
+    let slots = stages.waiting.iter().map(|packet| packet.slot);
+    core.table.expect_tunnels(slots.clone());
+    core.exits.expect(slots.filter_map(|slot| core.table.peer(slot)));
     stages.mppe.clear();
     let mut waiting = std::mem::take(&mut stages.waiting);
     for packet in waiting.drain(..) {

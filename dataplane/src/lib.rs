@@ -12,6 +12,7 @@
 //! | `table` | what a worker knows of tunnels |
 //! | `steer` | what the XDP program is told |
 //! | `mailbox`, `counters` | what crosses between threads |
+//! | `prefetch` | hints to the processor |
 //! | [`frame`] | packet memory: regions, frames, pools |
 //! | [`io`] | drivers that bring frames in and out |
 //! | [`mppe`] | encryption of bursts |
@@ -31,6 +32,7 @@ mod limit;
 mod link;
 mod mailbox;
 pub mod mppe;
+mod prefetch;
 pub mod route;
 mod steer;
 mod table;

@@ -50,6 +50,12 @@ pub(crate) enum Handed {
 }
 
 impl Handed {
+    pub(crate) const fn frame(&self) -> &Frame {
+        match self {
+            Self::Uplink(frame) | Self::Downlink(frame) => frame,
+        }
+    }
+
     pub(crate) fn into_frame(self) -> Frame {
         match self {
             Self::Uplink(frame) | Self::Downlink(frame) => frame,

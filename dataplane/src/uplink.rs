@@ -10,16 +10,16 @@ use protocol::gre::{self, Verdict};
 use protocol::mppe::Header as MppeHeader;
 use protocol::ppp::frame::{self as ppp, Protocol};
 
-use crate::api::{DropReason, Event, Network};
+use crate::api::{DropReason, Event};
 use crate::forward;
 use crate::frame::Frame;
 use crate::inner::{ecn, mss};
-use crate::ipv4::View;
+use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::mppe::state::SKIPPED_KEYS;
 use crate::mppe::{Payloads, ReceiveBurst, Refused};
-use crate::table::{Call, Place, Protection, Table, Tunnel};
-use crate::worker::{Core, From};
+use crate::table::{Call, Inside, Place, Protection, Table, Tunnel};
+use crate::worker::{BURST, Core, From};
 
 /// What waits between stages. Empty between bursts; kept for its capacity.
 #[derive(Debug, Default)]
@@ -78,6 +78,9 @@ enum Kind {
 /// subscriber waits for the downlink afterwards.
 pub(crate) fn run(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     let mut stages = std::mem::take(&mut core.uplink);
+    for frames in frames.chunks(BURST) {
+        expect(core, frames);
+    }
     for frame in frames.drain(..) {
         if let Some(admitted) = admit(core, frame, from) {
             classify(core, admitted, &mut stages);
@@ -88,6 +91,17 @@ pub(crate) fn run(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     }
     decrypt(core, &mut stages);
     core.uplink = stages;
+}
+
+/// Has the processor fetch what a burst will need. Takes any octets for Call IDs: a wrong one costs
+/// a fetch in vain.
+fn expect(core: &Core, frames: &[Frame]) {
+    /// Where the Call ID stands behind an IP header without options.
+    const CALL_ID: usize = ipv4::HEADER_LEN + 6;
+    core.table.expect_calls(frames.iter().map(|frame| {
+        let octets = frame.data().get(CALL_ID..).and_then(<[u8]>::first_chunk);
+        u16::from_be_bytes(octets.copied().unwrap_or_default())
+    }));
 }
 
 /// Takes the outer headers off and finds the tunnel. Leaves GRE's payload in the frame.
@@ -274,6 +288,10 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
         }
     }
     mppe.commit(&mut core.table);
+    let destinations =
+        encrypted.iter().filter_map(|packet| Some(packet.inner.as_ref().ok()?.destination));
+    core.table.expect_destinations(destinations.clone());
+    core.exits.expect(destinations);
     for (index, Encrypted { data, inner, .. }) in encrypted.drain(..).enumerate() {
         let Some(tunnel) = core.table.tunnel(data.slot) else {
             core.sink.drop(data.frame, DropReason::TunnelUnknown);
@@ -299,7 +317,7 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
 
 /// Takes the inner protocol number off and looks at the packet. What is no IPv4 packet was damaged
 /// or forged, or has the wrong key: MPPE itself cannot tell.
-fn inspect_plaintext(frame: &mut Frame, network: Option<&Network>) -> Result<View, DropReason> {
+fn inspect_plaintext(frame: &mut Frame, network: Option<&Inside>) -> Result<View, DropReason> {
     let [high, low] = Protocol::IPV4.number().to_be_bytes();
     let field = match *frame.data() {
         [first, ..] if first == low => 1,
@@ -344,14 +362,10 @@ const fn drop_reason(refused: Refused) -> DropReason {
 }
 
 /// What a router verifies, and that the source lies behind the tunnel (RFC 1812 §5.2.2, §5.3.8).
-fn inspect(packet: &[u8], network: Option<&Network>) -> Result<View, DropReason> {
+fn inspect(packet: &[u8], network: Option<&Inside>) -> Result<View, DropReason> {
     let inner = View::parse(packet).ok_or(DropReason::InnerMalformed)?;
     let network = network.ok_or(DropReason::NetworkClosed)?;
-    if network.prefixes.iter().any(|prefix| prefix.contains(inner.source)) {
-        Ok(inner)
-    } else {
-        Err(DropReason::SourceForeign)
-    }
+    if network.covers(inner.source) { Ok(inner) } else { Err(DropReason::SourceForeign) }
 }
 
 /// An accepted packet is counted and goes on its way.

@@ -25,8 +25,6 @@ use network::Core;
 use rig::{Handover, Rig};
 use traffic::Direction;
 
-/// Frames of a worker, of 4 KiB each: 128 MiB.
-const FRAMES: u32 = 32_768;
 /// Routes of an access router, and the Internet's.
 const ROUTES: u32 = 10_000;
 const FULL_TABLE: u32 = 1_000_000;
@@ -53,6 +51,9 @@ pub struct Arguments {
     /// The road alone, without MPPE
     #[arg(long)]
     null: bool,
+    /// Frames of a worker, of 4 KiB each: more than any cache holds
+    #[arg(long, default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(2048..=1 << 20))]
+    frames: u32,
     /// How often each contestant sends all its frames
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -73,7 +74,7 @@ struct Row {
     handover: bool,
     routes: u32,
     /// The engine of `ns_per_packet`.
-    mppe: &'static str,
+    mppe: String,
     /// Processor time for a packet, of all workers together. None if only the road was measured.
     ns_per_packet: Option<f64>,
     /// The same with a keystream that costs nothing.
@@ -99,16 +100,17 @@ struct Contestant {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let core = Core::new(ROUTES);
     let full = if arguments.alone { None } else { Some(Core::new(FULL_TABLE)) };
+    let frames = arguments.frames;
     let mut rows = Vec::new();
     let mut out = io::stdout();
     writeln!(out, "{HEAD}")?;
     for &tunnels in &arguments.tunnels {
-        let mut rigs = vec![Rig::new(1, tunnels, FRAMES, &core)?];
+        let mut rigs = vec![Rig::new(1, tunnels, frames, &core)?];
         if let Some(full) = &full {
-            rigs.push(Rig::new(1, tunnels, FRAMES, full)?);
+            rigs.push(Rig::new(1, tunnels, frames, full)?);
             // A tunnel has one owner.
             if tunnels > 1 {
-                rigs.push(Rig::new(2, tunnels, FRAMES, &core)?);
+                rigs.push(Rig::new(2, tunnels, frames, &core)?);
             }
         }
         for &direction in &arguments.direction {
@@ -180,7 +182,7 @@ fn row(
         workers,
         handover: handover == Handover::Every,
         routes,
-        mppe: "reference",
+        mppe: Engine::new().kernel().to_string(),
         ns_per_packet,
         ns_without_crypto: median(road).unwrap_or_default(),
         mpps,

@@ -103,7 +103,8 @@ impl Rig {
             let encryption = Encryption::Mppe { receive, send };
             self.handle.command(Command::SetEncryption { tunnel, encryption })?;
             let prefixes = vec![Prefix::host(subscriber.inner())];
-            let network = Some(Network { prefixes, mtu: 1456 });
+            let local = subscriber.outer().local;
+            let network = Some(Network { prefixes, mtu: 1456, local, clamp_mss: true });
             self.handle.command(Command::SetNetwork { tunnel, network })?;
             self.tunnels.push(tunnel);
             if self.tunnels.len().is_multiple_of(OPENED) {

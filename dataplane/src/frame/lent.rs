@@ -37,7 +37,8 @@ impl Lent {
         if !std::ptr::eq(frame.region, self.region) {
             return Err(frame);
         }
-        let place = ((u64::from(frame.index) << CHUNK_SHIFT) | u64::from(frame.start), frame.len);
+        let offset = (u64::from(frame.place.index()) << CHUNK_SHIFT) | frame.headroom() as u64;
+        let place = (offset, frame.place.len());
         let index = frame.disown() as usize;
         self.chunks[index / WORD] |= 1 << (index % WORD);
         self.count += 1;
@@ -61,7 +62,7 @@ impl Lent {
         self.count -= 1;
         let start = u16::try_from(offset & (CHUNK as u64 - 1)).ok()?;
         let mut frame = Frame::own(self.region, index);
-        frame.start = start;
+        frame.set(start, 0);
         if !usize::try_from(len).is_ok_and(|len| frame.set_len(len)) {
             frame.truncate(0);
         }

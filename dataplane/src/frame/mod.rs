@@ -19,6 +19,8 @@ pub use region::{Region, RegionError};
 
 use std::fmt;
 
+use crate::prefetch::prefetch_line;
+
 /// Size of a chunk, bytes: one page, so that a chunk never crosses one (AF_XDP's aligned mode).
 pub const CHUNK: usize = 4096;
 
@@ -38,68 +40,109 @@ const START: u16 = UMEM_HEADROOM + 256;
 const CHUNK_SHIFT: u32 = CHUNK.trailing_zeros();
 
 /// One chunk and the packet in it. Whoever has the frame has the chunk.
+///
+/// Two machine words, so that frames are moved in registers. As a struct of more fields they are
+/// moved as one piece of memory, and each move behind a change of a field waits until the
+/// processor has written out all that was stored before: packets that are in no cache yet.
 pub struct Frame {
     region: &'static Region,
-    index: u32,
-    start: u16,
-    len: u16,
+    place: Place,
+}
+
+/// A chunk's number, and where in it the packet starts and how long it is, in one word.
+#[derive(Clone, Copy)]
+struct Place(u64);
+
+impl Place {
+    const fn new(index: u32, start: u16, len: u16) -> Self {
+        let [i0, i1, i2, i3] = index.to_be_bytes();
+        let [s0, s1] = start.to_be_bytes();
+        let [l0, l1] = len.to_be_bytes();
+        Self(u64::from_be_bytes([i0, i1, i2, i3, s0, s1, l0, l1]))
+    }
+
+    const fn index(self) -> u32 {
+        let [i0, i1, i2, i3, ..] = self.0.to_be_bytes();
+        u32::from_be_bytes([i0, i1, i2, i3])
+    }
+
+    const fn start(self) -> u16 {
+        let [.., s0, s1, _, _] = self.0.to_be_bytes();
+        u16::from_be_bytes([s0, s1])
+    }
+
+    const fn len(self) -> u16 {
+        let [.., l0, l1] = self.0.to_be_bytes();
+        u16::from_be_bytes([l0, l1])
+    }
 }
 
 impl Frame {
     /// The handle of chunk `index`, empty, starting at [`HEADROOM`]. `index` must come from a
     /// place that owned it: the depot, a pool, or a descriptor that the kernel gave back.
     const fn own(region: &'static Region, index: u32) -> Self {
-        Self { region, index, start: START, len: 0 }
+        Self { region, place: Place::new(index, START, 0) }
     }
 
     /// Gives up the handle, not the chunk: the caller now owns `index`.
     const fn disown(self) -> u32 {
-        let index = self.index;
+        let index = self.place.index();
         std::mem::forget(self);
         index
+    }
+
+    /// Moves the packet's bounds within the chunk.
+    const fn set(&mut self, start: u16, len: u16) {
+        self.place = Place::new(self.place.index(), start, len);
+    }
+
+    /// The byte of the chunk in which the packet starts.
+    #[inline]
+    fn first(&self) -> *mut u8 {
+        self.region.chunk(self.place.index()).wrapping_add(self.headroom())
     }
 
     /// Length of the packet, bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::from(self.len)
+        usize::from(self.place.len())
     }
 
     /// Whether the packet has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.place.len() == 0
     }
 
     /// Free bytes before the packet.
     #[must_use]
     pub fn headroom(&self) -> usize {
-        usize::from(self.start)
+        usize::from(self.place.start())
     }
 
     /// Free bytes behind the packet.
     #[must_use]
     pub fn tailroom(&self) -> usize {
-        CHUNK - usize::from(self.start) - usize::from(self.len)
+        CHUNK - self.headroom() - self.len()
     }
 
     /// The packet.
     #[must_use]
     #[inline]
     pub fn data(&self) -> &[u8] {
-        let first = self.region.chunk(self.index).wrapping_add(usize::from(self.start));
+        let first = self.first();
         // SAFETY: `start + len <= CHUNK` holds for every frame, so the range lies in this chunk,
         // which is mapped for ever and was zeroed by the kernel. This frame is the chunk's only
         // owner, so nobody writes to it while it is borrowed.
-        unsafe { std::slice::from_raw_parts(first, usize::from(self.len)) }
+        unsafe { std::slice::from_raw_parts(first, self.len()) }
     }
 
     /// The packet, to be changed in place.
     #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
-        let first = self.region.chunk(self.index).wrapping_add(usize::from(self.start));
+        let first = self.first();
         // SAFETY: as in `data`; the only owner is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(first, usize::from(self.len)) }
+        unsafe { std::slice::from_raw_parts_mut(first, self.len()) }
     }
 
     /// Puts `n` bytes before the packet and returns them; they hold what was there before.
@@ -107,8 +150,7 @@ impl Frame {
     #[inline]
     pub fn push_front(&mut self, n: usize) -> Option<&mut [u8]> {
         let n = u16::try_from(n).ok()?;
-        self.start = self.start.checked_sub(n)?;
-        self.len += n;
+        self.set(self.place.start().checked_sub(n)?, self.place.len() + n);
         self.data_mut().get_mut(..usize::from(n))
     }
 
@@ -117,12 +159,11 @@ impl Frame {
     #[must_use]
     pub fn pull_front(&mut self, n: usize) -> bool {
         let Some((n, rest)) =
-            u16::try_from(n).ok().and_then(|n| Some((n, self.len.checked_sub(n)?)))
+            u16::try_from(n).ok().and_then(|n| Some((n, self.place.len().checked_sub(n)?)))
         else {
             return false;
         };
-        self.start += n;
-        self.len = rest;
+        self.set(self.place.start() + n, rest);
         true
     }
 
@@ -130,7 +171,7 @@ impl Frame {
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         if let Ok(len) = u16::try_from(len) {
-            self.len = self.len.min(len);
+            self.set(self.place.start(), self.place.len().min(len));
         }
     }
 
@@ -140,8 +181,8 @@ impl Frame {
     #[must_use]
     pub fn set_len(&mut self, len: usize) -> bool {
         match u16::try_from(len) {
-            Ok(short) if usize::from(self.start) + len <= CHUNK => {
-                self.len = short;
+            Ok(short) if self.headroom() + len <= CHUNK => {
+                self.set(self.place.start(), short);
                 true
             }
             _ => false,
@@ -151,8 +192,7 @@ impl Frame {
     /// Empties the frame and moves its start back to [`HEADROOM`].
     #[inline]
     pub fn reset(&mut self) {
-        self.start = START;
-        self.len = 0;
+        self.set(START, 0);
     }
 
     /// Replaces the packet by `bytes`, behind [`HEADROOM`]. `false`, and an empty frame, if they
@@ -168,16 +208,18 @@ impl Frame {
         fits
     }
 
-    /// Asks the processor to load the cache line in which the packet starts.
+    /// Asks the processor to load the cache lines in which the packet starts: those of its headers.
     #[inline]
     pub fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let first = self.region.chunk(self.index).wrapping_add(usize::from(self.start));
-            // SAFETY: a prefetch reads nothing that a program can see and never faults.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.cast::<i8>().cast_const()) };
-        }
+        let first = self.first();
+        prefetch_line(first);
+        prefetch_line(first.wrapping_add(64));
+    }
+
+    /// Asks the processor to load the cache line before the packet, where headers will be written.
+    #[inline]
+    pub(crate) fn prefetch_headroom(&self) {
+        prefetch_line(self.first().wrapping_sub(64));
     }
 
     /// The region that the chunk belongs to.
@@ -197,16 +239,16 @@ impl Drop for Frame {
     /// Returns the chunk to the region's depot. Workers give frames back to their pool, which is
     /// cheaper; this is the net below them.
     fn drop(&mut self) {
-        self.region.depot().put(self.index);
+        self.region.depot().put(self.place.index());
     }
 }
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame")
-            .field("index", &self.index)
-            .field("start", &self.start)
-            .field("len", &self.len)
+            .field("index", &self.place.index())
+            .field("start", &self.place.start())
+            .field("len", &self.place.len())
             .finish()
     }
 }

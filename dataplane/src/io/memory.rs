@@ -3,10 +3,9 @@
 //! Both directions are bounded, so that back-pressure can be tested, and the ends may live in
 //! different threads. It never touches the kernel.
 
+use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-
-use crossbeam::queue::ArrayQueue;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Link, Port, PortCounters, PortDrop};
 use crate::frame::{Frame, Pool};
@@ -15,20 +14,23 @@ use crate::frame::{Frame, Pool};
 #[derive(Debug)]
 pub struct MemoryPort {
     link: Link,
-    arriving: Arc<ArrayQueue<Frame>>,
-    leaving: Arc<ArrayQueue<Frame>>,
+    arriving: Arc<Mutex<VecDeque<Frame>>>,
+    leaving: Arc<Mutex<VecDeque<Frame>>>,
+    capacity: usize,
     counters: Arc<PortCounters>,
 }
 
 /// The two ends of a new cable that holds up to `capacity` frames (at least one) per direction.
 #[must_use]
 pub fn cable(link: Link, capacity: usize) -> (MemoryPort, MemoryPort) {
-    let one = Arc::new(ArrayQueue::new(capacity.max(1)));
-    let other = Arc::new(ArrayQueue::new(capacity.max(1)));
+    let capacity = capacity.max(1);
+    let one = Arc::new(Mutex::new(VecDeque::with_capacity(capacity)));
+    let other = Arc::new(Mutex::new(VecDeque::with_capacity(capacity)));
     let end = |arriving: &Arc<_>, leaving: &Arc<_>| MemoryPort {
         link,
         arriving: Arc::clone(arriving),
         leaving: Arc::clone(leaving),
+        capacity,
         counters: Arc::default(),
     };
     (end(&one, &other), end(&other, &one))
@@ -40,14 +42,25 @@ impl MemoryPort {
     /// # Errors
     /// Gives the frame back if the direction is full.
     pub fn push(&self, frame: Frame) -> Result<(), Frame> {
-        self.leaving.push(frame)
+        let mut leaving = lock(&self.leaving);
+        if leaving.len() == self.capacity {
+            return Err(frame);
+        }
+        leaving.push_back(frame);
+        Ok(())
     }
 
     /// Takes the next frame from the other end, uncounted.
     #[must_use]
     pub fn pop(&self) -> Option<Frame> {
-        self.arriving.pop()
+        lock(&self.arriving).pop_front()
     }
+}
+
+/// The frames of one direction. Whole bursts are put in and taken out under one lock.
+fn lock(frames: &Mutex<VecDeque<Frame>>) -> MutexGuard<'_, VecDeque<Frame>> {
+    // Nothing in here panics halfway.
+    frames.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Port for MemoryPort {
@@ -57,27 +70,23 @@ impl Port for MemoryPort {
 
     fn receive(&mut self, _pool: &mut Pool, into: &mut Vec<Frame>, limit: usize) {
         let before = into.len();
-        into.extend(std::iter::from_fn(|| self.arriving.pop()).take(limit));
+        let mut arriving = lock(&self.arriving);
+        let count = limit.min(arriving.len());
+        into.extend(arriving.drain(..count));
+        drop(arriving);
         let new = &into[before..];
         self.counters.received(new.len(), new.iter().map(Frame::len).sum());
     }
 
     fn transmit(&mut self, pool: &mut Pool, frames: &mut Vec<Frame>) {
-        let (mut packets, mut bytes) = (0, 0);
-        for frame in frames.drain(..) {
-            let len = frame.len();
-            match self.leaving.push(frame) {
-                Ok(()) => {
-                    packets += 1;
-                    bytes += len;
-                }
-                Err(frame) => {
-                    self.counters.dropped(PortDrop::TransmitFull).add(1);
-                    pool.put(frame);
-                }
-            }
-        }
-        self.counters.sent(packets, bytes);
+        let mut leaving = lock(&self.leaving);
+        let room = frames.len().min(self.capacity - leaving.len());
+        let bytes = frames[..room].iter().map(Frame::len).sum();
+        leaving.extend(frames.drain(..room));
+        drop(leaving);
+        self.counters.sent(room, bytes);
+        self.counters.dropped(PortDrop::TransmitFull).add(frames.len() as u64);
+        pool.put_all(frames);
     }
 
     fn flush(&mut self, _pool: &mut Pool) -> bool {
@@ -90,7 +99,7 @@ impl Port for MemoryPort {
 
     /// The frames on their way to this end, so that both ends together count each once.
     fn held(&self) -> usize {
-        self.arriving.len()
+        lock(&self.arriving).len()
     }
 
     fn counters(&self) -> &Arc<PortCounters> {

@@ -59,6 +59,11 @@ impl Snapshot {
         }
     }
 
+    /// Has the processor fetch what lookups of these destinations read.
+    pub(crate) fn expect(&self, destinations: impl Iterator<Item = Ipv4Addr> + Clone) {
+        self.prefixes.expect(destinations.map(Ipv4Addr::to_bits));
+    }
+
     /// An interface, by its index.
     pub fn interface(&self, ifindex: u32) -> Option<&Interface> {
         self.interfaces.get(&ifindex)

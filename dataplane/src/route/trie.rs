@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use crate::prefetch::{prefetch, prefetch_line};
+
 /// No value.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -64,6 +66,25 @@ impl Trie {
         match node.child(third) {
             Some(runs) => longer(runs.value(fourth), best),
             None => best,
+        }
+    }
+
+    /// Has the processor fetch what lookups of these addresses read: for all of them at once,
+    /// level by level, so that they wait for memory together.
+    pub(crate) fn expect(&self, addresses: impl Iterator<Item = u32> + Clone) {
+        let second = |address: u32| {
+            let [first, second, ..] = address.to_be_bytes();
+            let node = self.root.slots[usize::from(first)].child.as_deref()?;
+            Some(&node.slots[usize::from(second)])
+        };
+        for slot in addresses.clone().filter_map(second) {
+            prefetch(slot);
+        }
+        for node in addresses.clone().filter_map(second).filter_map(|slot| slot.child.as_deref()) {
+            prefetch(node);
+        }
+        for node in addresses.filter_map(second).filter_map(|slot| slot.child.as_deref()) {
+            prefetch_line(node.runs.values.as_ptr().cast());
         }
     }
 

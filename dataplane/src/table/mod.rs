@@ -13,9 +13,11 @@ use std::sync::atomic::Ordering;
 use crate::api::{Outer, Prefix, TunnelId};
 use crate::mailbox::Opening;
 use crate::mppe::{ReceiveState, SendState, States};
+use crate::prefetch::prefetch;
+use crate::worker::BURST;
 use prefixes::Prefixes;
 use tunnel::Mppe;
-pub(crate) use tunnel::{Protection, Tunnel};
+pub(crate) use tunnel::{Inside, Protection, Tunnel};
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -28,18 +30,21 @@ pub(crate) struct Table {
     /// ours to give, so no peer can make a chain longer than its own tunnels.
     calls: Box<[u32]>,
     entries: Vec<Option<Entry>>,
-    tunnels: Vec<Option<Box<Tunnel>>>,
     prefixes: Prefixes,
 }
 
-/// What every worker knows of a tunnel.
+/// What every worker knows of a tunnel. On a cache line of its own: packets of many tunnels need
+/// one each.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Entry {
     id: TunnelId,
     outer: Outer,
     owner: u16,
     next: u32,
     prefixes: Vec<Prefix>,
+    /// With the owner.
+    tunnel: Option<Box<Tunnel>>,
 }
 
 /// Where a packet belongs.
@@ -68,7 +73,6 @@ impl Table {
             worker,
             calls: vec![NONE; 1 << 16].into(),
             entries: Vec::new(),
-            tunnels: Vec::new(),
             prefixes: Prefixes::default(),
         }
     }
@@ -84,14 +88,12 @@ impl Table {
         let slot = id.slot as usize;
         if self.entries.len() <= slot {
             self.entries.resize_with(slot + 1, || None);
-            self.tunnels.resize_with(slot + 1, || None);
         }
         let head = &mut self.calls[usize::from(outer.own_call_id)];
-        self.entries[slot] = Some(Entry { id, outer, owner, next: *head, prefixes: Vec::new() });
+        let tunnel = (owner == self.worker).then(|| Box::new(Tunnel::new(id, outer, shared)));
+        let entry = Entry { id, outer, owner, next: *head, prefixes: Vec::new(), tunnel };
+        self.entries[slot] = Some(entry);
         *head = id.slot;
-        if owner == self.worker {
-            self.tunnels[slot] = Some(Box::new(Tunnel::new(id, outer, shared)));
-        }
     }
 
     /// Forgets a tunnel, unless its slot has another one by now.
@@ -105,7 +107,6 @@ impl Table {
         let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
-        self.tunnels[slot as usize] = None;
         for &prefix in &entry.prefixes {
             self.prefixes.remove(prefix, slot);
         }
@@ -163,6 +164,11 @@ impl Table {
         Some(self.place(slot, self.entry(slot)?))
     }
 
+    /// The peer of the tunnel in a slot.
+    pub(crate) fn peer(&self, slot: u32) -> Option<Ipv4Addr> {
+        self.entry(slot).map(|entry| entry.outer.peer)
+    }
+
     fn place(&self, slot: u32, entry: &Entry) -> Place {
         if entry.owner == self.worker { Place::Here(slot) } else { Place::Worker(entry.owner) }
     }
@@ -175,7 +181,7 @@ impl Table {
     /// This worker's tunnel in a slot.
     #[inline]
     pub(crate) fn tunnel(&mut self, slot: u32) -> Option<&mut Tunnel> {
-        self.tunnels.get_mut(slot as usize)?.as_deref_mut()
+        self.entries.get_mut(slot as usize)?.as_mut()?.tunnel.as_deref_mut()
     }
 
     /// This worker's tunnel by its name.
@@ -184,7 +190,43 @@ impl Table {
     }
 }
 
+/// What a burst will need is fetched for all of its packets at once, in steps, so that they wait for
+/// memory together. The numbers may be any: these are hints.
 impl Table {
+    /// Fetches what uplink packets with these Call IDs need.
+    pub(crate) fn expect_calls(&self, call_ids: impl IntoIterator<Item = u16>) {
+        let mut slots = [NONE; BURST];
+        for (slot, call_id) in slots.iter_mut().zip(call_ids) {
+            *slot = self.calls[usize::from(call_id)];
+            self.expect_entry(*slot);
+        }
+        self.expect_tunnels(slots);
+    }
+
+    /// Fetches what is known of the tunnel in a slot.
+    #[inline]
+    pub(crate) fn expect_entry(&self, slot: u32) {
+        if let Some(entry) = self.entries.get(slot as usize) {
+            prefetch(entry);
+        }
+    }
+
+    /// Fetches what is known of the tunnels that lead to these inner destinations.
+    pub(crate) fn expect_destinations(&self, destinations: impl Iterator<Item = Ipv4Addr>) {
+        for slot in destinations.filter_map(|address| self.prefixes.lookup(address)) {
+            self.expect_entry(slot);
+        }
+    }
+
+    /// Fetches the state of this worker's tunnels in these slots.
+    pub(crate) fn expect_tunnels(&self, slots: impl IntoIterator<Item = u32>) {
+        for slot in slots {
+            if let Some(Entry { tunnel: Some(tunnel), .. }) = self.entry(slot) {
+                tunnel.prefetch();
+            }
+        }
+    }
+
     fn mppe(&mut self, slot: u32) -> Option<&mut Mppe> {
         match &mut self.tunnel(slot)?.protection {
             Protection::Mppe(mppe) => Some(mppe),

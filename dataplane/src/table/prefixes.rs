@@ -1,26 +1,55 @@
 //! Inner prefixes of all tunnels: which tunnel has the longest one that covers an address.
 //!
-//! One hash map per prefix length in use, longest first: subscribers have single addresses and a
-//! few have networks, so a lookup is one or two probes and never more than 33.
+//! Subscribers have single addresses out of few pools, so these stand side by side in pages of 256:
+//! those of 60,000 subscribers take 240 KiB. A few have networks too: one hash map for each length
+//! in use. A lookup is one or two probes and never more than 33.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use foldhash::fast::RandomState;
 
+use super::NONE;
 use crate::api::Prefix;
 
 /// Prefixes and the slots that have them.
 #[derive(Debug, Default)]
 pub(crate) struct Prefixes {
-    /// Longest length first; no map is empty.
+    /// Single addresses by their first 24 bits; no page is empty.
+    pages: HashMap<u32, Box<Page>, RandomState>,
+    /// Other prefixes, longest length first; no map is empty.
     lengths: Vec<(u8, HashMap<u32, u32, RandomState>)>,
+}
+
+/// Slots of 256 single addresses.
+#[derive(Debug)]
+struct Page {
+    slots: [u32; 256],
+    used: u32,
+}
+
+impl Page {
+    const EMPTY: Self = Self { slots: [NONE; 256], used: 0 };
+}
+
+/// An address as page and place there.
+const fn place(address: Ipv4Addr) -> (u32, usize) {
+    let bits = address.to_bits();
+    (bits >> 8, (bits & 0xFF) as usize)
 }
 
 impl Prefixes {
     /// Gives a prefix to a slot. If another slot has it already, the newer one gets it.
     pub(crate) fn insert(&mut self, prefix: Prefix, slot: u32) {
         let length = prefix.length.min(32);
+        if length == 32 {
+            let (page, at) = place(prefix.address);
+            let page = self.pages.entry(page).or_insert_with(|| Box::new(Page::EMPTY));
+            if std::mem::replace(&mut page.slots[at], slot) == NONE {
+                page.used += 1;
+            }
+            return;
+        }
         let at = self.lengths.partition_point(|&(have, _)| have > length);
         if self.lengths.get(at).is_none_or(|&(have, _)| have != length) {
             self.lengths.insert(at, (length, HashMap::default()));
@@ -33,6 +62,17 @@ impl Prefixes {
     /// Takes a prefix from a slot, unless another one has it by now.
     pub(crate) fn remove(&mut self, prefix: Prefix, slot: u32) {
         let length = prefix.length.min(32);
+        if length == 32 {
+            let (number, at) = place(prefix.address);
+            if let Some(page) = self.pages.get_mut(&number).filter(|page| page.slots[at] == slot) {
+                page.slots[at] = NONE;
+                page.used -= 1;
+                if page.used == 0 {
+                    self.pages.remove(&number);
+                }
+            }
+            return;
+        }
         let Some(at) = self.lengths.iter().position(|&(have, _)| have == length) else { return };
         if let Some((_, map)) = self.lengths.get_mut(at) {
             let network = prefix.address.to_bits() & prefix.mask();
@@ -48,6 +88,12 @@ impl Prefixes {
     /// The slot whose prefix covers `address` most closely.
     #[inline]
     pub(crate) fn lookup(&self, address: Ipv4Addr) -> Option<u32> {
+        let (page, at) = place(address);
+        if let Some(page) = self.pages.get(&page)
+            && page.slots[at] != NONE
+        {
+            return Some(page.slots[at]);
+        }
         self.lengths.iter().find_map(|(length, map)| {
             let mask = Prefix { address, length: *length }.mask();
             map.get(&(address.to_bits() & mask)).copied()
@@ -87,7 +133,7 @@ mod tests {
         assert_eq!(prefixes.lookup(Ipv4Addr::new(10, 1, 2, 3)), Some(2));
         prefixes.remove(prefix("10.1.2.3/32"), 2);
         assert_eq!(prefixes.lookup(Ipv4Addr::new(10, 1, 2, 3)), None);
-        assert!(prefixes.lengths.is_empty());
+        assert!(prefixes.lengths.is_empty() && prefixes.pages.is_empty());
     }
 
     proptest! {

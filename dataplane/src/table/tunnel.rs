@@ -3,41 +3,55 @@
 //! Both halves are touched by one worker only. State moves when a packet was accepted, never
 //! before, and clear frames move nothing once MPPE is on.
 
+use std::net::Ipv4Addr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use protocol::gre::{Acknowledger, Verdict, Window};
 use protocol::ppp::frame::Framing;
 use protocol::time::Instant;
 
-use crate::api::{Encryption, Network, Outer, TunnelId};
+use crate::api::{Encryption, Network, Outer, Prefix, TunnelId};
 use crate::counters::TunnelShared;
 use crate::inner::icmp;
 use crate::limit::Bucket;
 use crate::mppe::{ReceiveState, SendState};
+use crate::prefetch::prefetch_first;
 
-/// A tunnel's state.
+/// A tunnel's state. What each packet needs comes first, and is fetched as a whole.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Tunnel {
+    pub(crate) shared: Arc<TunnelShared>,
     pub(crate) id: TunnelId,
     pub(crate) outer: Outer,
-    pub(crate) shared: Arc<TunnelShared>,
     pub(crate) framing: Framing,
-    pub(crate) protection: Protection,
-    pub(crate) network: Option<Network>,
-    pub(crate) window: Window,
-    pub(crate) acknowledger: Acknowledger,
     /// Whether the tunnel waits in the worker's queues of acknowledgements.
     pub(crate) ack_waiting: bool,
     pub(crate) ack_urgent: bool,
-    pub(crate) control: ControlLimit,
-    /// ICMP errors about packets for it.
-    pub(crate) errors: icmp::TunnelLimit,
     next_sequence: u32,
     /// Clear frames since the last accepted data packet: they used up sequence numbers too.
     clear_frames: u32,
+    pub(crate) acknowledger: Acknowledger,
+    pub(crate) network: Option<Inside>,
+    pub(crate) window: Window,
+    pub(crate) protection: Protection,
+    pub(crate) control: ControlLimit,
+    /// ICMP errors about packets for it.
+    pub(crate) errors: icmp::TunnelLimit,
 }
 
 impl Tunnel {
+    /// Octets that each packet needs: all up to the skipped keys of [`ReceiveState`], which come
+    /// last in it.
+    const HOT: usize = std::mem::offset_of!(Self, protection) + 192;
+
+    /// Asks the processor to load what each packet needs.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch_first(self, Self::HOT);
+    }
+
     pub(crate) fn new(id: TunnelId, outer: Outer, shared: Arc<TunnelShared>) -> Self {
         Self {
             id,
@@ -95,10 +109,10 @@ impl Tunnel {
                 // only what was decrypted counts.
                 self.window = Window::new();
                 self.acknowledger = Acknowledger::new(self.outer.peer_window);
-                Protection::Mppe(Box::new(Mppe {
-                    receive: ReceiveState::new(&receive, newest, now),
+                Protection::Mppe(Mppe {
                     send: SendState::new(&send),
-                }))
+                    receive: ReceiveState::new(&receive, newest, now),
+                })
             }
         };
     }
@@ -123,22 +137,55 @@ impl Tunnel {
     }
 }
 
+/// The inner side of a tunnel.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    /// The first of `network`'s prefixes. Nearly all have but one, and here it is at hand.
+    first: Option<Prefix>,
+    network: Network,
+}
+
+impl Inside {
+    /// Whether a packet with this source may come out of the tunnel.
+    #[inline]
+    pub(crate) fn covers(&self, source: Ipv4Addr) -> bool {
+        self.first.is_some_and(|prefix| prefix.contains(source))
+            || self.network.prefixes.iter().skip(1).any(|prefix| prefix.contains(source))
+    }
+}
+
+impl From<Network> for Inside {
+    fn from(network: Network) -> Self {
+        Self { first: network.prefixes.first().copied(), network }
+    }
+}
+
+impl Deref for Inside {
+    type Target = Network;
+
+    fn deref(&self) -> &Network {
+        &self.network
+    }
+}
+
 /// What protects the data of a tunnel.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all tunnels have MPPE, one fetch away")]
 pub(crate) enum Protection {
     /// Not chosen yet: no data passes.
     Unset,
     /// Nothing.
     None,
     /// Stateless MPPE.
-    Mppe(Box<Mppe>),
+    Mppe(Mppe),
 }
 
 /// MPPE's state, both ways.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Mppe {
-    pub(crate) receive: ReceiveState,
     pub(crate) send: SendState,
+    pub(crate) receive: ReceiveState,
 }
 
 /// What a tunnel may send to the control plane: one subscriber's flood must not keep others from

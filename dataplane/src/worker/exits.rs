@@ -104,6 +104,13 @@ impl Exits {
         }
     }
 
+    /// Has the processor fetch the routes to these destinations.
+    pub(crate) fn expect(&self, destinations: impl Iterator<Item = Ipv4Addr> + Clone) {
+        if let Some(snapshot) = &self.snapshot {
+            snapshot.expect(destinations);
+        }
+    }
+
     fn exit(&self, destination: Ipv4Addr, len: usize, may: fn(Role) -> bool) -> Option<Exit> {
         match self.snapshot.as_ref()?.lookup(destination) {
             // What is too big the kernel fragments, or answers.

@@ -24,13 +24,13 @@ use crate::link;
 use crate::mailbox::{Close, Handed, Mailbox, Order};
 use crate::mppe::{Cipher, Engine, Kernel};
 use crate::route::Routes;
-use crate::table::Table;
+use crate::table::{Inside, Table};
 use crate::{downlink, uplink};
 use acks::Acks;
 pub(crate) use exits::{Exit, Exits};
 
 /// Packets taken from one port in a turn.
-const BURST: usize = 64;
+pub(crate) const BURST: usize = 64;
 
 /// A port and what it is for.
 pub(crate) struct Attached {
@@ -75,6 +75,8 @@ pub(crate) struct Core {
     pub(crate) uplink: uplink::Stages,
     pub(crate) downlink: downlink::Stages,
     mailboxes: Vec<Arc<Mailbox>>,
+    /// Workers that were handed something in this turn, a bit each.
+    handed_to: u64,
     events: Arc<EventRings>,
     /// Whether the control plane has to be told of events.
     events_pushed: bool,
@@ -126,9 +128,20 @@ impl Core {
         match mailbox.handed.push(handed) {
             Ok(()) => {
                 self.sink.meter.handed_over.add(1);
-                mailbox.ring();
+                self.handed_to |= 1 << owner;
             }
             Err(handed) => self.sink.drop(handed.into_frame(), DropReason::HandoverFull),
+        }
+    }
+
+    /// Wakes the workers that were handed something: once a turn, for it costs a fence.
+    fn ring(&mut self) {
+        let mut handed_to = std::mem::take(&mut self.handed_to);
+        while handed_to != 0 {
+            if let Some(mailbox) = self.mailboxes.get(handed_to.trailing_zeros() as usize) {
+                mailbox.ring();
+            }
+            handed_to &= handed_to - 1;
         }
     }
 
@@ -163,7 +176,7 @@ impl Core {
                 let prefixes = network.as_ref().map(|network| network.prefixes.clone());
                 self.table.set_prefixes(id, prefixes.unwrap_or_default());
                 if let Some(tunnel) = self.table.tunnel_by_id(id) {
-                    tunnel.network = network;
+                    tunnel.network = network.map(Inside::from);
                 }
             }
         }
@@ -234,6 +247,7 @@ impl Worker {
             uplink: uplink::Stages::default(),
             downlink: downlink::Stages::default(),
             mailboxes,
+            handed_to: 0,
             events,
             events_pushed: false,
         };
@@ -262,6 +276,7 @@ impl Worker {
         let received = self.receive();
         let ordered = self.take_orders();
         self.process();
+        self.core.ring();
         let acknowledged = self.acknowledge();
         let pending = self.transmit();
         if std::mem::take(&mut self.core.events_pushed) {
@@ -278,6 +293,7 @@ impl Worker {
         let mut count = 0;
         for (attached, frames) in self.ports.iter_mut().zip(&mut self.received) {
             attached.port.receive(&mut self.core.sink.pool, frames, BURST);
+            frames.iter().for_each(Frame::prefetch);
             count += frames.len();
         }
         self.core.sink.meter.received.add(count as u64);
@@ -285,6 +301,7 @@ impl Worker {
         let mut taken = 0;
         for handed in handed {
             taken += 1;
+            handed.frame().prefetch();
             match handed {
                 Handed::Uplink(frame) => self.taken_uplink.push(frame),
                 Handed::Downlink(frame) => self.taken_downlink.push(frame),
