@@ -26,8 +26,9 @@ use crate::cpu;
 const INTERVAL: usize = 512;
 /// Frames of a worker beyond those that carry the bench's packets: its pool's and acknowledgements.
 const SPARE: u32 = 2048;
-/// Time from turn to turn as workers see it: a full burst at some four million packets a second.
-const TURN: Duration = Duration::from_micros(16);
+/// Time from interval to interval as workers see it: four million packets a second. Within an
+/// interval it stands, or else turns that only send acknowledgements would bring the next ones due.
+const PACE: Duration = Duration::from_micros(128);
 /// Octets of an acknowledgement alone: Ethernet 14, IPv4 20, GRE 12.
 const ACKNOWLEDGEMENT: usize = 46;
 /// Tunnels that are opened before workers are turned: an order of each fits their rings.
@@ -204,6 +205,7 @@ impl Lane {
             for frame in frames.by_ref().take(INTERVAL) {
                 ensure!(entry.push(frame).is_ok(), "the cable holds an interval");
             }
+            self.now = self.now + PACE;
             costs.push(self.work(fed, costs.len() * workers + workers)?);
             self.collect(direction);
         }
@@ -223,7 +225,6 @@ impl Lane {
                 None => cpu::now()?,
             };
             if self.worker.turn(self.now) {
-                self.now = self.now + TURN;
                 since = Some(start);
                 continue;
             }
