@@ -150,11 +150,14 @@ impl Group {
         }
     }
 
+    /// What lies within a slice of the base is walked from there, so that the keys in between are
+    /// known and packets that come after it are not too late.
     fn want(&mut self, number: u64) {
-        if number >= self.far.from {
-            self.far.want(number);
-        } else {
+        let is_near = number - self.near.from < u64::from(SLICE);
+        if number < self.far.from || is_near {
             self.near.want(number);
+        } else {
+            self.far.want(number);
         }
     }
 

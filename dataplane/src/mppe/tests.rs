@@ -303,6 +303,24 @@ fn a_spoofed_packet_that_is_not_accepted_moves_nothing() {
     assert_eq!(receiver.receive(&[spoofed(42, 30)]), [Err(Refused::Inconsistent)]);
 }
 
+/// The walk towards a spoofed packet is remembered; reordered packets must not jump to where it
+/// came to and leave those between behind.
+#[test]
+fn a_walk_that_a_spoofed_packet_began_makes_no_packet_late() {
+    for lead in 0..80 {
+        let (mut peer, mut receiver) = one(Strength::Bits128);
+        assert!(receiver.receive(&[peer.packet(33)])[0].is_ok());
+        assert!(receiver.receive(&[spoofed(peer.sequence + 2000, 1500)])[0].is_err());
+        let in_order: Vec<_> = (0..lead).map(|_| peer.packet(33)).collect();
+        assert_eq!(receiver.receive(&in_order), vec![Ok(()); lead]);
+        let mut reordered: Vec<_> = (0..20).map(|_| peer.packet(33)).collect();
+        reordered.reverse();
+        for packet in reordered {
+            assert_eq!(receiver.receive(&[packet]), [Ok(())], "{lead} packets after it");
+        }
+    }
+}
+
 #[test]
 fn a_burst_that_is_not_committed_has_no_effect() {
     let (mut peer, mut receiver) = one(Strength::Bits128);
