@@ -11,13 +11,11 @@ mod redirect;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
-use common::subscriber::{Subscriber, ipv4, keys, one_hop_on, packet, sum};
-use common::{eventually, in_namespace, ip};
+use common::subscriber::{Subscriber, ipv4, one_hop_on, packet, sum};
+use common::{GATEWAY, dial, eventually, in_namespace, ip};
 use dataplane::DataPlane;
 use dataplane::api::counters::XdpCounters;
-use dataplane::api::{
-    Command, Config, Encryption, Handle, Interface, Network, Outer, Prefix, Role, Tun,
-};
+use dataplane::api::{Config, Handle, Interface, Prefix, Role, Tun};
 use dataplane::frame::{Pool, Region};
 use dataplane::io::Port;
 use dataplane::io::xsk::{XskConfig, XskPort};
@@ -115,32 +113,13 @@ fn start() -> Handle {
         interfaces: vec![interface("access", Role::Access), interface("core", Role::Core)],
         listen: vec![LOCAL],
         tun: Tun {
-            address: Some(Ipv4Addr::new(10, 9, 0, 1)),
+            address: Some(GATEWAY),
             pools: vec![Prefix { address: Ipv4Addr::new(10, 9, 0, 0), length: 16 }],
             ..Tun::default()
         },
         ..Config::default()
     };
     DataPlane::start(&config).unwrap().0
-}
-
-fn dial(handle: &Handle, call_id: u16, inner: Ipv4Addr) -> Subscriber {
-    let outer = Outer {
-        local: LOCAL,
-        peer: PEER,
-        own_call_id: call_id,
-        peer_call_id: call_id,
-        peer_window: 64,
-    };
-    let tunnel = handle.open(outer).unwrap();
-    let (receive, send) = keys(call_id);
-    let encryption = Encryption::Mppe { receive, send };
-    handle.command(Command::SetEncryption { tunnel, encryption }).unwrap();
-    let prefixes = vec![Prefix::host(inner)];
-    let network =
-        Some(Network { prefixes, mtu: 1456, local: Ipv4Addr::new(10, 9, 0, 1), clamp_mss: true });
-    handle.command(Command::SetNetwork { tunnel, network }).unwrap();
-    Subscriber::new(PEER, LOCAL, (call_id, call_id), inner)
 }
 
 fn xdp(handle: &Handle) -> XdpCounters {
@@ -169,7 +148,7 @@ fn packets_cross_from_queue_to_queue_and_between_workers() {
         for (call_id, inner) in
             [(40, Ipv4Addr::new(10, 9, 0, 5)), (41, Ipv4Addr::new(172, 16, 3, 4))]
         {
-            let mut subscriber = dial(&handle, call_id, inner);
+            let mut subscriber = dial(&handle, (LOCAL, PEER), call_id, inner, 1456);
             for round in 0..40_u16 {
                 let payload = vec![0xA5; 1 + usize::from(round) * 36];
                 // Every second packet comes by the queue of the worker that does not have it.
@@ -212,7 +191,7 @@ fn the_core_is_told_of_what_cannot_arrive() {
         let handle = start();
         let mut server = Far::open("server");
         let inner = Ipv4Addr::new(10, 9, 0, 5);
-        dial(&handle, 40, inner);
+        dial(&handle, (LOCAL, PEER), 40, inner, 1456);
         let mut large = packet(SERVER, inner, &[0xA5; 1460]);
         // Don't Fragment.
         large[6] = 0x40;

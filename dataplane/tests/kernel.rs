@@ -8,12 +8,10 @@ mod common;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
-use common::subscriber::{Subscriber, ipv4, keys, sum};
-use common::{eventually, in_namespace};
+use common::subscriber::{Subscriber, ipv4, sum};
+use common::{GATEWAY, dial, eventually, in_namespace};
 use dataplane::DataPlane;
-use dataplane::api::{
-    Command, Config, Encryption, Event, Events, Handle, Network, Outer, Prefix, Tun,
-};
+use dataplane::api::{Config, Event, Events, Handle, Prefix, Tun};
 use dataplane::frame::{Pool, Region};
 use dataplane::io::Port;
 use dataplane::io::raw::RawPort;
@@ -22,31 +20,12 @@ use nix::sys::socket::sockopt::Ipv4RecvErr;
 
 const LOCAL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const PEER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const ICMP: u8 = 1;
 
 fn start(workers: usize) -> (Handle, Events) {
     let pools = vec![Prefix { address: Ipv4Addr::new(10, 9, 0, 0), length: 16 }];
     let tun = Tun { address: Some(GATEWAY), pools, ..Tun::default() };
     DataPlane::start(&Config { workers, tun, ..Config::default() }).unwrap()
-}
-
-fn dial(handle: &Handle, call_id: u16, inner: Ipv4Addr, mtu: u16) -> Subscriber {
-    let outer = Outer {
-        local: LOCAL,
-        peer: PEER,
-        own_call_id: call_id,
-        peer_call_id: call_id,
-        peer_window: 64,
-    };
-    let tunnel = handle.open(outer).unwrap();
-    let (receive, send) = keys(call_id);
-    let encryption = Encryption::Mppe { receive, send };
-    handle.command(Command::SetEncryption { tunnel, encryption }).unwrap();
-    let prefixes = vec![Prefix::host(inner)];
-    let network = Some(Network { prefixes, mtu, local: GATEWAY, clamp_mss: true });
-    handle.command(Command::SetNetwork { tunnel, network }).unwrap();
-    Subscriber::new(PEER, LOCAL, (call_id, call_id), inner)
 }
 
 /// The subscribers' side: one raw socket for all of them.
@@ -101,7 +80,7 @@ fn pings_of_every_size_cross_two_workers_and_the_kernel() {
         for call_id in [40_000_u16, 40_001] {
             let [_, low] = call_id.to_be_bytes();
             let inner = Ipv4Addr::new(10, 9, 7, low);
-            let mut subscriber = dial(&handle, call_id, inner, 1456);
+            let mut subscriber = dial(&handle, (LOCAL, PEER), call_id, inner, 1456);
             // With 8 octets of ICMP and 20 of IP the last one fills the MTU of 1450.
             for (number, len) in (0..).zip((0..1422).step_by(79)) {
                 let request = echo_request(number, len);
@@ -136,7 +115,7 @@ fn the_kernel_learns_the_mtu_of_a_tunnel() {
         let (handle, _events) = start(2);
         let mut access = Access::open();
         let inner = Ipv4Addr::new(10, 9, 0, 5);
-        let mut subscriber = dial(&handle, 5, inner, 1300);
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 5, inner, 1300);
         let socket = UdpSocket::bind((GATEWAY, 0)).unwrap();
         let first = eventually("the kernel cuts datagrams", || {
             socket.send_to(&[7; 1400], (inner, 9)).unwrap();
@@ -158,7 +137,7 @@ fn what_fits_the_tun_but_not_the_tunnel_is_cut() {
         let (handle, _events) = start(1);
         let mut access = Access::open();
         let inner = Ipv4Addr::new(10, 9, 0, 6);
-        let mut subscriber = dial(&handle, 6, inner, 1300);
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 6, inner, 1300);
         let request = echo_request(1, 1400);
         access.send(&subscriber.encrypt_packet(&ipv4(ICMP, 64, inner, GATEWAY, &request)));
         let first = access.receive(&mut subscriber);
@@ -191,7 +170,7 @@ fn control_frames_reach_the_control_plane_and_wake_it() {
     in_namespace(|| {
         let (handle, mut events) = start(1);
         let mut access = Access::open();
-        let mut subscriber = dial(&handle, 5, Ipv4Addr::new(10, 9, 0, 5), 1456);
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 5, Ipv4Addr::new(10, 9, 0, 5), 1456);
         let lcp = [0xC0, 0x21, 9, 1, 0, 8, 1, 2, 3, 4];
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for _ in 0..3 {

@@ -7,12 +7,10 @@ mod common;
 
 use std::net::Ipv4Addr;
 
-use common::eventually;
-use common::subscriber::{Subscriber, keys, packet};
+use common::subscriber::packet;
+use common::{dial, eventually};
 use dataplane::api::config::PortReport;
-use dataplane::api::{
-    Command, Config, Encryption, Event, Network, Outer, Prefix, Role, StartError,
-};
+use dataplane::api::{Config, Event, Role, StartError};
 use dataplane::frame::{Pool, Region};
 use dataplane::io::Link;
 use dataplane::io::memory::{MemoryPort, cable};
@@ -46,26 +44,7 @@ fn two_threads_hand_every_packet_over_and_lose_none() {
     let mut subscribers: Vec<_> = (0..8_u16)
         .map(|call_id| {
             let inner = Ipv4Addr::from_bits(0x0A00_0000 + u32::from(call_id));
-            let outer = Outer {
-                local: LOCAL,
-                peer: PEER,
-                own_call_id: call_id,
-                peer_call_id: call_id,
-                peer_window: 64,
-            };
-            let tunnel = handle.open(outer).unwrap();
-            let (receive, send) = keys(call_id);
-            let encryption = Encryption::Mppe { receive, send };
-            handle.command(Command::SetEncryption { tunnel, encryption }).unwrap();
-            let prefixes = vec![Prefix::host(inner)];
-            let network = Some(Network {
-                prefixes,
-                mtu: 1456,
-                local: Ipv4Addr::new(10, 9, 0, 1),
-                clamp_mss: true,
-            });
-            handle.command(Command::SetNetwork { tunnel, network }).unwrap();
-            Subscriber::new(PEER, LOCAL, (call_id, call_id), inner)
+            dial(&handle, (LOCAL, PEER), call_id, inner, 1456)
         })
         .collect();
 

@@ -1,12 +1,20 @@
-//! What tests of drivers need of the kernel: a network namespace of their own, and `ip`.
+//! What tests of drivers and of whole data planes need: a network namespace of their own, `ip`, and
+//! a tunnel with its other end.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::expect_used, reason = "a test")]
 
 pub mod subscriber;
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+use dataplane::api::{Command as Order, Encryption, Handle, Network, Outer, Prefix};
+use subscriber::{Subscriber, keys};
+
+/// Our end of every tunnel.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 
 /// Runs `test` in a new network namespace, which goes with the thread. Needs root.
 pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
@@ -42,6 +50,29 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
         assert!(begin.elapsed() < Duration::from_secs(10), "{what}: not within ten seconds");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Opens an encrypted tunnel between these outer addresses, with this Call ID at both ends, to the
+/// subscriber `inner`; the value is the subscriber.
+pub fn dial(
+    handle: &Handle,
+    (local, peer): (Ipv4Addr, Ipv4Addr),
+    call_id: u16,
+    inner: Ipv4Addr,
+    mtu: u16,
+) -> Subscriber {
+    let outer = Outer { local, peer, own_call_id: call_id, peer_call_id: call_id, peer_window: 64 };
+    let tunnel = handle.open(outer).expect("the tunnel opens");
+    let (receive, send) = keys(call_id);
+    let encryption = Encryption::Mppe { receive, send };
+    let prefixes = vec![Prefix::host(inner)];
+    let network = Some(Network { prefixes, mtu, local: GATEWAY, clamp_mss: true });
+    for order in
+        [Order::SetEncryption { tunnel, encryption }, Order::SetNetwork { tunnel, network }]
+    {
+        handle.command(order).expect("the worker takes orders");
+    }
+    Subscriber::new(peer, local, (call_id, call_id), inner)
 }
 
 /// Numbers of capabilities (linux/capability.h).

@@ -56,7 +56,7 @@ impl PeerOptions {
 #[derive(Debug, Clone)]
 pub(crate) enum Demand {
     /// We demand one of these methods, which the peer did not refuse yet; `chosen` is the one that
-    /// we ask for now.
+    /// we currently ask for.
     OfPeer { methods: Vec<Method>, chosen: Method },
     /// The peer may demand one of these.
     OfUs { methods: Vec<Method> },

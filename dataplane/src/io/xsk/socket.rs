@@ -230,7 +230,7 @@ pub(super) fn busy_poll(fd: BorrowedFd<'_>, for_: Duration, budget: u16) -> Resu
 /// What a kick left to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kick {
-    /// The kernel took what it could for now.
+    /// The kernel took what it could at once.
     Done,
     /// The kernel stopped early: kick again.
     Again,
