@@ -1,5 +1,7 @@
 //! The example is the defaults, and every slip is answered with its line and what was meant.
 
+use std::net::Ipv4Addr;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,0 +1,86 @@
+//! `[server]`: RouterOS's `/interface pptp-server server`.
+//!
+//! What we accept and propose. Never what a user gets: that is the profile's.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use serde::Deserialize;
+
+use super::{ConfigError, DEFAULT_PROFILE, Span};
+
+/// RouterOS's `/interface pptp-server server`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Server {
+    /// Whether calls are accepted at all.
+    pub enabled: bool,
+    /// Where the control connection is listened for.
+    pub listen: Vec<SocketAddrV4>,
+    /// Name that we give of ourselves in PPTP and CHAP; the machine's own if empty.
+    pub host_name: String,
+    /// Accepted ways to prove who one is.
+    pub authentication: Vec<Authentication>,
+    /// Whether data is encrypted.
+    pub encryption: Encryption,
+    /// Largest inner packet that we send, bytes.
+    pub max_mtu: u16,
+    /// Largest PPP packet that we receive, bytes; offered as our MRU.
+    pub max_mru: u16,
+    /// Silence after which the peer is asked whether it lives; twice that ends the session.
+    /// Zero: never asked.
+    pub keepalive_timeout: Span,
+    /// Profile of users that name none.
+    pub default_profile: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: vec![SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 1723)],
+            host_name: String::new(),
+            authentication: vec![Authentication::Mschap2],
+            encryption: Encryption::Require,
+            max_mtu: 1450,
+            max_mru: 1450,
+            keepalive_timeout: Span::seconds(30),
+            default_profile: DEFAULT_PROFILE.to_owned(),
+        }
+    }
+}
+
+/// A way to prove who one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Authentication {
+    /// MS-CHAPv2, RFC 2759.
+    Mschap2,
+}
+
+/// Whether data is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encryption {
+    /// 128-bit stateless MPPE, or no session.
+    Require,
+    /// None: data crosses in the clear.
+    Deny,
+}
+
+impl Server {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let fail = |reason: String| Err(ConfigError::new(reason));
+        if self.listen.is_empty() {
+            return fail("`listen` is empty: to accept no calls set `enabled = false`".to_owned());
+        }
+        if self.authentication.is_empty() {
+            return fail("`authentication` is empty: name at least \"mschap2\"".to_owned());
+        }
+        for (key, value) in [("max-mtu", self.max_mtu), ("max-mru", self.max_mru)] {
+            if !(576..=1500).contains(&value) {
+                return fail(format!("`{key} = {value}`: give 576 to 1500 bytes"));
+            }
+        }
+        Ok(())
+    }
+}
