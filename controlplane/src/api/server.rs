@@ -23,6 +23,7 @@ use super::types::{
     Disconnected, NewUser, Refusal, Selector, SessionView, Stats, UserChange, UserView,
 };
 use crate::daemon::Shared;
+use crate::daemon::ending::Ending;
 use crate::users::UserError;
 
 /// Why the socket cannot be had.
@@ -173,7 +174,7 @@ async fn disconnect(
         let reason = "say which sessions: id, user, address, peer-address or all";
         return Err(Failure(StatusCode::BAD_REQUEST, reason.to_owned()));
     }
-    match shared.sessions.disconnect(&selector, "disconnected by the operator") {
+    match shared.sessions.disconnect(&selector, &Ending::Operator) {
         0 => Err(Failure(StatusCode::NOT_FOUND, "there is no such session".to_owned())),
         disconnected => Ok(Json(Disconnected { disconnected })),
     }

@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::admission::Permit;
 use super::counters::Count;
+use super::ending::{Ended, Ending, TerminateCause};
 use super::login::{Decision, decide};
 use super::subscriber::{Subscriber, policy};
 use super::{Shared, stop_wanted};
@@ -197,8 +198,9 @@ impl Task {
             .iter()
             .filter_map(|(handle, call)| Some((*handle, call.session.wish()?)))
             .collect();
-        for (handle, reason) in wishes {
-            self.link_input(handle, link::Input::Close(link::Reason::Closed(reason))).await;
+        for (handle, ending) in wishes {
+            let reason = link::Reason::Closed(ending.to_string());
+            self.link_input(handle, link::Input::Close(reason)).await;
         }
     }
 
@@ -212,7 +214,7 @@ impl Task {
         let patience = self.shared.config.limits.shutdown_timeout.duration() / 2;
         self.stop_at = Some(self.shared.plane.clock().now() + patience);
         for call in self.calls.values() {
-            call.session.disconnect("the server is shutting down");
+            call.session.disconnect(Ending::Shutdown);
         }
         self.wishes().await;
     }
@@ -235,7 +237,7 @@ impl Task {
             pptp::Event::CallEstablished { call, .. } => {
                 self.link_input(call, link::Input::Open).await;
             }
-            pptp::Event::CallCleared { call, cause, .. } => self.cleared(call, cause),
+            pptp::Event::CallCleared { call, cause, .. } => self.cleared(call, &cause),
             pptp::Event::Closed(reason) => {
                 self.report_close(&reason);
             }
@@ -356,7 +358,8 @@ impl Task {
                     self.permit = None;
                 }
                 link::Event::Down(reason) => {
-                    call.ended.get_or_insert_with(|| reason.to_string());
+                    let wish = call.session.wish();
+                    call.ended.get_or_insert_with(|| Ended::of_link(&reason, wish.as_ref()));
                     let result = DisconnectResult::AdminShutdown;
                     self.pptp_input(pptp::Input::ClearCall { call: handle, result });
                 }
@@ -385,7 +388,7 @@ impl Task {
                 link::Input::Verdict { identifier, verdict }
             }
             Decision::Refuse { refusal, reason } => {
-                call.ended = Some(reason);
+                call.ended = Some(Ended { reason, cause: TerminateCause::UserError });
                 let message = "Access denied".to_owned();
                 link::Input::Verdict { identifier, verdict: Verdict::Reject { refusal, message } }
             }
@@ -395,10 +398,16 @@ impl Task {
     }
 
     /// A call is over: say so, and give back all that it had.
-    fn cleared(&mut self, handle: CallHandle, cause: ClearCause) {
+    fn cleared(&mut self, handle: CallHandle, cause: &ClearCause) {
         let Some(call) = self.calls.remove(&handle) else { return };
         self.by_tunnel.remove(&call.call.tunnel().id());
-        call.report(&cause.to_string(), self.peer, self.local, &self.shared);
+        // Why the control connection ended is told next.
+        let closed = self.pending.iter().find_map(|event| match event {
+            pptp::Event::Closed(reason) => Some(reason),
+            _ => None,
+        });
+        let ended = Ended::of_call(cause, closed);
+        call.report(&ended, self.peer, self.local, &self.shared);
         drop(call);
         if self.calls.is_empty() {
             self.idle_until = Some(self.shared.plane.clock().now() + self.patience());

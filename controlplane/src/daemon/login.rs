@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::Daemon;
 use super::counters::Count;
+use super::ending::Ending;
 use crate::api::types::Selector;
 use crate::config::Config;
 use crate::host::name_servers;
@@ -225,7 +226,7 @@ async fn own_address(
             match daemon.addresses.fixed(address, user) {
                 Err(pool::Refusal::InUse { holder, .. }) if holder == user => {
                     let old = Selector { address: Some(address), ..Selector::default() };
-                    daemon.sessions.disconnect(&old, "replaced by a new login of the same user");
+                    daemon.sessions.disconnect(&old, &Ending::Replaced);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 answer => return answer,

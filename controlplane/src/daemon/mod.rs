@@ -6,6 +6,7 @@
 //! | [`banner`] | what is printed at the start |
 //! | [`connection`] | the task of one control connection |
 //! | [`counters`] | what the daemon counts |
+//! | [`ending`] | why sessions end |
 //! | [`listener`] | TCP port 1723 |
 //! | [`login`] | verdicts on logins |
 //! | [`plan`] | the data plane's configuration out of ours |
@@ -17,6 +18,7 @@ pub mod admission;
 pub mod banner;
 pub mod connection;
 pub mod counters;
+pub mod ending;
 pub mod listener;
 pub mod login;
 pub mod plan;

@@ -14,6 +14,7 @@ use dataplane::api::{TunnelCounters, TunnelId};
 use protocol::ppp::link::Phase;
 use tokio::sync::Notify;
 
+use super::ending::Ending;
 use crate::api::types::{Selector, SessionView};
 use crate::plane::Plane;
 
@@ -56,7 +57,7 @@ pub struct Session {
     tunnel: TunnelId,
     plane: Plane,
     facts: Mutex<Facts>,
-    wish: Mutex<Option<String>>,
+    wish: Mutex<Option<Ending>>,
     wake: Arc<Notify>,
 }
 
@@ -140,11 +141,11 @@ impl Sessions {
     }
 
     /// Wants those that are meant to end, and says how many they are.
-    pub fn disconnect(&self, selector: &Selector, reason: &str) -> usize {
+    pub fn disconnect(&self, selector: &Selector, ending: &Ending) -> usize {
         let meant: Vec<_> =
             self.all().into_iter().filter(|session| selector.fits(&session.view())).collect();
         for session in &meant {
-            session.disconnect(reason);
+            session.disconnect(ending.clone());
         }
         meant.len()
     }
@@ -173,14 +174,14 @@ impl Session {
     }
 
     /// Wants it to end. The first reason counts.
-    pub fn disconnect(&self, reason: &str) {
-        lock(&self.wish).get_or_insert_with(|| reason.to_owned());
+    pub fn disconnect(&self, ending: Ending) {
+        lock(&self.wish).get_or_insert(ending);
         self.wake.notify_one();
     }
 
     /// Why somebody wants it to end, if anybody does.
     #[must_use]
-    pub fn wish(&self) -> Option<String> {
+    pub fn wish(&self) -> Option<Ending> {
         lock(&self.wish).clone()
     }
 

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::Daemon;
 use super::counters::Count;
+use super::ending::Ended;
 use super::login::Place;
 use super::session::Listed;
 use crate::call::Call;
@@ -36,7 +37,7 @@ pub(super) struct Subscriber {
     /// Identifier of the attempt whose verdict is awaited.
     awaited: Option<u8>,
     /// Why it ends, once it is known better than PPTP knows it.
-    pub(super) ended: Option<String>,
+    pub(super) ended: Option<Ended>,
     connected: Instant,
     /// Names and times of the steps so far.
     steps: Vec<String>,
@@ -128,10 +129,16 @@ impl Subscriber {
         );
     }
 
-    /// The line of the end. `cause` is what PPTP knows.
-    pub(super) fn report(&self, cause: &str, peer: SocketAddr, local: Ipv4Addr, daemon: &Daemon) {
+    /// The line of the end. `cleared` is what PPTP knows of it.
+    pub(super) fn report(
+        &self,
+        cleared: &Ended,
+        peer: SocketAddr,
+        local: Ipv4Addr,
+        daemon: &Daemon,
+    ) {
         let counters = self.call.tunnel().counters();
-        let reason = self.ended.as_deref().unwrap_or(cause);
+        let Ended { reason, cause } = self.ended.as_ref().unwrap_or(cleared);
         let session = self.session.id();
         let user = self.name.as_deref();
         if let Some(up) = self.up {
@@ -144,6 +151,7 @@ impl Subscriber {
                 rx_bytes = counters.rx_bytes,
                 tx_bytes = counters.tx_bytes,
                 lost = counters.lost,
+                cause = cause.name(),
                 reason,
                 "session ended"
             );

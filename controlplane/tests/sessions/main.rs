@@ -12,6 +12,7 @@ mod wire;
 use std::net::Ipv4Addr;
 
 use controlplane::api::types::Selector;
+use controlplane::daemon::ending::Ending;
 use controlplane::users::Change;
 use peer::{Caller, Peer, ip};
 use protocol::ppp::ccp;
@@ -151,7 +152,7 @@ async fn an_operator_ends_the_sessions_that_are_meant() {
     anna.log_in(7).await.unwrap();
     server.until("both", |daemon| daemon.sessions.up() == 2).await;
     let of_anna = Selector { user: Some("anna".to_owned()), ..Selector::default() };
-    let disconnected = server.daemon.sessions.disconnect(&of_anna, "by the operator");
+    let disconnected = server.daemon.sessions.disconnect(&of_anna, &Ending::Operator);
     assert_eq!(disconnected, 1);
     assert!(anna.down().await.contains("by the operator"));
     assert!(anna.cleared().await.contains("administrative shutdown"));
