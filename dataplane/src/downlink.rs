@@ -166,6 +166,12 @@ fn prepare(core: &mut Core, packet: Inner, stages: &mut Stages) {
         core.sink.drop_of(frame, DropReason::NetworkClosed, &tunnel.shared);
         return;
     };
+    if let Some(policy) = &mut tunnel.policy
+        && let Err(reason) = policy.judge_downlink(frame.data(), &view, core.now)
+    {
+        core.sink.drop_of(frame, reason, &tunnel.shared);
+        return;
+    }
     if network.clamp_mss && mss::clamp(frame.data_mut(), &view, network.mtu) {
         core.sink.meter.mss_clamped.add(1);
     }

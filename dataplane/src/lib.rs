@@ -8,6 +8,8 @@
 //! | `uplink`, `downlink` | the stages that a burst passes, from and to the subscribers |
 //! | `forward` | where an inner packet goes |
 //! | `inner` | what a router does to inner packets beyond moving them |
+//! | `filter` | which packets of a subscriber pass |
+//! | `shape` | how much a tunnel may carry, and what waits for its turn |
 //! | `limit` | how often a packet may make us do more |
 //! | `table` | what a worker knows of tunnels |
 //! | `steer` | what the XDP program is told |
@@ -23,6 +25,7 @@ mod assembly;
 mod clock;
 mod counters;
 mod downlink;
+mod filter;
 mod forward;
 pub mod frame;
 mod inner;
@@ -34,6 +37,7 @@ mod mailbox;
 pub mod mppe;
 mod prefetch;
 pub mod route;
+mod shape;
 mod steer;
 mod table;
 mod uplink;

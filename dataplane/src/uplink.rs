@@ -368,7 +368,7 @@ fn inspect(packet: &[u8], network: Option<&Inside>) -> Result<View, DropReason> 
     if network.covers(inner.source) { Ok(inner) } else { Err(DropReason::SourceForeign) }
 }
 
-/// An accepted packet is counted and goes on its way.
+/// An accepted packet is counted and goes on its way, unless the tunnel's rules or rate end it.
 fn pass(core: &mut Core, data: Data, mut inner: View) {
     let Data { mut frame, slot, tos, .. } = data;
     // What follows is padding of PPP (RFC 1661 §2).
@@ -383,6 +383,11 @@ fn pass(core: &mut Core, data: Data, mut inner: View) {
         tunnel.shared.rx_packets.add(1);
         tunnel.shared.rx_bytes.add(inner.total_len as u64);
         tunnel.shared.rx_active.set(core.now);
+        if let Some(policy) = &mut tunnel.policy
+            && let Err(reason) = policy.judge_uplink(frame.data(), &inner, core.now)
+        {
+            return core.sink.drop_of(frame, reason, &tunnel.shared);
+        }
         if let Some(network) = tunnel.network.as_ref().filter(|network| network.clamp_mss)
             && mss::clamp(frame.data_mut(), &inner, network.mtu)
         {

@@ -74,11 +74,23 @@ pub enum DropReason {
     NoPort,
     /// No free frame for a control frame, an acknowledgement or a packet's fragments.
     NoFrame,
+    /// A packet from the subscriber that a rule drops.
+    FilteredIncoming,
+    /// A packet to the subscriber that a rule drops.
+    FilteredOutgoing,
+    /// A packet from the subscriber beyond the tunnel's rate. It was accepted and counts as
+    /// received.
+    RateExceeded,
+    /// A packet to the subscriber that found its tunnel's queue at its share of frames.
+    QueueFull,
+    /// A packet to the subscriber that was taken out of its tunnel's queue because packets wait
+    /// there for too long (RFC 8289).
+    QueueDelay,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 34] = [
         Self::NotIpv4,
         Self::OuterMalformed,
         Self::GreForeign,
@@ -108,6 +120,11 @@ impl DropReason {
         Self::HandoverStale,
         Self::NoPort,
         Self::NoFrame,
+        Self::FilteredIncoming,
+        Self::FilteredOutgoing,
+        Self::RateExceeded,
+        Self::QueueFull,
+        Self::QueueDelay,
     ];
 
     /// The reason as metrics and reports name it.
@@ -143,13 +160,24 @@ impl DropReason {
             Self::HandoverStale => "handover_stale",
             Self::NoPort => "no_port",
             Self::NoFrame => "no_frame",
+            Self::FilteredIncoming => "filtered_incoming",
+            Self::FilteredOutgoing => "filtered_outgoing",
+            Self::RateExceeded => "rate_exceeded",
+            Self::QueueFull => "queue_full",
+            Self::QueueDelay => "queue_delay",
         }
     }
 }
 
 /// Dropped packets by reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self([0; DropReason::ALL.len()])
+    }
+}
 
 impl Drops {
     pub(crate) const fn new(counts: [u64; DropReason::ALL.len()]) -> Self {

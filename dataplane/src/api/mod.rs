@@ -6,6 +6,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`config`] | what [`crate::DataPlane::start`] is told, and what it chose |
+//! | [`limits`] | rates of a tunnel |
+//! | [`filter`] | which packets of a subscriber pass |
 //! | [`counters`] | reasons to drop, counters of tunnels, workers and ports |
 //! | [`handle`] | open, close and command tunnels |
 //! | [`events`] | what the workers say |
@@ -18,12 +20,16 @@ pub use protocol::ppp::Framing;
 pub mod config;
 pub mod counters;
 pub mod events;
+pub mod filter;
 pub mod handle;
+pub mod limits;
 
 pub use config::{Config, Interface, Report, Role, StartError, Tun};
 pub use counters::{DropReason, Drops, Totals, TunnelCounters};
 pub use events::Events;
+pub use filter::{Rule, RuleError, Rules};
 pub use handle::{Full, Handle, OpenError};
+pub use limits::{Burst, Limit, Limits};
 
 /// Names one tunnel for as long as it lives. A slot is used again, a generation is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -156,6 +162,22 @@ pub enum Command {
         /// Whose packets pass.
         network: Option<Network>,
     },
+    /// How much the tunnel may carry from now on. A tunnel begins without limits.
+    SetLimits {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// The new limits, both ways.
+        limits: Limits,
+    },
+    /// Which of the subscriber's packets pass from now on. A tunnel begins without rules.
+    SetFilters {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// For what comes from the subscriber, after its source address was checked.
+        incoming: Rules,
+        /// For what goes to the subscriber, before it waits for its turn.
+        outgoing: Rules,
+    },
 }
 
 impl Command {
@@ -167,7 +189,9 @@ impl Command {
             | Self::SetPeer { tunnel, .. }
             | Self::SetFraming { tunnel, .. }
             | Self::SetEncryption { tunnel, .. }
-            | Self::SetNetwork { tunnel, .. } => tunnel,
+            | Self::SetNetwork { tunnel, .. }
+            | Self::SetLimits { tunnel, .. }
+            | Self::SetFilters { tunnel, .. } => tunnel,
         }
     }
 }

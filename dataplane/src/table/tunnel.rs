@@ -11,12 +11,16 @@ use protocol::gre::{Acknowledger, Verdict, Window};
 use protocol::ppp::frame::Framing;
 use protocol::time::Instant;
 
-use crate::api::{Encryption, Network, Outer, Prefix, TunnelId};
+use crate::api::filter::Action;
+use crate::api::{DropReason, Encryption, Limits, Network, Outer, Prefix, Rules, TunnelId};
 use crate::counters::TunnelShared;
+use crate::filter;
 use crate::inner::icmp;
+use crate::ipv4::View;
 use crate::limit::Bucket;
 use crate::mppe::{ReceiveState, SendState};
 use crate::prefetch::prefetch_first;
+use crate::shape::{Depth, Meter};
 
 /// A tunnel's state. What each packet needs comes first, and is fetched as a whole.
 #[derive(Debug)]
@@ -29,6 +33,9 @@ pub(crate) struct Tunnel {
     /// Whether the tunnel waits in the worker's queues of acknowledgements.
     pub(crate) ack_waiting: bool,
     pub(crate) ack_urgent: bool,
+    /// What the tunnel is held to. `None` for one without limits and rules: its packets see no
+    /// more of them than this.
+    pub(crate) policy: Option<Box<Policy>>,
     next_sequence: u32,
     /// Clear frames since the last accepted data packet: they used up sequence numbers too.
     clear_frames: u32,
@@ -60,6 +67,7 @@ impl Tunnel {
             framing: Framing::default(),
             protection: Protection::Unset,
             network: None,
+            policy: None,
             window: Window::new(),
             acknowledger: Acknowledger::new(outer.peer_window),
             ack_waiting: false,
@@ -117,6 +125,21 @@ impl Tunnel {
         };
     }
 
+    /// Sets what the tunnel may carry from now on.
+    pub(crate) fn limit(&mut self, limits: Limits, now: Instant) {
+        let mut policy = self.policy.take().unwrap_or_default();
+        policy.uplink = limits.uplink.map(|limit| Meter::new(limit, Depth::Policer, now));
+        policy.downlink = limits.downlink.map(|limit| Meter::new(limit, Depth::Queue, now));
+        self.policy = Some(policy).filter(|policy| !policy.is_empty());
+    }
+
+    /// Sets which packets pass from now on.
+    pub(crate) fn filter(&mut self, incoming: Rules, outgoing: Rules) {
+        let mut policy = self.policy.take().unwrap_or_default();
+        (policy.incoming, policy.outgoing) = (incoming, outgoing);
+        self.policy = Some(policy).filter(|policy| !policy.is_empty());
+    }
+
     /// A data packet was accepted: window, acknowledgement and statistics move.
     #[inline]
     pub(crate) fn accepted(&mut self, sequence: u32, now: Instant) {
@@ -134,6 +157,60 @@ impl Tunnel {
         }
         self.window.commit(sequence);
         self.acknowledger.accepted(sequence, now);
+    }
+}
+
+/// What a tunnel is held to, beyond what all are.
+#[derive(Debug, Default)]
+pub(crate) struct Policy {
+    pub(crate) incoming: Rules,
+    pub(crate) outgoing: Rules,
+    pub(crate) uplink: Option<Meter>,
+    pub(crate) downlink: Option<Meter>,
+}
+
+impl Policy {
+    fn is_empty(&self) -> bool {
+        self.incoming.is_empty()
+            && self.outgoing.is_empty()
+            && self.uplink.is_none()
+            && self.downlink.is_none()
+    }
+
+    /// Whether a packet from the subscriber may go on.
+    pub(crate) fn judge_uplink(
+        &mut self,
+        packet: &[u8],
+        view: &View,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if filter::judge(&self.incoming, packet, view) == Action::Drop {
+            return Err(DropReason::FilteredIncoming);
+        }
+        let meter = self.uplink.as_mut();
+        if meter.is_none_or(|meter| meter.take(view.total_len, now)) {
+            Ok(())
+        } else {
+            Err(DropReason::RateExceeded)
+        }
+    }
+
+    /// Whether a packet may go to the subscriber.
+    pub(crate) fn judge_downlink(
+        &mut self,
+        packet: &[u8],
+        view: &View,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if filter::judge(&self.outgoing, packet, view) == Action::Drop {
+            return Err(DropReason::FilteredOutgoing);
+        }
+        let meter = self.downlink.as_mut();
+        if meter.is_none_or(|meter| meter.take(view.total_len, now)) {
+            Ok(())
+        } else {
+            Err(DropReason::QueueFull)
+        }
     }
 }
 

@@ -179,6 +179,16 @@ impl Core {
                     tunnel.network = network.map(Inside::from);
                 }
             }
+            Command::SetLimits { tunnel, limits } => {
+                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
+                    tunnel.limit(limits, self.now);
+                }
+            }
+            Command::SetFilters { tunnel, incoming, outgoing } => {
+                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
+                    tunnel.filter(incoming, outgoing);
+                }
+            }
         }
     }
 }

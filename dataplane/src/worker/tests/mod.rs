@@ -9,6 +9,7 @@ mod forwarding;
 mod handover;
 mod hostile;
 mod inner;
+mod policy;
 mod session;
 #[path = "../../../tests/common/subscriber.rs"]
 mod subscriber;

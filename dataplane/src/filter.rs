@@ -1,0 +1,224 @@
+//! What a subscriber's rules say of a packet.
+//!
+//! Implements RFC 1858 §3 (fragments cannot hide ports). Walks at most [`Rules::MAX`] rules, keeps
+//! nothing between packets.
+
+use crate::api::filter::{Action, ICMP, Rule, Rules, protocol_has_ports};
+use crate::ipv4::View;
+
+/// What a packet shows of what rules look at behind the IP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    /// Source and destination.
+    Ports(u16, u16),
+    /// Type and code.
+    Icmp(u8, u8),
+    /// A fragment that is not the first.
+    Later,
+    /// Less than it ought to have.
+    Short,
+}
+
+impl Transport {
+    fn read(packet: &[u8], view: &View) -> Self {
+        if view.fragment_offset != 0 {
+            return Self::Later;
+        }
+        let payload = packet.get(view.header_len..view.total_len).unwrap_or_default();
+        match *payload {
+            [kind, code, ..] if view.protocol == ICMP => Self::Icmp(kind, code),
+            [s0, s1, d0, d1, ..] if protocol_has_ports(view.protocol) => {
+                Self::Ports(u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]))
+            }
+            _ => Self::Short,
+        }
+    }
+}
+
+/// The action of the first rule that matches; without one the packet is accepted.
+pub(crate) fn judge(rules: &Rules, packet: &[u8], view: &View) -> Action {
+    if rules.is_empty() {
+        return Action::Accept;
+    }
+    let transport = Transport::read(packet, view);
+    let matching = rules.as_slice().iter().find(|rule| matches(rule, view, transport));
+    matching.map_or(Action::Accept, |rule| rule.action)
+}
+
+fn matches(rule: &Rule, view: &View, transport: Transport) -> bool {
+    rule.src_address.is_none_or(|prefix| prefix.contains(view.source))
+        && rule.dst_address.is_none_or(|prefix| prefix.contains(view.destination))
+        && rule.protocol.is_none_or(|protocol| protocol == view.protocol)
+        && (!rule.has_ports() || has_ports(rule, view, transport))
+        && (rule.icmp.is_none() || has_icmp(rule, view, transport))
+}
+
+fn has_ports(rule: &Rule, view: &View, transport: Transport) -> bool {
+    if !protocol_has_ports(view.protocol) {
+        return false;
+    }
+    match transport {
+        Transport::Ports(source, destination) => {
+            rule.src_port.as_ref().is_none_or(|ports| ports.contains(&source))
+                && rule.dst_port.as_ref().is_none_or(|ports| ports.contains(&destination))
+        }
+        Transport::Icmp(..) => false,
+        Transport::Later | Transport::Short => unseen(rule, transport),
+    }
+}
+
+fn has_icmp(rule: &Rule, view: &View, transport: Transport) -> bool {
+    if view.protocol != ICMP {
+        return false;
+    }
+    match (transport, &rule.icmp) {
+        (Transport::Icmp(kind, code), Some(icmp)) => {
+            kind == icmp.kind && icmp.codes.contains(&code)
+        }
+        _ => unseen(rule, transport),
+    }
+}
+
+/// Whether a rule matches a packet that does not show what the rule looks at.
+fn unseen(rule: &Rule, transport: Transport) -> bool {
+    match transport {
+        // Without the first fragment, on which all rules are asked, it is of no use to anyone.
+        Transport::Later => rule.action == Action::Accept,
+        Transport::Short => rule.action == Action::Drop,
+        Transport::Ports(..) | Transport::Icmp(..) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::Prefix;
+    use crate::api::filter::Icmp;
+    use crate::ipv4;
+
+    const TCP: u8 = 6;
+    const UDP: u8 = 17;
+    const SUBSCRIBER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+    const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
+
+    fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(payload.len()).unwrap();
+        let header = ipv4::header(len, 0, 7, protocol, SUBSCRIBER, SERVER);
+        [&header[..], payload].concat()
+    }
+
+    /// The fragment of a packet at an offset in units of 8 octets.
+    fn fragment(protocol: u8, offset: u16, payload: &[u8]) -> Vec<u8> {
+        let mut packet = packet(protocol, payload);
+        packet[6..8].copy_from_slice(&(ipv4::MORE_FRAGMENTS | offset).to_be_bytes());
+        packet[10..12].fill(0);
+        let checksum = !ipv4::sum(&packet[..20]);
+        packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+        packet
+    }
+
+    fn ports(source: u16, destination: u16) -> Vec<u8> {
+        [&source.to_be_bytes()[..], &destination.to_be_bytes(), &[0; 16]].concat()
+    }
+
+    fn passes(rules: &[Rule], packet: &[u8]) -> bool {
+        let rules = Rules::new(rules.to_vec()).unwrap();
+        judge(&rules, packet, &View::parse(packet).unwrap()) == Action::Accept
+    }
+
+    fn drop_all() -> Rule {
+        Rule::all(Action::Drop)
+    }
+
+    fn accept_all() -> Rule {
+        Rule::all(Action::Accept)
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides_and_without_one_the_packet_passes() {
+        let web = Rule { protocol: Some(TCP), dst_port: Some(80..=80), ..accept_all() };
+        let rules = [web.clone(), Rule { protocol: Some(TCP), ..drop_all() }, accept_all()];
+        assert!(passes(&rules, &packet(TCP, &ports(1025, 80))));
+        assert!(!passes(&rules, &packet(TCP, &ports(1025, 81))));
+        assert!(passes(&rules, &packet(UDP, &ports(1025, 81))));
+        assert!(!passes(&[drop_all(), web], &packet(TCP, &ports(1025, 80))));
+        assert!(passes(&[], &packet(TCP, &ports(1, 1))));
+    }
+
+    #[test]
+    fn addresses_match_by_prefix() {
+        let net = |address, length| Some(Prefix { address, length });
+        let server = Rule { dst_address: net(Ipv4Addr::new(203, 0, 113, 0), 24), ..drop_all() };
+        let other = Rule { dst_address: net(Ipv4Addr::new(203, 0, 112, 0), 24), ..drop_all() };
+        let own = Rule { src_address: net(SUBSCRIBER, 32), ..drop_all() };
+        assert!(!passes(&[server], &packet(UDP, &ports(1, 1))));
+        assert!(passes(&[other], &packet(UDP, &ports(1, 1))));
+        assert!(!passes(&[own], &packet(UDP, &ports(1, 1))));
+    }
+
+    #[test]
+    fn port_rules_leave_protocols_without_ports_alone() {
+        let smtp = [Rule { dst_port: Some(0..=u16::MAX), ..drop_all() }];
+        assert!(passes(&smtp, &packet(47, &ports(1, 25))));
+        assert!(passes(&smtp, &packet(ICMP, &ports(1, 25))));
+        assert!(!passes(&smtp, &packet(132, &ports(1, 25))));
+        let from = [Rule { src_port: Some(0..=1023), dst_port: Some(25..=25), ..drop_all() }];
+        assert!(!passes(&from, &packet(TCP, &ports(1023, 25))));
+        assert!(passes(&from, &packet(TCP, &ports(1024, 25))));
+    }
+
+    #[test]
+    fn icmp_matches_by_type_and_code() {
+        let unreachable = [Rule { icmp: Some(Icmp { kind: 3, codes: 0..=3 }), ..drop_all() }];
+        assert!(!passes(&unreachable, &packet(ICMP, &[3, 1, 0, 0])));
+        assert!(passes(&unreachable, &packet(ICMP, &[3, 4, 0, 0])));
+        assert!(passes(&unreachable, &packet(ICMP, &[8, 1, 0, 0])));
+        assert!(passes(&unreachable, &packet(UDP, &[3, 1, 0, 0])));
+    }
+
+    /// RFC 1858 §3: what the rules would drop cannot be put together at the other end, and what
+    /// they accept arrives whole.
+    #[test]
+    fn fragments_share_the_fate_of_the_first_one() {
+        let no_mail = [Rule { protocol: Some(TCP), dst_port: Some(25..=25), ..drop_all() }];
+        assert!(!passes(&no_mail, &fragment(TCP, 0, &ports(1025, 25))));
+        assert!(passes(&no_mail, &fragment(TCP, 3, &ports(1025, 25))), "payload is no port");
+        let web = Rule { protocol: Some(TCP), dst_port: Some(80..=80), ..accept_all() };
+        let only_web = [web, drop_all()];
+        assert!(passes(&only_web, &fragment(TCP, 0, &ports(1025, 80))));
+        assert!(passes(&only_web, &fragment(TCP, 3, &[0; 8])));
+        assert!(!passes(&only_web, &fragment(UDP, 3, &[0; 8])), "no rule accepts any UDP");
+        // Without ports in it, whole or first, no rule by ports lets it pass.
+        for len in 0..4 {
+            assert!(!passes(&only_web, &packet(TCP, &vec![0; len])));
+            assert!(!passes(&no_mail, &packet(TCP, &vec![0; len])));
+            assert!(!passes(&no_mail, &fragment(TCP, 0, &vec![0; len])));
+        }
+        let no_echo = [Rule { icmp: Some(Icmp { kind: 8, codes: 0..=255 }), ..drop_all() }];
+        assert!(!passes(&no_echo, &packet(ICMP, &[8])));
+        assert!(passes(&no_echo, &fragment(ICMP, 3, &[8, 0, 0, 0])));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_packets_get_an_answer(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            protocol: u8,
+            drop: bool,
+            dst in 0_u16..100,
+        ) {
+            let action = if drop { Action::Drop } else { Action::Accept };
+            let rules = [Rule { dst_port: Some(0..=dst), ..Rule::all(action) }, drop_all()];
+            let shows = match bytes[..] {
+                [_, _, a, b, ..] => u16::from_be_bytes([a, b]) <= dst,
+                _ => drop,
+            };
+            let expected = protocol_has_ports(protocol) && shows && !drop;
+            prop_assert_eq!(passes(&rules, &packet(protocol, &bytes)), expected);
+        }
+    }
+}
