@@ -1,4 +1,4 @@
-//! Wire formats and sans-IO state machines of PPTP and PPP.
+//! Wire formats and sans-IO state machines of PPTP, PPP and RADIUS.
 //!
 //! Nothing here does I/O, reads a clock or draws a random number: bytes, time and randomness are
 //! arguments, so both ends of every protocol can be run against each other in memory.
@@ -11,6 +11,7 @@
 //! | [`mschap`] | MS-CHAPv2's hashes and responses |
 //! | [`ppp`] | framing, LCP, authentication, CCP, IPCP, and the link that runs them |
 //! | [`pptp`] | the control connection: messages, stream, machine, Call IDs |
+//! | [`radius`] | RADIUS: packets, attributes, proofs, hidden values, and the client that asks |
 //! | [`time`] | instants as numbers, so that a test can own the clock |
 
 #![forbid(unsafe_code)]
@@ -21,4 +22,5 @@ pub mod mppe;
 pub mod mschap;
 pub mod ppp;
 pub mod pptp;
+pub mod radius;
 pub mod time;
