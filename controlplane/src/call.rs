@@ -3,6 +3,7 @@
 //! What the link wants of the data plane is done here; what it wants of its owner (a verdict on a
 //! login, to know that it ended) is handed on. Knows nothing of PPTP's control connection.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use dataplane::api;
@@ -22,6 +23,21 @@ pub enum Reach {
     Everything,
 }
 
+/// What bounds a tunnel's packets besides the link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// Whether the segment size of TCP connections is lowered.
+    pub clamp_mss: bool,
+    /// Largest inner packet to the peer, bytes, where it is below the link's.
+    pub mtu: Option<u16>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { clamp_mss: true, mtu: None }
+    }
+}
+
 /// A link and its tunnel.
 #[derive(Debug)]
 pub struct Call {
@@ -29,7 +45,9 @@ pub struct Call {
     tunnel: Tunnel,
     clock: Clock,
     reach: Reach,
-    clamp_mss: bool,
+    bounds: Bounds,
+    /// What the data plane lets pass, while the network is up.
+    network: Option<Network>,
     deadline: Option<Instant>,
     /// How often the data plane is asked whether the peer lives; `None` if nobody wants to know.
     watch: Option<Duration>,
@@ -61,17 +79,22 @@ impl Call {
             tunnel,
             clock,
             reach,
-            clamp_mss: true,
+            bounds: Bounds::default(),
+            network: None,
             deadline: None,
             watch,
             next_watch: None,
         }
     }
 
-    /// Whether the segment size of TCP connections is lowered from the next time on that the
-    /// network comes up. It is unless this says otherwise.
-    pub const fn clamp_mss(&mut self, clamp: bool) {
-        self.clamp_mss = clamp;
+    /// Bounds what passes from now on.
+    pub async fn set_bounds(&mut self, bounds: Bounds) {
+        let before = std::mem::replace(&mut self.bounds, bounds);
+        if before != self.bounds
+            && let Some(network) = &self.network
+        {
+            self.tunnel.command(self.open_network(network)).await;
+        }
     }
 
     /// The tunnel.
@@ -132,6 +155,11 @@ impl Call {
                     self.tunnel.command(api::Command::SendControl { tunnel, frame }).await;
                 }
                 Action::Event(event) => {
+                    match &event {
+                        Event::NetworkUp(network) => self.network = Some(*network),
+                        Event::NetworkDown => self.network = None,
+                        _ => {}
+                    }
                     if let Some(command) = self.command(&event) {
                         self.tunnel.command(command).await;
                     }
@@ -166,27 +194,29 @@ impl Call {
                 };
                 Some(api::Command::SetEncryption { tunnel, encryption })
             }
-            Event::NetworkUp(network) => {
-                let network = Some(self.network(network));
-                Some(api::Command::SetNetwork { tunnel, network })
-            }
+            Event::NetworkUp(network) => Some(self.open_network(network)),
             Event::NetworkDown => Some(api::Command::SetNetwork { tunnel, network: None }),
             Event::Step(_) | Event::Authenticate(_) | Event::Down(_) => None,
         }
     }
 
-    fn network(&self, network: &Network) -> api::Network {
+    fn open_network(&self, network: &Network) -> api::Command {
         let prefix = match self.reach {
-            Reach::Peer => api::Prefix { address: network.remote, length: 32 },
-            Reach::Everything => {
-                api::Prefix { address: std::net::Ipv4Addr::UNSPECIFIED, length: 0 }
-            }
+            Reach::Peer => api::Prefix::host(network.remote),
+            Reach::Everything => api::Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 },
         };
-        api::Network {
+        let network = api::Network {
             prefixes: vec![prefix],
-            mtu: network.mtu,
+            mtu: self.mtu(network),
             local: network.local,
-            clamp_mss: self.clamp_mss,
-        }
+            clamp_mss: self.bounds.clamp_mss,
+        };
+        api::Command::SetNetwork { tunnel: self.tunnel.id(), network: Some(network) }
+    }
+
+    /// Largest inner packet to the peer, bytes.
+    #[must_use]
+    pub fn mtu(&self, network: &Network) -> u16 {
+        self.bounds.mtu.map_or(network.mtu, |mtu| mtu.min(network.mtu))
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`aaa`] | who may in, and what they are given |
 //! | [`api`] | HTTP and JSON over a unix socket |
 //! | [`call`] | one PPP link and its tunnel, either side |
 //! | [`cli`] | the command line |
@@ -14,9 +15,12 @@
 //! | [`kernel`] | addresses and routes by netlink |
 //! | [`plane`] | our end of the data plane |
 //! | [`pool`] | addresses for sessions |
+//! | [`rate_limit`] | RouterOS's grammar of rate limits |
+//! | [`terms`] | what a session is given and held to |
 //! | [`text`] | peers' text made harmless |
 //! | [`users`] | who may in: SQLite and a watched file, answered from memory |
 
+pub mod aaa;
 pub mod api;
 pub mod call;
 pub mod cli;
@@ -30,5 +34,7 @@ pub mod host;
 pub mod kernel;
 pub mod plane;
 pub mod pool;
+pub mod rate_limit;
+pub mod terms;
 pub mod text;
 pub mod users;

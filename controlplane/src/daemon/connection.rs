@@ -25,9 +25,9 @@ use tracing::{debug, info, warn};
 use super::admission::Permit;
 use super::counters::Count;
 use super::ending::{Ended, Ending, TerminateCause};
-use super::login::{Decision, decide};
-use super::subscriber::{Subscriber, policy};
+use super::subscriber::{Judging, Subscriber, policy};
 use super::{Shared, stop_wanted};
+use crate::aaa::{self, Decision, Login};
 use crate::call::{Call, Outcome, Reach};
 use crate::control::{Control, ipv4};
 use crate::plane::{DEFAULT_WINDOW, Frame};
@@ -191,8 +191,11 @@ impl Task {
         }
     }
 
-    /// Somebody wants sessions of this connection to end.
+    /// Somebody wants sessions of this connection to have other terms, or to end.
     async fn wishes(&mut self) {
+        for call in self.calls.values_mut() {
+            call.renew().await;
+        }
         let wishes: Vec<_> = self
             .calls
             .iter()
@@ -339,15 +342,21 @@ impl Task {
             let Some(call) = self.calls.get_mut(&handle) else { return };
             match event {
                 link::Event::Authenticate(attempt) => {
-                    call.attempt(&attempt);
-                    let held = call.held();
                     let (shared, judged) = (Arc::clone(&self.shared), self.judged.clone());
-                    tokio::spawn(async move {
-                        let decision = decide(&shared, &attempt, held).await;
-                        let identifier = attempt.identifier;
+                    let (name, identifier) = (attempt.name.clone(), attempt.identifier);
+                    let login = Login {
+                        attempt,
+                        session: call.session.handle(),
+                        peer: self.peer_address,
+                        local: self.local,
+                        placed: call.placed(),
+                    };
+                    let judging = Judging::start(async move {
+                        let decision = aaa::judge(&shared, &login).await;
                         // A connection that ended meanwhile gives the address back by dropping it.
                         let _ = judged.send(Judged { call: handle, identifier, decision }).await;
                     });
+                    call.attempt(&name, identifier, judging);
                 }
                 link::Event::Step(step) => call.step(&step.to_string(), now),
                 link::Event::Encryption(encryption) => {
@@ -380,12 +389,16 @@ impl Task {
             return;
         }
         let input = match decision {
-            Decision::Grant { user, place, addresses, clamp_mss, accepted } => {
-                call.granted(&user.name, place);
-                call.call.clamp_mss(clamp_mss);
-                let message = "Access granted".to_owned();
-                let verdict = Verdict::Accept { accepted, addresses, encryption: None, message };
-                link::Input::Verdict { identifier, verdict }
+            Decision::Grant { terms, place, accepted } => {
+                let encryption = Some(terms.encryption);
+                match call.granted(*terms, place).await {
+                    Some(addresses) => {
+                        let message = "Access granted".to_owned();
+                        let verdict = Verdict::Accept { accepted, addresses, encryption, message };
+                        link::Input::Verdict { identifier, verdict }
+                    }
+                    None => link::Input::Close(link::Reason::Closed("no address".to_owned())),
+                }
             }
             Decision::Refuse { refusal, reason } => {
                 call.ended = Some(Ended { reason, cause: TerminateCause::UserError });

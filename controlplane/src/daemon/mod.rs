@@ -8,7 +8,6 @@
 //! | [`counters`] | what the daemon counts |
 //! | [`ending`] | why sessions end |
 //! | [`listener`] | TCP port 1723 |
-//! | [`login`] | verdicts on logins |
 //! | [`plan`] | the data plane's configuration out of ours |
 //! | [`quiet`] | how many lines strangers may cause in the log |
 //! | [`session`] | sessions as operators see them |
@@ -20,7 +19,6 @@ pub mod connection;
 pub mod counters;
 pub mod ending;
 pub mod listener;
-pub mod login;
 pub mod plan;
 pub mod quiet;
 pub mod session;
@@ -41,6 +39,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::aaa::profile;
 use crate::api::server::{self, ControlSocket, SocketError};
 use crate::api::types::{PoolStats, PortStats, Stats};
 use crate::clock::Clock;
@@ -49,12 +48,13 @@ use crate::host::host_name;
 use crate::kernel::{Kernel, KernelError};
 use crate::plane::{self, Plane};
 use crate::pool::Addresses;
+use crate::terms::Terms;
 use crate::users::{UserError, Users, watch};
 use admission::Admission;
 use counters::{Count, Counters};
-use login::Profile;
 use quiet::Quiet;
 use session::Sessions;
+pub(crate) use subscriber::policy;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +106,7 @@ pub struct Daemon {
     /// What the operator declared.
     pub config: Config,
     /// What sessions get, by the profile's name.
-    pub profiles: HashMap<String, Profile>,
+    pub profiles: HashMap<String, Terms>,
     /// How we call ourselves.
     pub host_name: String,
     /// Who may in.
@@ -157,7 +157,7 @@ impl Daemon {
         })?;
         let name = &config.server.host_name;
         Ok(Self {
-            profiles: Profile::all(&config),
+            profiles: profile::templates(&config),
             host_name: if name.is_empty() { host_name() } else { name.clone() },
             users,
             addresses,

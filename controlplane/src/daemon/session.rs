@@ -12,11 +12,12 @@ use std::time::Instant;
 
 use dataplane::api::{TunnelCounters, TunnelId};
 use protocol::ppp::link::Phase;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::ending::Ending;
 use crate::api::types::{Selector, SessionView};
 use crate::plane::Plane;
+use crate::terms::Terms;
 
 /// All sessions. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +36,8 @@ pub struct Facts {
     pub phase: Phase,
     /// Who, once it is known.
     pub user: Option<String>,
+    /// What it is given and held to, once the login is granted.
+    pub terms: Option<Arc<Terms>>,
     /// The subscriber's inner address, once it is up.
     pub address: Option<Ipv4Addr>,
     /// Our inner address, once it is up.
@@ -58,7 +61,37 @@ pub struct Session {
     plane: Plane,
     facts: Mutex<Facts>,
     wish: Mutex<Option<Ending>>,
+    wanted: Mutex<Wanted>,
+    progress: watch::Sender<Progress>,
     wake: Arc<Notify>,
+}
+
+/// Terms that somebody wants it to have.
+#[derive(Debug, Default)]
+struct Wanted {
+    terms: Option<Arc<Terms>>,
+    /// Counts the wishes.
+    version: u64,
+}
+
+/// How far wishes about its terms came.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// The last wish that is fulfilled.
+    version: u64,
+    /// There will be no further one.
+    ended: bool,
+}
+
+/// Why a session's terms were not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotChanged {
+    /// Nobody has logged in by it yet.
+    #[error("the session is not logged in yet")]
+    NoTerms,
+    /// It ended before.
+    #[error("the session ended meanwhile")]
+    Ended,
 }
 
 /// A session in the list. Dropping it takes it out.
@@ -66,6 +99,14 @@ pub struct Session {
 pub struct Listed {
     session: Arc<Session>,
     sessions: Sessions,
+}
+
+impl Listed {
+    /// The session, for those who do not own it.
+    #[must_use]
+    pub fn handle(&self) -> Arc<Session> {
+        Arc::clone(&self.session)
+    }
 }
 
 impl std::ops::Deref for Listed {
@@ -79,6 +120,7 @@ impl std::ops::Deref for Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         lock(&self.sessions.0.by_id).remove(&self.session.id);
+        self.session.progress.send_modify(|progress| progress.ended = true);
     }
 }
 
@@ -98,6 +140,7 @@ impl Sessions {
         let facts = Facts {
             phase: Phase::Lcp,
             user: None,
+            terms: None,
             address: None,
             local_address: None,
             encoding: "none".to_owned(),
@@ -112,6 +155,8 @@ impl Sessions {
             plane,
             facts: Mutex::new(facts),
             wish: Mutex::default(),
+            wanted: Mutex::default(),
+            progress: watch::Sender::default(),
             wake,
         });
         let mut by_id = lock(&self.0.by_id);
@@ -150,7 +195,9 @@ impl Sessions {
         meant.len()
     }
 
-    fn all(&self) -> Vec<Arc<Session>> {
+    /// All there are, by id.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Session>> {
         lock(&self.0.by_id).values().cloned().collect()
     }
 }
@@ -171,6 +218,56 @@ impl Session {
     /// Writes down what became known.
     pub fn update(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut lock(&self.facts));
+    }
+
+    /// What it is given and held to, once the login is granted.
+    #[must_use]
+    pub fn terms(&self) -> Option<Arc<Terms>> {
+        lock(&self.facts).terms.clone()
+    }
+
+    /// Changes what it is held to, and returns once that is done. Takes effect also if the caller
+    /// does not wait.
+    ///
+    /// # Errors
+    /// If it is not logged in, or ends meanwhile.
+    pub async fn change_terms(&self, change: impl FnOnce(&mut Terms)) -> Result<(), NotChanged> {
+        let version = self.want(change)?;
+        let mut progress = self.progress.subscribe();
+        let done = |progress: &Progress| progress.ended || progress.version >= version;
+        // The sender is ours, so it lives.
+        match progress.wait_for(done).await {
+            Ok(progress) if progress.version >= version => Ok(()),
+            _ => Err(NotChanged::Ended),
+        }
+    }
+
+    fn want(&self, change: impl FnOnce(&mut Terms)) -> Result<u64, NotChanged> {
+        let mut wanted = lock(&self.wanted);
+        let before = wanted.terms.clone().or_else(|| self.terms()).ok_or(NotChanged::NoTerms)?;
+        let mut terms = Arc::unwrap_or_clone(before);
+        change(&mut terms);
+        wanted.terms = Some(Arc::new(terms));
+        wanted.version += 1;
+        self.wake.notify_one();
+        Ok(wanted.version)
+    }
+
+    /// The terms that somebody wants, for the task that owns the session, and the wish to name
+    /// once it is fulfilled.
+    #[must_use]
+    pub fn wanted_terms(&self) -> Option<(Arc<Terms>, u64)> {
+        let wanted = lock(&self.wanted);
+        Some((wanted.terms.clone()?, wanted.version))
+    }
+
+    /// The wishes up to this one are fulfilled.
+    pub fn terms_applied(&self, version: u64) {
+        let mut wanted = lock(&self.wanted);
+        if wanted.version == version {
+            wanted.terms = None;
+        }
+        self.progress.send_modify(|progress| progress.version = version);
     }
 
     /// Wants it to end. The first reason counts.

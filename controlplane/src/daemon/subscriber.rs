@@ -5,25 +5,45 @@
 //! reason. What the peer sent is escaped.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{self, Duration};
 
-use protocol::ppp::auth::Attempt;
 use protocol::ppp::ccp;
-use protocol::ppp::link::{Network, Phase};
+use protocol::ppp::link::{self, Network, Phase};
 use protocol::time::Instant;
+use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::Daemon;
 use super::counters::Count;
 use super::ending::Ended;
-use super::login::Place;
 use super::session::Listed;
-use crate::call::Call;
+use crate::aaa::place::Place;
+use crate::call::{Bounds, Call};
 use crate::config::Encryption;
+use crate::terms::Terms;
 use crate::text::printable;
 
 /// A peer that hung up sooner may simply have sent nothing yet.
 const GRE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A login that is being judged. Dropping it cancels it: nobody is asked any more, and what it
+/// took already is given back.
+#[derive(Debug)]
+pub(super) struct Judging(AbortHandle);
+
+impl Judging {
+    /// Judges in a task of its own, and hands the outcome to `done`.
+    pub(super) fn start(judge: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(judge).abort_handle())
+    }
+}
+
+impl Drop for Judging {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// A call and all that it has. Dropping it closes the tunnel first and then gives the address
 /// back, so that no packet of an old session reaches a new one.
@@ -36,6 +56,8 @@ pub(super) struct Subscriber {
     name: Option<String>,
     /// Identifier of the attempt whose verdict is awaited.
     awaited: Option<u8>,
+    /// Who judges it.
+    judging: Option<Judging>,
     /// Why it ends, once it is known better than PPTP knows it.
     pub(super) ended: Option<Ended>,
     connected: Instant,
@@ -63,6 +85,7 @@ impl Subscriber {
             place: None,
             name: None,
             awaited: None,
+            judging: None,
             ended: None,
             connected,
             steps,
@@ -70,9 +93,11 @@ impl Subscriber {
         }
     }
 
-    pub(super) fn attempt(&mut self, attempt: &Attempt) {
-        self.name = Some(printable(&attempt.name));
-        self.awaited = Some(attempt.identifier);
+    /// A login is being judged; one that was before is cancelled.
+    pub(super) fn attempt(&mut self, name: &[u8], identifier: u8, judging: Judging) {
+        self.name = Some(printable(name));
+        self.awaited = Some(identifier);
+        self.judging = Some(judging);
     }
 
     /// Whether a verdict on this attempt still means something.
@@ -80,14 +105,42 @@ impl Subscriber {
         self.awaited == Some(identifier)
     }
 
-    /// Who has which address by now.
-    pub(super) fn held(&self) -> Option<(String, Ipv4Addr)> {
-        Some((self.session.facts().user?, self.place.as_ref()?.address()))
+    /// Whether it has an address.
+    pub(super) const fn placed(&self) -> bool {
+        self.place.is_some()
     }
 
-    pub(super) fn granted(&mut self, user: &str, place: Option<Place>) {
+    /// What IPCP is to assign, now that the login is granted. `None` if there is no address.
+    pub(super) async fn granted(
+        &mut self,
+        terms: Terms,
+        place: Option<Place>,
+    ) -> Option<link::Addresses> {
         self.place = place.or(self.place.take());
-        self.session.update(|facts| facts.user = Some(user.to_owned()));
+        let addresses = terms.addresses(self.place.as_ref()?.address());
+        self.take_terms(Arc::new(terms)).await;
+        // Wishes were about the terms of the login before.
+        if let Some((_, version)) = self.session.wanted_terms() {
+            self.session.terms_applied(version);
+        }
+        Some(addresses)
+    }
+
+    /// Holds the session to other terms from now on, if somebody wants that.
+    pub(super) async fn renew(&mut self) {
+        if let Some((terms, version)) = self.session.wanted_terms() {
+            self.take_terms(terms).await;
+            self.session.terms_applied(version);
+        }
+    }
+
+    async fn take_terms(&mut self, terms: Arc<Terms>) {
+        let bounds = Bounds { clamp_mss: terms.clamp_mss, mtu: terms.mtu };
+        self.call.set_bounds(bounds).await;
+        self.session.update(|facts| {
+            facts.user = Some(terms.user.clone());
+            facts.terms = Some(terms);
+        });
     }
 
     pub(super) fn step(&mut self, step: &str, now: Instant) {
@@ -97,8 +150,9 @@ impl Subscriber {
     }
 
     pub(super) async fn up(&mut self, network: &Network, peer: SocketAddr, daemon: &Daemon) {
+        let mtu = self.call.mtu(network);
         if let Some(place) = &mut self.place
-            && let Err(error) = place.route(daemon, network.mtu).await
+            && let Err(error) = place.route(daemon, mtu).await
         {
             warn!(session = self.session.id(), address = %network.remote, %error, "no route");
         }
@@ -106,7 +160,7 @@ impl Subscriber {
             facts.phase = Phase::Up;
             facts.address = Some(network.remote);
             facts.local_address = Some(network.local);
-            facts.mtu = network.mtu;
+            facts.mtu = mtu;
         });
         // A renegotiation brings the network back up; the session is the same.
         if self.up.is_some() {
@@ -123,7 +177,7 @@ impl Subscriber {
             %peer,
             address = %network.remote,
             encoding = facts.encoding,
-            mtu = network.mtu,
+            mtu,
             steps = self.steps.join(" "),
             "session up"
         );
@@ -177,7 +231,7 @@ impl Subscriber {
 }
 
 /// The configuration's word as CCP's.
-pub(super) fn policy(encryption: Encryption) -> ccp::Policy {
+pub(crate) fn policy(encryption: Encryption) -> ccp::Policy {
     match encryption {
         Encryption::Require => ccp::Policy::default(),
         Encryption::Deny => ccp::Policy::Deny,

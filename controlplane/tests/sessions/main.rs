@@ -7,6 +7,7 @@ mod api;
 mod hostile;
 mod peer;
 mod server;
+mod terms;
 mod wire;
 
 use std::net::Ipv4Addr;

@@ -1,0 +1,131 @@
+//! The verdict on a login, in order: is the password right and what is the user given ([`local`]),
+//! then an address ([`place`]).
+//!
+//! | module | what |
+//! |---|---|
+//! | [`local`] | secrets and profiles |
+//! | [`place`] | the session's address and the kernel's route to it |
+//! | [`profile`] | profiles as terms |
+//!
+//! Nobody learns from an answer whether it was the name or the password that was wrong; the log
+//! says it.
+
+mod local;
+pub mod place;
+pub mod profile;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use protocol::ppp::auth::{Accepted, Attempt, Refusal};
+
+use crate::daemon::Daemon;
+use crate::daemon::counters::Count;
+use crate::daemon::session::Session;
+use crate::terms::Terms;
+use place::Place;
+
+/// A login to judge. Dropping the future of [`judge`] cancels it.
+#[derive(Debug)]
+pub struct Login {
+    /// What the peer sent.
+    pub attempt: Attempt,
+    /// The session that it is to be, or is already if the peer authenticates anew.
+    pub session: Arc<Session>,
+    /// Where the tunnel comes from.
+    pub peer: Ipv4Addr,
+    /// Our address of the tunnel.
+    pub local: Ipv4Addr,
+    /// Whether the session has an address already.
+    pub placed: bool,
+}
+
+/// What one of those who know users says.
+#[derive(Debug)]
+enum Verdict {
+    /// The password is right.
+    Granted {
+        /// What the session is given.
+        terms: Box<Terms>,
+        /// The keys and the proof for the peer.
+        accepted: Accepted,
+    },
+    /// The peer is told that it may not.
+    Refused {
+        /// In MS-CHAP's words.
+        refusal: Refusal,
+        /// What it counts as.
+        count: Count,
+        /// In ours, for the log.
+        reason: String,
+    },
+    /// The password is right, but there is nothing to give.
+    Nothing {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Verdict {
+    fn refused(refusal: Refusal, count: Count, reason: &str) -> Self {
+        Self::Refused { refusal, count, reason: reason.to_owned() }
+    }
+}
+
+/// What was decided.
+#[derive(Debug)]
+pub enum Decision {
+    /// The user may come in.
+    Grant {
+        /// What the session is given and held to.
+        terms: Box<Terms>,
+        /// The address; `None` keeps the one that the session has.
+        place: Option<Place>,
+        /// The keys and the proof for the peer.
+        accepted: Accepted,
+    },
+    /// The peer is told that it may not.
+    Refuse {
+        /// In MS-CHAP's words.
+        refusal: Refusal,
+        /// In ours, for the log.
+        reason: String,
+    },
+    /// The password is right, but there is nothing to give: the link is closed.
+    Nothing {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Decides. May wait for an older session of the same user to give its address back. A session
+/// that authenticates anew as the same user keeps the address that it has.
+pub async fn judge(daemon: &Daemon, login: &Login) -> Decision {
+    let (terms, accepted) = match by_password(daemon, login) {
+        Verdict::Granted { terms, accepted } => (terms, accepted),
+        Verdict::Refused { refusal, count, reason } => {
+            daemon.counters.add(count);
+            return Decision::Refuse { refusal, reason };
+        }
+        Verdict::Nothing { reason } => return nothing(daemon, reason),
+    };
+    let same_user = login.session.terms().is_some_and(|before| before.user == terms.user);
+    if login.placed && same_user {
+        return Decision::Grant { terms, place: None, accepted };
+    }
+    match place::take(daemon, &terms).await {
+        Ok(place) => Decision::Grant { terms, place: Some(place), accepted },
+        Err(reason) => nothing(daemon, reason),
+    }
+}
+
+fn by_password(daemon: &Daemon, login: &Login) -> Verdict {
+    local::judge(daemon, &login.attempt).unwrap_or_else(|| {
+        Verdict::refused(Refusal::WrongPassword, Count::WrongPassword, "unknown user")
+    })
+}
+
+fn nothing(daemon: &Daemon, reason: String) -> Decision {
+    daemon.counters.add(Count::NoAddress);
+    Decision::Nothing { reason }
+}
