@@ -79,16 +79,14 @@ impl Payloads for [Ready] {
 pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     core.table.expect_destinations(frames.iter().filter_map(|frame| destination(frame.data())));
     for mut frame in frames.drain(..) {
-        let Some(inner) = View::parse(frame.data()) else {
-            // The kernel says IPv6 things on every interface; they are not malformed.
-            let is_ipv6 = frame.data().first().is_some_and(|octet| octet >> 4 == 6);
-            let reason = if is_ipv6 { DropReason::NotIpv4 } else { DropReason::CoreMalformed };
-            core.sink.drop(frame, reason);
-            continue;
+        let inner = match view(&mut frame) {
+            Ok(inner) => inner,
+            Err(reason) => {
+                core.sink.drop(frame, reason);
+                continue;
+            }
         };
-        // Ethernet pads short frames.
-        frame.truncate(inner.total_len);
-        let Some(place) = core.table.destination(inner.destination) else {
+        let Some(to) = core.table.destination(inner.destination) else {
             if from == From::Worker {
                 core.sink.drop(frame, DropReason::HandoverStale);
             } else {
@@ -97,17 +95,44 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
             continue;
         };
         if from == From::Port {
+            // Its rules apply to this tunnel. The XDP program passes such packets as soon as it
+            // knows.
+            if to.through_kernel {
+                core.exits.kernel(&mut core.sink, frame);
+                continue;
+            }
             if inner.ttl <= 1 {
                 icmp::refuse(core, frame, &inner, DropReason::TtlExceeded, Error::TimeExceeded);
                 continue;
             }
             ipv4::decrement_ttl(frame.data_mut());
         }
-        match place {
+        match to.place {
             Place::Here(slot) => core.downlink.push(frame, slot, inner),
             Place::Worker(owner) => core.hand_over(owner, Handed::Downlink(frame), from),
         }
     }
+}
+
+/// Puts packets into the tunnel in `slot`: the kernel sent them by the tunnel's own device.
+pub(crate) fn enter(core: &mut Core, frames: &mut Vec<Frame>, slot: u32) {
+    for mut frame in frames.drain(..) {
+        match view(&mut frame) {
+            Ok(inner) => core.downlink.push(frame, slot, inner),
+            Err(reason) => core.sink.drop(frame, reason),
+        }
+    }
+}
+
+/// The header of a packet that starts with one, without the padding of short Ethernet frames.
+fn view(frame: &mut Frame) -> Result<View, DropReason> {
+    let Some(inner) = View::parse(frame.data()) else {
+        // The kernel says IPv6 things on every interface; they are not malformed.
+        let is_ipv6 = frame.data().first().is_some_and(|octet| octet >> 4 == 6);
+        return Err(if is_ipv6 { DropReason::NotIpv4 } else { DropReason::CoreMalformed });
+    };
+    frame.truncate(inner.total_len);
+    Ok(inner)
 }
 
 /// Where the header of a packet has its destination, before anything is verified.

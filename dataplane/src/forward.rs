@@ -7,11 +7,18 @@ use crate::api::DropReason;
 use crate::frame::Frame;
 use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
-use crate::table::Place;
+use crate::table::{Place, Way};
 use crate::worker::{Core, Exit, From};
 
 /// Forwards an accepted packet that came by the tunnel of this worker in the slot `from`.
-pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, from: u32) {
+pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, from: u32, way: Way) {
+    match way {
+        Way::Fast => {}
+        // All that follows is the kernel's business, multicast of routing protocols too.
+        Way::Kernel => return core.exits.kernel(&mut core.sink, frame),
+        Way::Device(device) => return core.devices.put(&mut core.sink, frame, device),
+        Way::Nowhere => return core.sink.drop(frame, DropReason::NoPort),
+    }
     if !ipv4::is_host(inner.destination) {
         core.sink.drop(frame, DropReason::DestinationForbidden);
         return;
@@ -19,10 +26,10 @@ pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, fr
     let to = match core.table.destination(inner.destination) {
         // Nothing goes back by the tunnel that it came from: where everything lies behind a
         // tunnel, so do our own addresses, and they are the kernel's.
-        Some(Place::Here(slot)) if slot == from => {
+        Some(to) if to.through_kernel || to.place == Place::Here(from) => {
             return core.exits.kernel(&mut core.sink, frame);
         }
-        Some(place) => To::Tunnel(place),
+        Some(to) => To::Tunnel(to.place),
         None => match core.exits.core(inner.destination, inner.total_len) {
             Some(exit) => To::Core(exit),
             // Ours to deliver, or not ours to route.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::api::{Command, Outer, Prefix, TunnelId};
+use crate::api::{Command, Forward, Outer, Prefix, TunnelId};
 use crate::counters::TunnelShared;
 use crate::frame::Frame;
 
@@ -27,7 +27,27 @@ pub(crate) enum Order {
     /// For the owner of a tunnel.
     Command(Command),
     /// For the others: which inner destinations the tunnel has now.
-    Prefixes { tunnel: TunnelId, prefixes: Vec<Prefix> },
+    Prefixes { tunnel: TunnelId, destinations: Destinations },
+}
+
+/// The inner destinations that workers bring to a tunnel.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Destinations {
+    pub(crate) prefixes: Vec<Prefix>,
+    /// Only what the kernel sends to them goes into the tunnel; all else goes to the kernel.
+    pub(crate) through_kernel: bool,
+}
+
+impl Destinations {
+    /// Those of a tunnel behind which these prefixes lie.
+    pub(crate) fn of(forward: &Forward, prefixes: &[Prefix]) -> Self {
+        match forward {
+            Forward::Fast => Self { prefixes: prefixes.to_vec(), through_kernel: false },
+            Forward::Kernel => Self { prefixes: prefixes.to_vec(), through_kernel: true },
+            // The kernel chose the tunnel when it chose the device.
+            Forward::Device(_) => Self::default(),
+        }
+    }
 }
 
 /// A tunnel as it is announced.

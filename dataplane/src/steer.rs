@@ -1,14 +1,14 @@
 //! What the XDP program is told of tunnels and prefixes, as the control plane changes them.
 //!
 //! The program is loaded only where interfaces are driven by AF_XDP. A prefix that the pools cover
-//! is steered already; only others are told.
+//! is steered already; only what differs from that is told.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use ebpf::{Counters, PrefixAction, Steering};
 
-use crate::api::{Outer, Prefix, Tun};
+use crate::api::{Forward, Outer, Prefix, Tun};
 
 /// The XDP program and what was told to it.
 #[derive(Debug)]
@@ -59,23 +59,29 @@ impl Steer {
         }
     }
 
-    /// The prefixes of a tunnel change from `old` to `new`.
-    pub(crate) fn set_prefixes(&mut self, old: &[Prefix], new: &[Prefix]) {
+    /// The prefixes of a tunnel change from `old` to `new`. Those of a tunnel whose packets the
+    /// kernel forwards pass to it.
+    pub(crate) fn set_prefixes(&mut self, forward: &Forward, old: &[Prefix], new: &[Prefix]) {
         let Self { program, pools, .. } = self;
-        let outside = |prefix: &&Prefix| {
-            !pools.iter().any(|pool| pool.length <= prefix.length && pool.contains(prefix.address))
+        let is_steered = |prefix: &Prefix| {
+            pools.iter().any(|pool| pool.length <= prefix.length && pool.contains(prefix.address))
         };
-        let gone = old.iter().filter(|prefix| !new.contains(prefix)).filter(outside);
-        let come = new.iter().filter(|prefix| !old.contains(prefix)).filter(outside);
+        let action = match forward {
+            Forward::Fast => PrefixAction::Steer,
+            Forward::Kernel | Forward::Device(_) => PrefixAction::Pass,
+        };
+        let differs =
+            |prefix: &&Prefix| is_steered(prefix) != matches!(action, PrefixAction::Steer);
+        let gone = old.iter().filter(|prefix| !new.contains(prefix)).filter(differs);
+        let come = new.iter().filter(|prefix| !old.contains(prefix)).filter(differs);
         let results = gone
-            .map(|prefix| (prefix, false))
-            .chain(come.map(|prefix| (prefix, true)))
-            .map(|(prefix, steer)| {
+            .map(|prefix| (prefix, None))
+            .chain(come.map(|prefix| (prefix, Some(action))))
+            .map(|(prefix, action)| {
                 let Prefix { address, length } = *prefix;
-                let result = if steer {
-                    program.insert_prefix(address, length, PrefixAction::Steer)
-                } else {
-                    program.remove_prefix(address, length)
+                let result = match action {
+                    Some(action) => program.insert_prefix(address, length, action),
+                    None => program.remove_prefix(address, length),
                 };
                 (prefix, result)
             });

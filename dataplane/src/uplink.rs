@@ -18,7 +18,7 @@ use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::mppe::state::SKIPPED_KEYS;
 use crate::mppe::{Payloads, ReceiveBurst, Refused};
-use crate::table::{Call, Inside, Place, Protection, Table, Tunnel};
+use crate::table::{Call, Inside, Place, Protection, Table, Tunnel, Way};
 use crate::worker::{BURST, Core, From};
 
 /// What waits between stages. Empty between bursts; kept for its capacity.
@@ -371,6 +371,7 @@ fn inspect(packet: &[u8], network: Option<&Inside>) -> Result<View, DropReason> 
 /// An accepted packet is counted and goes on its way, unless the tunnel's rules or rate end it.
 fn pass(core: &mut Core, data: Data, mut inner: View) {
     let Data { mut frame, slot, tos, .. } = data;
+    let mut way = Way::Fast;
     // What follows is padding of PPP (RFC 1661 §2).
     frame.truncate(inner.total_len);
     if let Some(tunnel) = core.table.tunnel(slot) {
@@ -380,6 +381,7 @@ fn pass(core: &mut Core, data: Data, mut inner: View) {
                 return core.sink.drop_of(frame, DropReason::Congestion, &tunnel.shared);
             }
         };
+        way = tunnel.way;
         tunnel.shared.rx_packets.add(1);
         tunnel.shared.rx_bytes.add(inner.total_len as u64);
         tunnel.shared.rx_active.set(core.now);
@@ -394,5 +396,5 @@ fn pass(core: &mut Core, data: Data, mut inner: View) {
             core.sink.meter.mss_clamped.add(1);
         }
     }
-    forward::from_subscriber(core, frame, inner, slot);
+    forward::from_subscriber(core, frame, inner, slot, way);
 }

@@ -9,9 +9,9 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use common::subscriber::{Subscriber, ipv4, sum};
-use common::{GATEWAY, dial, eventually, in_namespace};
+use common::{GATEWAY, dial, dial_by, eventually, in_namespace, ip};
 use dataplane::DataPlane;
-use dataplane::api::{Config, Event, Events, Handle, Prefix, Tun};
+use dataplane::api::{Config, Event, Events, Forward, Handle, Prefix, Tun};
 use dataplane::frame::{Pool, Region};
 use dataplane::io::Port;
 use dataplane::io::raw::RawPort;
@@ -144,6 +144,77 @@ fn what_fits_the_tun_but_not_the_tunnel_is_cut() {
         let second = access.receive(&mut subscriber);
         assert_eq!((shape(&first), shape(&second)), ((1300, [0x20, 0]), (148, [0, 160])));
         assert_eq!([&first[24..], &second[20..]].concat(), request[4..]);
+        handle.stop();
+    });
+}
+
+/// Packets that an interface received from us and that it sent to us, as the kernel counts them.
+fn passed(interface: &str) -> [u64; 2] {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let mut lines = table.lines();
+    let line = lines.find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'));
+    let numbers = line.unwrap().split_whitespace().map(|word| word.parse().unwrap());
+    let numbers: Vec<u64> = numbers.collect();
+    [numbers[1], numbers[9]]
+}
+
+#[test]
+fn a_tunnel_with_a_device_of_its_own_uses_that_alone() {
+    in_namespace(|| {
+        // A tunnel of each worker.
+        for call_id in [70, 71] {
+            let (handle, _events) = start(2);
+            let mut access = Access::open();
+            let device = handle.device("pptp-in1", 1400).unwrap();
+            device.set_running(true);
+            let inner = Ipv4Addr::new(10, 9, 0, 5);
+            ip("route add 10.9.0.5 dev pptp-in1");
+            let forward = Forward::Device(device);
+            let mut subscriber = dial_by(forward, &handle, (LOCAL, PEER), call_id, inner, 1400);
+            for number in 0..50 {
+                let request = echo_request(number, 600);
+                access.send(&subscriber.encrypt_packet(&ipv4(ICMP, 64, inner, GATEWAY, &request)));
+                let reply = access.receive(&mut subscriber);
+                assert_eq!(reply[24..], request[4..]);
+            }
+            assert_eq!(passed("pptp-in1"), [50, 50]);
+            assert_eq!(passed("penstock0"), [0, 0]);
+            let port = |handle: &Handle| {
+                handle.totals().ports.into_iter().find(|port| port.name == "pptp-in1")
+            };
+            assert_eq!(port(&handle).unwrap().sent_packets, 50);
+
+            // By the common TUN the same address leads nowhere.
+            ip("route del 10.9.0.5 dev pptp-in1");
+            let socket = UdpSocket::bind((GATEWAY, 0)).unwrap();
+            socket.connect((inner, 9)).unwrap();
+            setsockopt(&socket, Ipv4RecvErr, &true).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            socket.send(b"anyone there?").unwrap();
+            let answer = socket.recv(&mut [0; 64]).unwrap_err();
+            assert_eq!(answer.kind(), std::io::ErrorKind::HostUnreachable);
+
+            let error = handle.device("pptp-in1", 1400).unwrap_err().to_string();
+            assert!(error.contains("there is an interface named pptp-in1 already"), "{error}");
+            // An interface that somebody deletes fells no worker.
+            ip("link del pptp-in1");
+            access.send(&subscriber.encrypt(GATEWAY, &[1]));
+            eventually("the packet is counted as refused", || {
+                port(&handle)?.drops.iter().any(|(_, count)| *count > 0).then_some(())
+            });
+            handle.stop();
+        }
+    });
+}
+
+#[test]
+fn a_name_that_no_interface_can_have_is_refused() {
+    in_namespace(|| {
+        let (handle, _events) = start(1);
+        for name in ["", "sixteen-letters-"] {
+            let said = handle.device(name, 1400).unwrap_err().to_string();
+            assert!(said.contains("1 to 15 bytes"), "{said}");
+        }
         handle.stop();
     });
 }

@@ -6,16 +6,19 @@
 use std::collections::{HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::config::PortReport;
 use super::counters::PortTotals;
-use super::{Command, Outer, Prefix, Report, Totals, TunnelCounters, TunnelId};
+use super::{
+    Command, Device, Forward, Outer, Prefix, Report, StartError, Totals, TunnelCounters, TunnelId,
+};
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::io::PortCounters;
-use crate::mailbox::{Mailbox, Opening, Order};
+use crate::io::tun::StandingTun;
+use crate::mailbox::{Destinations, Mailbox, Opening, Order};
 use crate::route::Mirror;
 use crate::steer::Steer;
 
@@ -61,6 +64,8 @@ struct Registry {
     limit: u32,
     /// Where AF_XDP is used.
     steer: Option<Steer>,
+    /// Devices of tunnels that were ever made and may live still.
+    devices: Vec<Weak<StandingTun>>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +79,7 @@ struct Registered {
     owner: usize,
     outer: Outer,
     shared: Arc<TunnelShared>,
+    forward: Forward,
     prefixes: Vec<Prefix>,
 }
 
@@ -110,6 +116,7 @@ impl Handle {
             calls: HashSet::new(),
             limit,
             steer: machinery.steer,
+            devices: Vec::new(),
         };
         Self(Arc::new(Inner {
             registry: Mutex::new(registry),
@@ -140,6 +147,7 @@ impl Handle {
             owner,
             outer,
             shared: Arc::clone(&shared),
+            forward: Forward::Fast,
             prefixes: Vec::new(),
         })?;
         // A worker's number fits: there are at most 64.
@@ -181,16 +189,21 @@ impl Handle {
         let Some(owner) = registry.get(tunnel).map(|registered| registered.owner) else {
             return Ok(());
         };
-        if let Command::SetNetwork { network, .. } = &command {
-            let prefixes = network.as_ref().map_or(&[][..], |network| &network.prefixes);
-            // The owner comes last: what it then lets out, the others can already answer.
-            for (number, worker) in self.0.workers.iter().enumerate() {
-                let order = Order::Prefixes { tunnel, prefixes: prefixes.to_vec() };
-                if number != owner && worker.mailbox.order(order).is_err() {
-                    return Err(Full(command));
+        match &command {
+            Command::SetForward { forward, .. } => registry.set_forward(tunnel, forward),
+            Command::SetNetwork { network, .. } => {
+                let prefixes = network.as_ref().map_or(&[][..], |network| &network.prefixes);
+                let destinations = registry.destinations(tunnel, prefixes);
+                // The owner comes last: what it then lets out, the others can already answer.
+                for (number, worker) in self.0.workers.iter().enumerate() {
+                    let order = Order::Prefixes { tunnel, destinations: destinations.clone() };
+                    if number != owner && worker.mailbox.order(order).is_err() {
+                        return Err(Full(command));
+                    }
                 }
+                registry.set_prefixes(tunnel, prefixes);
             }
-            registry.set_prefixes(tunnel, prefixes);
+            _ => {}
         }
         let Some(worker) = self.0.workers.get(owner) else {
             return Ok(());
@@ -200,6 +213,19 @@ impl Handle {
             Err(Order::Command(command)) => Err(Full(command)),
             Err(Order::Open(_) | Order::Prefixes { .. }) => Ok(()),
         }
+    }
+
+    /// Makes a device for tunnels that are to have one to themselves, in the network namespace of
+    /// the calling thread, which waits for the kernel. Its MTU is its tunnel's to set later.
+    ///
+    /// # Errors
+    /// If the name is taken or no name for an interface, or the system refuses.
+    pub fn device(&self, name: &str, mtu: u16) -> Result<Device, StartError> {
+        let device = Arc::new(StandingTun::create(name, mtu).map_err(StartError::port)?);
+        let mut registry = self.registry();
+        registry.devices.retain(|known| known.strong_count() > 0);
+        registry.devices.push(Arc::downgrade(&device));
+        Ok(Device(device))
     }
 
     /// A tunnel's counters, without stopping its worker. `None` once it is closed: read them
@@ -220,10 +246,13 @@ impl Handle {
                 };
                 worker.ports.iter().zip(&report.ports).map(totals)
             });
+        let registry = self.registry();
+        let devices = registry.devices.iter().filter_map(Weak::upgrade);
+        let devices = devices.map(|device| PortTotals::read(device.name(), 0, device.counters()));
         Totals {
             workers: self.0.workers.iter().map(|worker| worker.meter.read()).collect(),
-            ports: ports.collect(),
-            xdp: self.registry().steer.as_ref().and_then(Steer::counters),
+            ports: ports.chain(devices).collect(),
+            xdp: registry.steer.as_ref().and_then(Steer::counters),
         }
     }
 
@@ -247,7 +276,7 @@ impl Handle {
         let registered = registry.release(tunnel)?;
         if let Some(steer) = &mut registry.steer {
             steer.close(registered.outer);
-            steer.set_prefixes(&registered.prefixes, &[]);
+            steer.set_prefixes(&registered.forward, &registered.prefixes, &[]);
         }
         registered.shared.closed.store(true, Ordering::Release);
         for worker in &self.0.workers {
@@ -315,8 +344,26 @@ impl Registry {
         let Some(registered) = &mut slot.tunnel else { return };
         let old = std::mem::replace(&mut registered.prefixes, prefixes.to_vec());
         if let Some(steer) = &mut self.steer {
-            steer.set_prefixes(&old, prefixes);
+            steer.set_prefixes(&registered.forward, &old, prefixes);
         }
+    }
+
+    /// Who forwards from the next prefixes on. The XDP program is told anew of those that there are.
+    fn set_forward(&mut self, tunnel: TunnelId, forward: &Forward) {
+        self.set_prefixes(tunnel, &[]);
+        if let Some(registered) = self.get_mut(tunnel) {
+            registered.forward = forward.clone();
+        }
+    }
+
+    fn destinations(&self, tunnel: TunnelId, prefixes: &[Prefix]) -> Destinations {
+        let forward = self.get(tunnel).map(|registered| &registered.forward);
+        forward.map_or_else(Destinations::default, |forward| Destinations::of(forward, prefixes))
+    }
+
+    fn get_mut(&mut self, tunnel: TunnelId) -> Option<&mut Registered> {
+        let slot = self.slots.get_mut(tunnel.slot as usize)?;
+        slot.tunnel.as_mut().filter(|_| slot.generation == tunnel.generation)
     }
 
     fn get(&self, tunnel: TunnelId) -> Option<&Registered> {

@@ -11,6 +11,7 @@
 //! | [`counters`] | reasons to drop, counters of tunnels, workers and ports |
 //! | [`handle`] | open, close and command tunnels |
 //! | [`events`] | what the workers say |
+//! | [`forward`] | who forwards a tunnel's packets, and devices of its own |
 
 use std::net::Ipv4Addr;
 
@@ -21,6 +22,7 @@ pub mod config;
 pub mod counters;
 pub mod events;
 pub mod filter;
+pub mod forward;
 pub mod handle;
 pub mod limits;
 
@@ -28,6 +30,7 @@ pub use config::{Config, Interface, Report, Role, StartError, Tun};
 pub use counters::{DropReason, Drops, Totals, TunnelCounters};
 pub use events::Events;
 pub use filter::{Rule, RuleError, Rules};
+pub use forward::{Device, Forward};
 pub use handle::{Full, Handle, OpenError};
 pub use limits::{Burst, Limit, Limits};
 
@@ -155,6 +158,14 @@ pub enum Command {
         /// The new encryption.
         encryption: Encryption,
     },
+    /// Who forwards the tunnel's packets from the next [`Self::SetNetwork`] on. Until this comes,
+    /// [`Forward::Fast`].
+    SetForward {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// Who.
+        forward: Forward,
+    },
     /// IPCP is open (or, with `None`, no longer): data passes (or stops).
     SetNetwork {
         /// The tunnel.
@@ -189,6 +200,7 @@ impl Command {
             | Self::SetPeer { tunnel, .. }
             | Self::SetFraming { tunnel, .. }
             | Self::SetEncryption { tunnel, .. }
+            | Self::SetForward { tunnel, .. }
             | Self::SetNetwork { tunnel, .. }
             | Self::SetLimits { tunnel, .. }
             | Self::SetFilters { tunnel, .. } => tunnel,

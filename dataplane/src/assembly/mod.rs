@@ -145,9 +145,9 @@ struct Assembled {
 impl Assembled {
     /// Starts the workers' threads.
     fn run(self) -> Result<(Handle, Events), StartError> {
-        let Self { handle, events, workers, epoch } = self;
+        let Self { handle, events, mut workers, epoch } = self;
         let poll_sets = workers
-            .iter()
+            .iter_mut()
             .map(|(worker, _)| worker.poll_set())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|errno| StartError::system("making a worker's poll set", errno))?;

@@ -10,14 +10,14 @@ mod tunnel;
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 
-use crate::api::{Outer, Prefix, TunnelId};
-use crate::mailbox::Opening;
+use crate::api::{Outer, TunnelId};
+use crate::mailbox::{Destinations, Opening};
 use crate::mppe::{ReceiveState, SendState, States};
 use crate::prefetch::prefetch;
 use crate::worker::BURST;
 use prefixes::Prefixes;
 use tunnel::Mppe;
-pub(crate) use tunnel::{Inside, Protection, Tunnel};
+pub(crate) use tunnel::{Inside, Protection, Tunnel, Way};
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -42,7 +42,7 @@ struct Entry {
     outer: Outer,
     owner: u16,
     next: u32,
-    prefixes: Vec<Prefix>,
+    destinations: Destinations,
     /// With the owner.
     tunnel: Option<Box<Tunnel>>,
 }
@@ -54,6 +54,14 @@ pub(crate) enum Place {
     Here(u32),
     /// To another worker.
     Worker(u16),
+}
+
+/// Where a packet for an inner destination belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Destination {
+    pub(crate) place: Place,
+    /// It has to come from the kernel.
+    pub(crate) through_kernel: bool,
 }
 
 /// Whose a GRE packet is.
@@ -91,7 +99,8 @@ impl Table {
         }
         let head = &mut self.calls[usize::from(outer.own_call_id)];
         let tunnel = (owner == self.worker).then(|| Box::new(Tunnel::new(id, outer, shared)));
-        let entry = Entry { id, outer, owner, next: *head, prefixes: Vec::new(), tunnel };
+        let entry =
+            Entry { id, outer, owner, next: *head, destinations: Destinations::default(), tunnel };
         self.entries[slot] = Some(entry);
         *head = id.slot;
     }
@@ -107,7 +116,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
-        for &prefix in &entry.prefixes {
+        for &prefix in &entry.destinations.prefixes {
             self.prefixes.remove(prefix, slot);
         }
         let call = usize::from(entry.outer.own_call_id);
@@ -125,21 +134,21 @@ impl Table {
         }
     }
 
-    /// Sets the inner prefixes of a tunnel.
-    pub(crate) fn set_prefixes(&mut self, id: TunnelId, prefixes: Vec<Prefix>) {
+    /// Sets the inner destinations of a tunnel.
+    pub(crate) fn set_destinations(&mut self, id: TunnelId, destinations: Destinations) {
         let Some(entry) = self.entries.get_mut(id.slot as usize).and_then(Option::as_mut) else {
             return;
         };
         if entry.id != id {
             return;
         }
-        for &prefix in &entry.prefixes {
+        for &prefix in &entry.destinations.prefixes {
             self.prefixes.remove(prefix, id.slot);
         }
-        for &prefix in &prefixes {
+        for &prefix in &destinations.prefixes {
             self.prefixes.insert(prefix, id.slot);
         }
-        entry.prefixes = prefixes;
+        entry.destinations = destinations;
     }
 
     /// The tunnel that a GRE packet with these addresses and this Call ID in its key belongs to.
@@ -159,9 +168,11 @@ impl Table {
 
     /// The tunnel that leads to an inner destination.
     #[inline]
-    pub(crate) fn destination(&self, address: Ipv4Addr) -> Option<Place> {
+    pub(crate) fn destination(&self, address: Ipv4Addr) -> Option<Destination> {
         let slot = self.prefixes.lookup(address)?;
-        Some(self.place(slot, self.entry(slot)?))
+        let entry = self.entry(slot)?;
+        let through_kernel = entry.destinations.through_kernel;
+        Some(Destination { place: self.place(slot, entry), through_kernel })
     }
 
     /// The peer of the tunnel in a slot.

@@ -12,7 +12,9 @@ use protocol::ppp::frame::Framing;
 use protocol::time::Instant;
 
 use crate::api::filter::Action;
-use crate::api::{DropReason, Encryption, Limits, Network, Outer, Prefix, Rules, TunnelId};
+use crate::api::{
+    DropReason, Encryption, Forward, Limits, Network, Outer, Prefix, Rules, TunnelId,
+};
 use crate::counters::TunnelShared;
 use crate::filter;
 use crate::inner::icmp;
@@ -30,6 +32,7 @@ pub(crate) struct Tunnel {
     pub(crate) id: TunnelId,
     pub(crate) outer: Outer,
     pub(crate) framing: Framing,
+    pub(crate) way: Way,
     /// Whether the tunnel waits in the worker's queues of acknowledgements.
     pub(crate) ack_waiting: bool,
     pub(crate) ack_urgent: bool,
@@ -46,6 +49,8 @@ pub(crate) struct Tunnel {
     pub(crate) control: ControlLimit,
     /// ICMP errors about packets for it.
     pub(crate) errors: icmp::TunnelLimit,
+    /// Who forwards its packets; `way` is the worker's part in it.
+    pub(crate) forward: Forward,
 }
 
 impl Tunnel {
@@ -65,6 +70,7 @@ impl Tunnel {
             outer,
             shared,
             framing: Framing::default(),
+            way: Way::Fast,
             protection: Protection::Unset,
             network: None,
             policy: None,
@@ -74,6 +80,7 @@ impl Tunnel {
             ack_urgent: false,
             control: ControlLimit::default(),
             errors: icmp::TunnelLimit::default(),
+            forward: Forward::Fast,
             // RFC 2637 §4.1: the first packet of a session has the number zero.
             next_sequence: 0,
             clear_frames: 0,
@@ -243,6 +250,19 @@ impl Deref for Inside {
     fn deref(&self) -> &Network {
         &self.network
     }
+}
+
+/// The way of what a tunnel brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The workers' own.
+    Fast,
+    /// By the data plane's TUN.
+    Kernel,
+    /// By a device of the tunnel's own: its place among the worker's devices.
+    Device(u32),
+    /// By a device that could not be opened.
+    Nowhere,
 }
 
 /// What protects the data of a tunnel.

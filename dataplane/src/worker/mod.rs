@@ -5,6 +5,7 @@
 //! turn never waits; between turns the worker sleeps on one poll set.
 
 mod acks;
+mod devices;
 mod exits;
 mod run;
 #[cfg(test)]
@@ -15,18 +16,19 @@ use std::sync::Arc;
 use protocol::time::Instant;
 
 use crate::api::events::EventRings;
-use crate::api::{Command, DropReason, Event, Role};
+use crate::api::{Command, DropReason, Event, Forward, Role, TunnelId};
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::frame::{Frame, Pool};
 use crate::inner::icmp;
 use crate::io::{Link, Port};
 use crate::link;
-use crate::mailbox::{Close, Handed, Mailbox, Order};
+use crate::mailbox::{Close, Destinations, Handed, Mailbox, Order};
 use crate::mppe::{Cipher, Engine, Kernel};
 use crate::route::Routes;
-use crate::table::{Inside, Table};
+use crate::table::{Inside, Table, Way};
 use crate::{downlink, uplink};
 use acks::Acks;
+pub(crate) use devices::Devices;
 pub(crate) use exits::{Exit, Exits};
 
 /// Packets taken from one port in a turn.
@@ -69,6 +71,7 @@ pub(crate) struct Core {
     pub(crate) table: Table,
     pub(crate) sink: Sink,
     pub(crate) exits: Exits,
+    pub(crate) devices: Devices,
     pub(crate) cipher: Cipher,
     pub(crate) acks: Acks,
     pub(crate) icmp: icmp::Limits,
@@ -172,12 +175,13 @@ impl Core {
                     tunnel.protect(encryption, self.now);
                 }
             }
+            Command::SetForward { tunnel, forward } => self.set_forward(tunnel, forward),
             Command::SetNetwork { tunnel: id, network } => {
-                let prefixes = network.as_ref().map(|network| network.prefixes.clone());
-                self.table.set_prefixes(id, prefixes.unwrap_or_default());
-                if let Some(tunnel) = self.table.tunnel_by_id(id) {
-                    tunnel.network = network.map(Inside::from);
-                }
+                let Some(tunnel) = self.table.tunnel_by_id(id) else { return };
+                let prefixes = network.as_ref().map_or(&[][..], |network| &network.prefixes);
+                let destinations = Destinations::of(&tunnel.forward, prefixes);
+                tunnel.network = network.map(Inside::from);
+                self.table.set_destinations(id, destinations);
             }
             Command::SetLimits { tunnel, limits } => {
                 if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
@@ -190,6 +194,33 @@ impl Core {
                 }
             }
         }
+    }
+}
+
+impl Core {
+    fn set_forward(&mut self, id: TunnelId, forward: Forward) {
+        let Some(tunnel) = self.table.tunnel_by_id(id) else { return };
+        if let Way::Device(place) = tunnel.way {
+            self.devices.detach(place, &mut self.sink);
+        }
+        tunnel.way = match &forward {
+            Forward::Fast => Way::Fast,
+            Forward::Kernel => Way::Kernel,
+            Forward::Device(device) => match device.0.port() {
+                Ok(port) => Way::Device(self.devices.attach(Box::new(port), id.slot)),
+                Err(error) => {
+                    tracing::error!(%error, device = device.name(), "a device has no port");
+                    Way::Nowhere
+                }
+            },
+        };
+        tunnel.forward = forward;
+    }
+
+    /// Forgets a tunnel. Its device is free for another one.
+    fn close(&mut self, id: TunnelId) {
+        self.set_forward(id, Forward::Fast);
+        self.table.close(id);
     }
 }
 
@@ -251,6 +282,7 @@ impl Worker {
             table: Table::new(number),
             sink: Sink { pool, meter },
             exits: Exits::new(&ports, routes),
+            devices: Devices::default(),
             cipher: Cipher::Mppe(Engine::with_kernel(kernel).unwrap_or_default()),
             acks: Acks::default(),
             icmp: icmp::Limits::default(),
@@ -306,6 +338,7 @@ impl Worker {
             frames.iter().for_each(Frame::prefetch);
             count += frames.len();
         }
+        count += self.core.devices.receive(&mut self.core.sink.pool);
         self.core.sink.meter.received.add(count as u64);
         let handed = std::iter::from_fn(|| self.mailbox.handed.pop()).take(4 * BURST);
         let mut taken = 0;
@@ -330,10 +363,17 @@ impl Worker {
             any = true;
             self.obeyed += 1;
             match order {
-                Order::Open(opening) => self.core.table.open(opening),
+                Order::Open(opening) => {
+                    // The close of the slot's last tunnel may come after this.
+                    if let Some(last) = self.core.table.tunnel(opening.tunnel.slot) {
+                        let last = last.id;
+                        self.core.close(last);
+                    }
+                    self.core.table.open(opening);
+                }
                 Order::Command(command) => self.core.obey(command),
-                Order::Prefixes { tunnel, prefixes } => {
-                    self.core.table.set_prefixes(tunnel, prefixes);
+                Order::Prefixes { tunnel, destinations } => {
+                    self.core.table.set_destinations(tunnel, destinations);
                 }
             }
         }
@@ -350,7 +390,7 @@ impl Worker {
                 break;
             }
             any = true;
-            self.core.table.close(close.tunnel);
+            self.core.close(close.tunnel);
         }
         any
     }
@@ -373,6 +413,11 @@ impl Worker {
                 }
             }
         }
+        let mut devices = std::mem::take(&mut core.devices);
+        for (slot, frames) in devices.received() {
+            downlink::enter(core, frames, slot);
+        }
+        core.devices = devices;
         uplink::run(core, &mut self.taken_uplink, From::Worker);
         downlink::admit(core, &mut self.taken_downlink, From::Worker);
         downlink::run(core);
@@ -390,8 +435,8 @@ impl Worker {
     }
 
     fn transmit(&mut self) -> bool {
-        let Core { sink, exits, .. } = &mut self.core;
-        let mut pending = false;
+        let Core { sink, exits, devices, .. } = &mut self.core;
+        let mut pending = devices.transmit(sink);
         for (attached, frames) in self.ports.iter_mut().zip(exits.end()) {
             sink.meter.sent.add(frames.len() as u64);
             if !frames.is_empty() {

@@ -18,11 +18,12 @@ const REFRESH: Duration = Duration::from_secs(1);
 const PENDING: Duration = Duration::from_millis(1);
 
 impl Worker {
-    /// The poll set: every port that has a descriptor, and the mailbox.
-    pub(crate) fn poll_set(&self) -> nix::Result<Epoll> {
+    /// The poll set: every port that has a descriptor, the devices of tunnels, and the mailbox.
+    pub(crate) fn poll_set(&mut self) -> nix::Result<Epoll> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let readable = || EpollEvent::new(EpollFlags::EPOLLIN, 0);
         epoll.add(self.mailbox.bell(), readable())?;
+        epoll.add(&self.core.devices.watch()?.0, readable())?;
         for attached in &self.ports {
             if let Some(fd) = attached.port.readiness() {
                 epoll.add(fd.as_fd(), readable())?;

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dataplane::api::{Command as Order, Encryption, Handle, Network, Outer, Prefix};
+use dataplane::api::{Command as Order, Encryption, Forward, Handle, Network, Outer, Prefix};
 use subscriber::{Subscriber, keys};
 
 /// Our end of every tunnel.
@@ -61,15 +61,29 @@ pub fn dial(
     inner: Ipv4Addr,
     mtu: u16,
 ) -> Subscriber {
+    dial_by(Forward::Fast, handle, (local, peer), call_id, inner, mtu)
+}
+
+/// As [`dial`], with the one who forwards its packets.
+pub fn dial_by(
+    forward: Forward,
+    handle: &Handle,
+    (local, peer): (Ipv4Addr, Ipv4Addr),
+    call_id: u16,
+    inner: Ipv4Addr,
+    mtu: u16,
+) -> Subscriber {
     let outer = Outer { local, peer, own_call_id: call_id, peer_call_id: call_id, peer_window: 64 };
     let tunnel = handle.open(outer).expect("the tunnel opens");
     let (receive, send) = keys(call_id);
     let encryption = Encryption::Mppe { receive, send };
     let prefixes = vec![Prefix::host(inner)];
     let network = Some(Network { prefixes, mtu, local: GATEWAY, clamp_mss: true });
-    for order in
-        [Order::SetEncryption { tunnel, encryption }, Order::SetNetwork { tunnel, network }]
-    {
+    for order in [
+        Order::SetEncryption { tunnel, encryption },
+        Order::SetForward { tunnel, forward },
+        Order::SetNetwork { tunnel, network },
+    ] {
         handle.command(order).expect("the worker takes orders");
     }
     Subscriber::new(peer, local, (call_id, call_id), inner)

@@ -59,6 +59,15 @@ pub enum TunError {
 /// Refuse a device that exists (linux/if_tun.h).
 const IFF_TUN_EXCL: libc::c_int = 0x8000;
 
+/// Says whether the device's line is up, as the kernel shows it. Without a line the kernel keeps
+/// routes by the device and drops what it would send by it.
+pub(super) fn set_carrier(queue: &File, up: bool) -> io::Result<()> {
+    let up = libc::c_int::from(up);
+    // SAFETY: the number lives through the call, which only reads it.
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETCARRIER, &raw const up) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Makes the device and returns the descriptors of its queues, not blocking.
 pub(super) fn create(config: &TunConfig) -> Result<Vec<File>, TunError> {
     if config.queues == 0 || config.queues > 256 {

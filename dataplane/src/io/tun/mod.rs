@@ -5,6 +5,7 @@
 //! waits, and never returns a packet longer than a frame.
 
 mod device;
+mod standing;
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -12,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 pub use device::{TunConfig, TunError};
+pub use standing::StandingTun;
 
 use super::offload::coalesce::{Coalescer, Group, LargeHeader};
 use super::offload::segment::{SegmentError, Segmenter};
@@ -54,17 +56,20 @@ impl TunPort {
     pub fn create(config: &TunConfig) -> Result<Vec<Self>, TunError> {
         let queues = device::create(config)?;
         let mut watched = Some(config.name.clone());
-        Ok(queues
-            .into_iter()
-            .map(|queue| Self {
-                queue,
-                large: vec![0; CAPACITY + LARGEST].into(),
-                cutting: None,
-                coalescer: Coalescer::default(),
-                watched: watched.take(),
-                counters: Arc::default(),
-            })
-            .collect())
+        let port = |queue| Self { watched: watched.take(), ..Self::of(queue, Arc::default()) };
+        Ok(queues.into_iter().map(port).collect())
+    }
+
+    /// A port that drives this queue.
+    fn of(queue: File, counters: Arc<PortCounters>) -> Self {
+        Self {
+            queue,
+            large: vec![0; CAPACITY + LARGEST].into(),
+            cutting: None,
+            coalescer: Coalescer::default(),
+            watched: None,
+            counters,
+        }
     }
 
     fn drop_one(&self, reason: PortDrop) {

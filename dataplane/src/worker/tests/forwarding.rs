@@ -7,7 +7,7 @@ use super::bench::{
     SERVER, SERVER_MAC, TUN, ethernet, outer,
 };
 use super::subscriber::{ipv4, one_hop_on, packet};
-use crate::api::{Command, DropReason, Network, Outer, Prefix};
+use crate::api::{Command, DropReason, Forward, Network, Outer, Prefix};
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 6);
 const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 9);
@@ -84,6 +84,37 @@ fn nothing_goes_back_by_the_tunnel_that_it_came_from() {
     bench.turn();
     assert_eq!(bench.pop(0, TUN), [packet(INNER, FAR, &[1])]);
     assert!(bench.pop(0, ACCESS).is_empty());
+}
+
+#[test]
+fn what_the_kernel_is_to_forward_passes_it_both_ways() {
+    let mut bench = Bench::new(2);
+    let (_, mut other) = bench.dial(9, OTHER);
+    for call_id in [10, 11] {
+        let (tunnel, mut one) = bench.dial(call_id, INNER);
+        let forward = Forward::Kernel;
+        bench.handle.command(Command::SetForward { tunnel, forward }).unwrap();
+        bench.network(tunnel, Some(INNER));
+        let owner = usize::from(call_id % 2);
+        // From the tunnel, whatever the destination, untouched.
+        for destination in [SERVER, OTHER, FAR, Ipv4Addr::new(224, 0, 0, 5)] {
+            bench.push(owner, RAW, &one.encrypt(destination, &[1]));
+            bench.turn();
+            assert_eq!(bench.pop(owner, TUN), [packet(INNER, destination, &[1])]);
+        }
+        // To the tunnel: from the core and from another subscriber it goes by the kernel …
+        bench.push(1, CORE, &ethernet(CORE_MAC, SERVER_MAC, &packet(SERVER, INNER, &[2])));
+        bench.push(1, RAW, &other.encrypt(INNER, &[3]));
+        bench.turn();
+        assert_eq!(bench.pop(1, TUN), [packet(OTHER, INNER, &[3]), packet(SERVER, INNER, &[2])]);
+        // … and only what the kernel sends enters.
+        bench.push(0, TUN, &packet(SERVER, INNER, &[4]));
+        bench.turn();
+        let sent = bench.pop(owner, ACCESS);
+        assert_eq!(one.decrypt(&sent[0][14..]), packet(SERVER, INNER, &[4]));
+        bench.handle.close(tunnel);
+    }
+    assert_eq!(bench.drops(), []);
 }
 
 /// RFC 1812 §5.3.1: the kernel answers with Time Exceeded, we never forward it.
