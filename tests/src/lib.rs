@@ -14,6 +14,7 @@
 //! | [`server`] | `penstock serve` there, with users, and what it says of itself |
 //! | [`client`] | `penstock dial`, our own client |
 //! | [`scene`] | all of it with one honest subscriber, where most tests start |
+//! | [`disk`] | a small disk, to be filled |
 //! | [`radius`] | a real FreeRADIUS in a namespace, and answers spoiled on their way |
 //! | [`caller`] | a PPTP client driven by hand, for what no honest client does |
 //! | [`uml`] | a Linux guest on the host's own root, driven line by line |
@@ -25,6 +26,7 @@
 pub mod caller;
 pub mod capture;
 pub mod client;
+pub mod disk;
 pub mod impair;
 pub mod netns;
 pub mod network;

@@ -128,7 +128,7 @@ impl CommandLine {
 
 impl Server {
     /// Starts the daemon with these users and passwords, and waits until it answers.
-    /// `settings` is TOML for the top of the configuration file.
+    /// `settings` is TOML for the top of the configuration file, and may name another database.
     ///
     /// # Errors
     /// When it does not start; the message has its log.
@@ -285,9 +285,13 @@ impl Server {
 
 fn configuration(directory: &Path, driver: Driver, settings: &str) -> String {
     let directory = directory.display();
+    let database = if settings.contains("database = ") {
+        String::new()
+    } else {
+        format!("database = \"{directory}/penstock.db\"\n")
+    };
     let mut text = format!(
-        "database = \"{directory}/penstock.db\"\n\
-         users-file = \"{directory}/users\"\n\
+        "{database}users-file = \"{directory}/users\"\n\
          control-socket = \"{directory}/control.sock\"\n\
          {settings}\n"
     );

@@ -49,6 +49,7 @@ use crate::kernel::{Kernel, KernelError};
 use crate::plane::{self, Plane};
 use crate::pool::Addresses;
 use crate::terms::Terms;
+use crate::users::claim::{Claim, ClaimError};
 use crate::users::{UserError, Users, watch};
 use admission::Admission;
 use counters::{Count, Counters};
@@ -81,6 +82,9 @@ pub enum StartError {
     /// The users cannot be read.
     #[error(transparent)]
     Users(#[from] UserError),
+    /// The users are another daemon's.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The data plane does not start.
     #[error(transparent)]
     DataPlane(#[from] dataplane::api::StartError),
@@ -278,6 +282,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), StartError> 
 struct Running {
     listeners: JoinSet<()>,
     services: JoinSet<()>,
+    _claim: Claim,
 }
 
 async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared), StartError> {
@@ -290,6 +295,7 @@ async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared
     }?;
     let addresses = Addresses::new(&config);
     let users = Users::open(&config, addresses.clone())?;
+    let claim = Claim::lay(&config.database)?;
     if let Some(file) = &config.users_file {
         watch::read(&users, file).await;
     }
@@ -298,7 +304,7 @@ async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared
     plan::complete(&config, &kernel).await?;
     banner::show(&config, file.as_deref(), &handle, &users);
     let shared = Arc::new(Daemon::new(config, users, addresses, kernel, handle)?);
-    Ok((spawn(&shared, listeners, control_socket, events), shared))
+    Ok((spawn(&shared, listeners, control_socket, events, claim), shared))
 }
 
 fn spawn(
@@ -306,6 +312,7 @@ fn spawn(
     listeners: Vec<TcpListener>,
     control_socket: ControlSocket,
     events: Events,
+    claim: Claim,
 ) -> Running {
     let mut services = JoinSet::new();
     let plane = shared.plane.clone();
@@ -325,7 +332,7 @@ fn spawn(
     for listener in listeners {
         accepting.spawn(listener::serve(listener, Arc::clone(shared)));
     }
-    Running { listeners: accepting, services }
+    Running { listeners: accepting, services, _claim: claim }
 }
 
 impl Running {

@@ -1,9 +1,10 @@
 //! Users: who may in, kept in SQLite and in a watched file, answered from memory.
 //!
-//! [`Users`] is the memory; [`store`] is the database, [`file`] and [`watch`] the users-file. A
-//! login reads memory alone and never waits for a disk. No clear password is kept, only its NT
-//! hash.
+//! [`Users`] is the memory; [`store`] is the database, which a daemon has to itself by [`claim`];
+//! [`file`] and [`watch`] are the users-file. A login reads memory alone and never waits for a
+//! disk. No clear password is kept, only its NT hash.
 
+pub mod claim;
 pub mod file;
 pub mod store;
 pub mod watch;
