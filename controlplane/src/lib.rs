@@ -12,6 +12,7 @@
 //! | [`daemon`] | `penstock serve` |
 //! | [`dial`] | `penstock dial` |
 //! | [`host`] | what the machine around us is like |
+//! | [`lockout`] | who guesses passwords is locked out |
 //! | [`kernel`] | addresses and routes by netlink |
 //! | [`plane`] | our end of the data plane |
 //! | [`pool`] | addresses for sessions |
@@ -32,6 +33,7 @@ pub mod dial;
 
 pub mod host;
 pub mod kernel;
+pub mod lockout;
 pub mod plane;
 pub mod pool;
 pub mod rate_limit;

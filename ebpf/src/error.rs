@@ -1,4 +1,4 @@
-//! What can go wrong with the XDP program, told so that an operator knows what to do. Never hides
+//! What can go wrong with a program in the kernel, told so that an operator knows what to do. Never hides
 //! the kernel's own reason: it is the source of the error.
 
 use std::{fs, io};
@@ -13,7 +13,7 @@ use aya::programs::{ProgramError, XdpError};
 pub enum Error {
     /// The process may not use BPF.
     #[error(
-        "XDP needs {missing}: run as root, or grant it (AmbientCapabilities= in the systemd unit, \
+        "BPF needs {missing}: run as root, or grant it (AmbientCapabilities= in the systemd unit, \
          --cap-add for a container)"
     )]
     Privilege {
@@ -30,11 +30,11 @@ pub enum Error {
     LockedMemory,
 
     /// The kernel did not take the program or its maps.
-    #[error("the kernel did not take the XDP program: {}", causes(.0))]
+    #[error("the kernel did not take the BPF program: {}", causes(.0))]
     Load(#[source] EbpfError),
 
     /// The committed object does not fit to this loader.
-    #[error("the XDP object has no usable {0}: rebuild it with `make ebpf`")]
+    #[error("the BPF object has no usable {0}: rebuild it with `make ebpf`")]
     Object(&'static str),
 
     /// There is no such interface in this network namespace.
@@ -74,6 +74,13 @@ pub enum Error {
         generic: String,
     },
 
+    /// The listening socket takes no filter.
+    #[error("the listening socket takes no filter: {reason}")]
+    Listener {
+        /// The kernel's reason.
+        reason: String,
+    },
+
     /// The interface was never attached, or is detached.
     #[error("interface {ifindex} is not attached")]
     NotAttached {
@@ -100,7 +107,7 @@ pub enum Error {
     },
 
     /// A map is full: its size is set when the program is loaded.
-    #[error("no room for another of the {limit} {map} that XDP was loaded for")]
+    #[error("no room for another of the {limit} {map} that the map was made for")]
     Full {
         /// What the map holds.
         map: &'static str,
@@ -109,7 +116,7 @@ pub enum Error {
     },
 
     /// A map refused a change or a question.
-    #[error("XDP map of {map}: {}", causes(.source))]
+    #[error("BPF map of {map}: {}", causes(.source))]
     Map {
         /// What the map holds.
         map: &'static str,
@@ -191,7 +198,7 @@ pub(crate) fn program_errno(error: &ProgramError) -> Option<i32> {
     }
 }
 
-/// The capabilities that XDP needs and `status` (/proc/thread-self/status) does not have.
+/// The capabilities that our programs need and `status` (/proc/thread-self/status) does not have.
 fn missing_capabilities(status: &str) -> Vec<&'static str> {
     const CAP_NET_ADMIN: u32 = 12;
     const CAP_SYS_ADMIN: u32 = 21;

@@ -1,17 +1,20 @@
-//! XDP steering program, its maps and its loader.
+//! Programs that the kernel runs for us, their maps and their loaders.
 //!
 //! Keeps PPTP's GRE (RFC 2637 §4.1) and packets to subscribers out of the kernel's network stack:
-//! they go to the AF_XDP socket of the queue that they came in by. Never changes a packet, never
-//! takes what it does not fully understand away from the kernel.
+//! they go to the AF_XDP socket of the queue that they came in by. Keeps locked addresses from
+//! connecting. Never changes a packet, never takes what it does not fully understand away from the
+//! kernel.
 //!
 //! | where | what |
 //! |---|---|
-//! | `bpf/` | the program in C (`steering.c`), its constants, layouts and maps, and its committed object; `make -C ebpf` rebuilds it |
-//! | [`Steering`] | loads the program, attaches it to ports, fills the maps |
+//! | `bpf/` | the programs in C (`steering.c` for XDP, `doorkeeper.c` for listening sockets), constants, layouts and maps, and their committed objects; `make -C ebpf` rebuilds them |
+//! | [`Steering`] | loads the XDP program, attaches it to ports, fills the maps |
+//! | [`Doorkeeper`] | loads the filter of listening sockets, and tells it who is locked |
 //! | [`Reason`], [`Counters`] | why packets got their verdicts, and how many |
 //! | [`Error`] | what can go wrong, in words for an operator |
 
 mod call_ids;
+mod doorkeeper;
 mod error;
 mod interface;
 mod layout;
@@ -19,6 +22,7 @@ mod maps;
 mod reason;
 mod steering;
 
+pub use doorkeeper::Doorkeeper;
 pub use error::Error;
 pub use layout::{PrefixAction, Roles};
 pub use reason::{Counters, Reason, Verdict};

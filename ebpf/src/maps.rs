@@ -34,7 +34,10 @@ impl Maps {
     }
 }
 
-fn take<M: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, Error> {
+pub(crate) fn take<M: TryFrom<aya::maps::Map>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, Error> {
     let map = ebpf.take_map(name).ok_or(Error::Object(name))?;
     M::try_from(map).map_err(|_| Error::Object(name))
 }
@@ -47,7 +50,7 @@ pub(crate) struct Table<K: Pod, V: Pod> {
 }
 
 impl<K: Pod, V: Pod> Table<K, V> {
-    fn new(map: HashMap<MapData, K, V>, name: &'static str, limit: u32) -> Self {
+    pub(crate) fn new(map: HashMap<MapData, K, V>, name: &'static str, limit: u32) -> Self {
         Self { map, name, limit }
     }
 

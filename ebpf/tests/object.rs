@@ -1,10 +1,10 @@
-//! The committed object is what its source says: rebuilt with the recorded clang, it has the same
-//! instructions and maps.
+//! The committed objects are what their sources say: rebuilt with the recorded clang, they have the
+//! same instructions and maps.
 
 use std::path::Path;
 use std::process::Command;
 
-const RECORDED: &str = include_str!("../src/bpf/steering.clang");
+const RECORDED: &str = include_str!("../src/bpf/clang.version");
 const MAKEFILE: &str = include_str!("../Makefile");
 
 fn output(command: &mut Command) -> Option<String> {
@@ -25,7 +25,7 @@ fn contents(object: &Path) -> Option<String> {
     let disassembly = [objdump.as_str(), "llvm-objdump"].into_iter().find_map(|objdump| {
         output(
             Command::new(objdump)
-                .args(["-d", "-r", "-s", "--section=xdp", "--section=.BTF"])
+                .args(["-d", "-r", "-s", "--section=xdp", "--section=socket", "--section=.BTF"])
                 .arg(object),
         )
     })?;
@@ -35,35 +35,40 @@ fn contents(object: &Path) -> Option<String> {
 }
 
 #[test]
-fn the_committed_object_is_built_from_the_committed_source() {
+fn the_committed_objects_are_built_from_the_committed_sources() {
     let recorded = RECORDED.trim();
     let versioned = format!("clang-{recorded}");
     let Some(clang) = ["clang", &versioned]
         .into_iter()
         .find(|clang| major_version(clang).as_deref() == Some(recorded))
     else {
-        println!("skipped: the object was built with clang {recorded}, which is not here");
+        println!("skipped: the objects were built with clang {recorded}, which is not here");
         return;
     };
-
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let committed = source.join("src/bpf/steering.o");
-    let Some(committed) = contents(&committed) else {
-        println!("skipped: llvm-objdump is not here");
-        return;
-    };
-    assert!(committed.contains("<steering>"), "no program in the object");
 
     let flags = MAKEFILE.lines().find_map(|line| line.strip_prefix("FLAGS := ")).unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = tempfile::tempdir().unwrap();
-    let rebuilt = directory.path().join("steering.o");
-    let status = Command::new(clang)
-        .current_dir(source)
-        .args(flags.split_whitespace())
-        .args(["-c", "src/bpf/steering.c", "-o"])
-        .arg(&rebuilt)
-        .status()
-        .unwrap();
-    assert!(status.success());
-    assert_eq!(contents(&rebuilt).unwrap(), committed, "run `make ebpf` and commit the object");
+    for program in ["steering", "doorkeeper"] {
+        let Some(committed) = contents(&source.join(format!("src/bpf/{program}.o"))) else {
+            println!("skipped: llvm-objdump is not here");
+            return;
+        };
+        assert!(committed.contains(&format!("<{program}>")), "no program in the object");
+
+        let rebuilt = directory.path().join(format!("{program}.o"));
+        let status = Command::new(clang)
+            .current_dir(source)
+            .args(flags.split_whitespace())
+            .args(["-c", &format!("src/bpf/{program}.c"), "-o"])
+            .arg(&rebuilt)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        assert_eq!(
+            contents(&rebuilt).unwrap(),
+            committed,
+            "run `make ebpf` and commit the objects"
+        );
+    }
 }

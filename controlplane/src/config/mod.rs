@@ -7,6 +7,8 @@
 mod dataplane;
 mod error;
 mod limits;
+mod lockout;
+mod network;
 mod pool;
 mod prefixes;
 mod profile;
@@ -24,6 +26,8 @@ use serde::Deserialize;
 pub use dataplane::{Dataplane, Interface, Role};
 pub use error::ConfigError;
 pub use limits::Limits;
+pub use lockout::Lockout;
+pub use network::Network;
 pub use pool::Pool;
 pub use profile::{DnsServer, Profile, ResolvedProfile};
 pub use range::{AddressRange, is_for_hosts};
@@ -57,6 +61,8 @@ pub struct Config {
     pub server: Server,
     /// What a peer can cost us.
     pub limits: Limits,
+    /// Who guesses passwords.
+    pub lockout: Lockout,
     /// Threads, ports and drivers of the packet path.
     pub dataplane: Dataplane,
     /// What a session gets, by name.
@@ -75,6 +81,7 @@ impl Default for Config {
             log_level: "info".to_owned(),
             server: Server::default(),
             limits: Limits::default(),
+            lockout: Lockout::default(),
             dataplane: Dataplane::default(),
             profile: vec![Profile::built_in()],
             pool: vec![Pool::built_in()],
@@ -132,6 +139,7 @@ impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.limits.validate()?;
+        self.lockout.validate()?;
         self.dataplane.validate()?;
         self.validate_pools()?;
         self.validate_profiles()

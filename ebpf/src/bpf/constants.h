@@ -20,12 +20,24 @@
 #define GRE_VERSION_PPTP 1
 #define GRE_PPP 0x880B
 
+// TCP (RFC 9293 §3.1): flags.
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
+
 // XDP's verdicts and the helpers that the program calls, by the kernel's numbers (uapi/linux/bpf.h).
 #define XDP_DROP 1
 #define XDP_PASS 2
 #define XDP_REDIRECT 4
 #define HELPER_MAP_LOOKUP_ELEM 1
 #define HELPER_REDIRECT_MAP 51
+
+#define HELPER_SKB_LOAD_BYTES 26
+#define HELPER_SKB_LOAD_BYTES_RELATIVE 68
+#define FROM_NETWORK_HEADER 1
+
+// A socket filter's verdicts: how many octets the socket gets.
+#define SEGMENT_DROP 0
+#define SEGMENT_PASS 0x7FFFFFFF
 
 #define MAP_HASH 1
 #define MAP_ARRAY 2
@@ -40,6 +52,7 @@
 #define LISTENERS 1024
 #define PREFIXES 65536
 #define TUNNELS 65536
+#define LOCKED 65536
 
 // Call IDs are 16 bits wide; one bit says whether any tunnel has it.
 #define CALL_ID_WORDS 1024

@@ -45,6 +45,17 @@ struct ipv4 {
 _Static_assert(sizeof(struct ipv4) == 20, "IPv4 header");
 _Static_assert(OFFSET(struct ipv4, destination) == 16, "IPv4 destination");
 
+// First part of a TCP header (RFC 9293 §3.1).
+struct tcp {
+    __u16 source_port;
+    __u16 destination_port;
+    __u32 sequence;
+    __u32 acknowledgment;
+    __u8 data_offset;
+    __u8 flags;
+};
+_Static_assert(OFFSET(struct tcp, flags) == 13, "TCP flags");
+
 // First part of PPTP's GRE header, always there (RFC 2637 §4.1).
 struct gre {
     __u8 flags;

@@ -36,7 +36,7 @@ fn a_full_map_is_told_with_its_limit() {
     steering.insert_tunnel(peer, 1).unwrap();
     steering.insert_tunnel(peer, 1).unwrap();
     let error = steering.insert_tunnel(peer, 2).unwrap_err();
-    assert_eq!(error.to_string(), "no room for another of the 1 tunnels that XDP was loaded for");
+    assert_eq!(error.to_string(), "no room for another of the 1 tunnels that the map was made for");
 }
 
 #[test]

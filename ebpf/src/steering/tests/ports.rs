@@ -151,7 +151,7 @@ fn wrong_names_and_numbers_are_told() {
         let error = steering.attach("near", Roles::Core, 17).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no room for another of the 16 sockets that XDP was loaded for"
+            "no room for another of the 16 sockets that the map was made for"
         );
         let near = steering.attach("near", Roles::Core, 2).unwrap().ifindex;
         let socket = CountingSocket::unbound();

@@ -25,10 +25,10 @@ fn missing_capabilities_are_told() {
     in_a_network_namespace(|| {
         keep_capabilities(&[CAP_BPF]);
         let error = Steering::load(CAPACITY).unwrap_err().to_string();
-        assert!(error.starts_with("XDP needs CAP_NET_ADMIN: run as root, or grant it"), "{error}");
+        assert!(error.starts_with("BPF needs CAP_NET_ADMIN: run as root, or grant it"), "{error}");
 
         keep_capabilities(&[]);
         let error = Steering::load(CAPACITY).unwrap_err().to_string();
-        assert!(error.starts_with("XDP needs CAP_BPF and CAP_NET_ADMIN: "), "{error}");
+        assert!(error.starts_with("BPF needs CAP_BPF and CAP_NET_ADMIN: "), "{error}");
     });
 }

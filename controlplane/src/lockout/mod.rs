@@ -1,0 +1,351 @@
+//! Whoever guesses passwords is locked out: peer addresses, and user names for the addresses that
+//! failed for them.
+//!
+//! One exchange of a login is one failure, whether the user exists or not; what is no wrong
+//! password (a RADIUS server that does not answer, a user who is disabled) is none. An address
+//! with sessions is many subscribers behind one router: it is slowed down, not locked. Never
+//! waits for the disk on the path of a login.
+//!
+//! | module | what |
+//! |---|---|
+//! | `table` | failures and locks of one kind of subject, in bounded memory |
+//! | `book` | both kinds, and whom a user's lock binds |
+//! | `store` | locks over a restart |
+
+mod book;
+mod store;
+mod table;
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hashlink::LruCache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::config::{self, Network, Span};
+use crate::text::printable;
+pub use book::Subject;
+use book::{Book, Standing};
+use store::Store;
+use table::Rules;
+
+/// How often ends of locks are looked for and changes written.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Logins of a suspect address that are judged at once.
+const SLOW_LANE: usize = 2;
+
+/// How much later a suspect address hears that it failed again.
+const PENANCE: Duration = Duration::from_secs(3);
+
+/// How long a login of a suspect address waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Suspect addresses whose logins are slowed down at once.
+const SUSPECTS: usize = 4096;
+
+/// Who is locked out. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Lockouts(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// `None`: nobody is ever locked out.
+    book: Option<Mutex<Book>>,
+    allow: Vec<Network>,
+    lanes: Mutex<LruCache<Ipv4Addr, Arc<Semaphore>>>,
+    store: Mutex<Option<Store>>,
+    refused: AtomicU64,
+}
+
+/// A lock as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locked {
+    /// Who.
+    pub subject: Subject,
+    /// Time that is left.
+    pub left: Duration,
+    /// When it ends, seconds since 1970.
+    pub until: i64,
+    /// How many locks in a row it is, from 1.
+    pub locks: u32,
+}
+
+/// What is meant by "clear".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// This one.
+    One(Subject),
+    /// All there are.
+    All,
+}
+
+/// Why a login is not even judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The address is locked.
+    #[error("the address is locked out")]
+    Address,
+    /// The user is locked for this address.
+    #[error("the user is locked out for this address")]
+    User,
+    /// The address is slowed down, and too many of its logins wait.
+    #[error("the address failed too often: its logins are slowed down")]
+    Slowed,
+}
+
+/// A login that is being judged. What is not told of its end is no failure.
+#[derive(Debug)]
+pub struct Trial {
+    lockouts: Lockouts,
+    peer: Ipv4Addr,
+    user: Arc<str>,
+    has_sessions: bool,
+    /// The turn of a suspect.
+    lane: Option<OwnedSemaphorePermit>,
+}
+
+impl Lockouts {
+    /// With these rules; locks of before the restart are read from beside `database`.
+    #[must_use]
+    pub fn open(config: &config::Lockout, database: &Path) -> Self {
+        let mut book = Book::new(Rules::new(config));
+        let store = Store::open(database).and_then(|store| {
+            let now = Instant::now();
+            store.load()?.into_iter().for_each(|kept| book.restore(kept, now));
+            Ok(store)
+        });
+        let store = store
+            .inspect_err(|error| {
+                error!(%error, "locks are not kept over a restart, those of before are forgotten");
+            })
+            .ok();
+        Self(Arc::new(Inner {
+            book: (config.failures > 0).then(|| Mutex::new(book)),
+            allow: config.allow.clone(),
+            lanes: Mutex::new(LruCache::new(SUSPECTS)),
+            store: Mutex::new(store),
+            refused: AtomicU64::new(0),
+        }))
+    }
+
+    /// Whether connections of this address are refused. Counts those that are.
+    #[must_use]
+    pub fn refuses(&self, peer: Ipv4Addr) -> bool {
+        let refuses =
+            self.book_of(peer).is_some_and(|book| book.address_locked(peer, Instant::now()));
+        if refuses {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        refuses
+    }
+
+    /// Connections and logins that were refused because of a lock.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// A login begins: of this peer, with this name as it was sent. Of an address that failed too
+    /// often but has sessions, it may have to wait for its turn.
+    ///
+    /// # Errors
+    /// If it must not be judged.
+    pub async fn enter(
+        &self,
+        peer: Ipv4Addr,
+        name: &[u8],
+        has_sessions: bool,
+    ) -> Result<Trial, Refused> {
+        let user = canonical(name);
+        let standing = self
+            .book_of(peer)
+            .map_or(Standing::Free, |book| book.standing(peer, &user, Instant::now()));
+        let refused = match standing {
+            Standing::Free => None,
+            // Its sessions came after the failures, or it would be locked: as free as others.
+            Standing::Suspect if !has_sessions => None,
+            _ if has_sessions => {
+                let lane = self.turn(peer).await;
+                return match lane {
+                    Some(lane) => Ok(self.trial(peer, user, has_sessions, Some(lane))),
+                    None => Err(self.refuse(Refused::Slowed)),
+                };
+            }
+            Standing::Locked(Subject::User(_), _) => Some(Refused::User),
+            Standing::Locked(..) | Standing::Suspect => Some(Refused::Address),
+        };
+        match refused {
+            Some(refused) => Err(self.refuse(refused)),
+            None => Ok(self.trial(peer, user, has_sessions, None)),
+        }
+    }
+
+    fn trial(
+        &self,
+        peer: Ipv4Addr,
+        user: Arc<str>,
+        has_sessions: bool,
+        lane: Option<OwnedSemaphorePermit>,
+    ) -> Trial {
+        Trial { lockouts: self.clone(), peer, user, has_sessions, lane }
+    }
+
+    fn refuse(&self, refused: Refused) -> Refused {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        refused
+    }
+
+    async fn turn(&self, peer: Ipv4Addr) -> Option<OwnedSemaphorePermit> {
+        let lane = {
+            let mut lanes = lock(&self.0.lanes);
+            match lanes.get(&peer) {
+                Some(lane) => Arc::clone(lane),
+                None => {
+                    let lane = Arc::new(Semaphore::new(SLOW_LANE));
+                    lanes.insert(peer, Arc::clone(&lane));
+                    lane
+                }
+            }
+        };
+        timeout(PATIENCE, lane.acquire_owned()).await.ok()?.ok()
+    }
+
+    /// All locks.
+    #[must_use]
+    pub fn list(&self) -> Vec<Locked> {
+        let Some(book) = self.book() else { return Vec::new() };
+        let now = Instant::now();
+        let locks = book.locks().into_iter().map(|(subject, lock)| Locked {
+            subject,
+            left: lock.until.saturating_duration_since(now),
+            until: store::calendar(lock.until),
+            locks: lock.locks,
+        });
+        locks.filter(|locked| !locked.left.is_zero()).collect()
+    }
+
+    /// How many locks there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.book().map_or(0, |book| book.count())
+    }
+
+    /// Forgets locks and failures, and says how many locks there were.
+    pub fn clear(&self, which: &Which) -> usize {
+        let Some(mut book) = self.book() else { return 0 };
+        let subjects = match which {
+            Which::One(subject) => vec![subject.clone()],
+            Which::All => book.locks().into_iter().map(|(subject, _)| subject).collect(),
+        };
+        subjects.iter().filter(|subject| book.clear(subject)).count()
+    }
+
+    /// Ends locks that are over and writes what changed, for as long as it is polled.
+    pub async fn serve(self) {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tick.tick().await;
+            self.expire();
+            self.write().await;
+        }
+    }
+
+    fn expire(&self) {
+        let Some(mut book) = self.book() else { return };
+        let now = Instant::now();
+        while let Some(subject) = book.expire(now) {
+            let (address, user) = words(&subject);
+            info!(address, user, "lock ended");
+        }
+    }
+
+    /// Writes what changed since the last time.
+    pub async fn write(&self) {
+        let changes = match self.book() {
+            Some(mut book) => book.take_changes(Instant::now()),
+            None => return,
+        };
+        if changes.is_empty() {
+            return;
+        }
+        let inner = Arc::clone(&self.0);
+        let written = tokio::task::spawn_blocking(move || {
+            lock(&inner.store).as_mut().map_or(Ok(()), |store| store.write(&changes))
+        });
+        match written.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(%error, "locks are not kept over a restart"),
+            Err(error) => error!(%error, "locks are not kept over a restart"),
+        }
+    }
+
+    fn book(&self) -> Option<MutexGuard<'_, Book>> {
+        self.0.book.as_ref().map(lock)
+    }
+
+    /// `None` for who is never locked out.
+    fn book_of(&self, peer: Ipv4Addr) -> Option<MutexGuard<'_, Book>> {
+        let allowed = self.0.allow.iter().any(|network| network.contains(peer));
+        self.book().filter(|_| !allowed)
+    }
+}
+
+impl Trial {
+    /// The name or the password was wrong. A suspect hears of it later.
+    pub async fn failed(self, reason: &str) {
+        let Self { lockouts, peer, user, has_sessions, lane } = self;
+        let failed = lockouts
+            .book_of(peer)
+            .map(|mut book| book.fail(peer, &user, has_sessions, Instant::now()));
+        let failures = failed.as_ref().map(|failed| failed.failures);
+        // The form of these two lines is what deploy/fail2ban reads: `from` stands first, before
+        // anything that the peer chose.
+        warn!(from = %peer, user = &*user, reason, failures, "authentication failed");
+        for (subject, lock) in failed.map(|failed| failed.locked).into_iter().flatten() {
+            let length = lock.until.saturating_duration_since(Instant::now());
+            let time =
+                Span::seconds(length.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+            let (address, user) = words(&subject);
+            warn!(from = %peer, address, user, %time, "locked out");
+        }
+        if lane.is_some() {
+            tokio::time::sleep(PENANCE).await;
+        }
+    }
+
+    /// The peer is who it says.
+    pub fn succeeded(self) {
+        if let Some(mut book) = self.lockouts.book_of(self.peer) {
+            book.succeed(self.peer, &self.user);
+        }
+    }
+}
+
+/// The name without the `DOMAIN\` that Windows puts in front: a guesser must not have a fresh name
+/// for each domain.
+fn canonical(name: &[u8]) -> Arc<str> {
+    let start = name.iter().position(|byte| *byte == b'\\').map_or(0, |at| at + 1);
+    Arc::from(printable(&name[start..]))
+}
+
+/// A subject as an address or a user for the log.
+fn words(subject: &Subject) -> (Option<String>, Option<&str>) {
+    match subject {
+        Subject::Address(address) => (Some(address.to_string()), None),
+        Subject::User(user) => (None, Some(user)),
+    }
+}
+
+/// What these locks guard is whole between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

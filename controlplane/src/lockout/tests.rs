@@ -1,0 +1,152 @@
+//! The whole of it, with its own clock and file.
+
+use tempfile::TempDir;
+
+use super::*;
+
+const RULES: &str = "[lockout]\ntime = \"2s\"\nmax-time = \"1h\"\nallow = [\"198.51.100.0/24\"]\n";
+const GUESSER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+
+fn open(folder: &TempDir, settings: &str) -> Lockouts {
+    let config = config::Config::parse(settings).unwrap();
+    Lockouts::open(&config.lockout, &folder.path().join("penstock.db"))
+}
+
+async fn fail(lockouts: &Lockouts, peer: Ipv4Addr, name: &str) {
+    lockouts.enter(peer, name.as_bytes(), false).await.unwrap().failed("wrong password").await;
+}
+
+#[tokio::test]
+async fn an_address_is_locked_listed_and_cleared() {
+    let folder = TempDir::new().unwrap();
+    let lockouts = open(&folder, RULES);
+    for n in 0..7 {
+        assert!(!lockouts.refuses(GUESSER));
+        fail(&lockouts, GUESSER, &format!("user-{n}")).await;
+    }
+    assert!(lockouts.refuses(GUESSER));
+    assert_eq!(lockouts.enter(GUESSER, b"ivan", false).await.unwrap_err(), Refused::Address);
+    assert_eq!(lockouts.refused(), 2);
+    let list = lockouts.list();
+    assert_eq!((list.len(), &list[0].subject), (1, &Subject::Address(GUESSER)));
+    assert_eq!(lockouts.clear(&Which::One(Subject::Address(GUESSER))), 1);
+    assert_eq!(lockouts.clear(&Which::All), 0);
+    assert!(!lockouts.refuses(GUESSER));
+}
+
+#[tokio::test]
+async fn the_allowed_and_everybody_without_a_limit_are_never_locked() {
+    let folder = TempDir::new().unwrap();
+    let lockouts = open(&folder, RULES);
+    let allowed = Ipv4Addr::new(198, 51, 100, 9);
+    let off = open(&folder, "[lockout]\nfailures = 0\n");
+    for _ in 0..50 {
+        fail(&lockouts, allowed, "ivan").await;
+        fail(&off, GUESSER, "ivan").await;
+    }
+    assert!(!lockouts.refuses(allowed) && !off.refuses(GUESSER));
+    assert_eq!((lockouts.list(), off.list()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_domain_in_front_makes_no_other_user() {
+    let folder = TempDir::new().unwrap();
+    let lockouts = open(&folder, RULES);
+    for n in 0..7 {
+        fail(&lockouts, Ipv4Addr::new(192, 0, 2, n), &format!("DOMAIN-{n}\\ivan")).await;
+    }
+    assert_eq!(lockouts.list()[0].subject, Subject::User(Arc::from("ivan")));
+    let bound = Ipv4Addr::new(192, 0, 2, 3);
+    assert_eq!(lockouts.enter(bound, b"x\\ivan", false).await.unwrap_err(), Refused::User);
+    lockouts.enter(bound, b"anna", false).await.unwrap().succeeded();
+    lockouts.enter(GUESSER, b"ivan", false).await.unwrap().succeeded();
+}
+
+#[tokio::test]
+async fn what_is_neither_success_nor_failure_counts_as_nothing() {
+    let folder = TempDir::new().unwrap();
+    let lockouts = open(&folder, RULES);
+    for _ in 0..50 {
+        drop(lockouts.enter(GUESSER, b"ivan", false).await.unwrap());
+    }
+    assert!(!lockouts.refuses(GUESSER));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_with_sessions_is_slowed_down_and_its_right_passwords_are_not() {
+    let folder = TempDir::new().unwrap();
+    let lockouts = open(&folder, RULES);
+    for _ in 0..7 {
+        let trial = lockouts.enter(GUESSER, b"ivan", true).await.unwrap();
+        trial.failed("wrong password").await;
+    }
+    assert!(!lockouts.refuses(GUESSER));
+    // 50 guesses at once of a guesser who does not wait for answers.
+    let began = tokio::time::Instant::now();
+    let guesses: Vec<_> = (0..50)
+        .map(|_| {
+            let lockouts = lockouts.clone();
+            tokio::spawn(async move {
+                match lockouts.enter(GUESSER, b"ivan", true).await {
+                    Ok(trial) => trial.failed("wrong password").await,
+                    Err(refused) => assert_eq!(refused, Refused::Slowed),
+                }
+            })
+        })
+        .collect();
+    for guess in guesses {
+        guess.await.unwrap();
+    }
+    let (waited, judged) = (began.elapsed(), 50 - lockouts.refused());
+    assert!(judged <= 2 * (waited.as_secs() / 3 + 1) && judged >= 2, "{judged} in {waited:?}");
+
+    let began = tokio::time::Instant::now();
+    for _ in 0..50 {
+        lockouts.enter(GUESSER, b"anna", true).await.unwrap().succeeded();
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn locks_outlive_a_restart_and_end_in_time() {
+    let folder = TempDir::new().unwrap();
+    let lockouts = open(&folder, RULES);
+    for n in 0..7 {
+        fail(&lockouts, GUESSER, &format!("user-{n}")).await;
+        fail(&lockouts, Ipv4Addr::new(203, 0, 113, n), "иван").await;
+    }
+    lockouts.write().await;
+    let before = lockouts.list();
+    drop(lockouts);
+
+    let lockouts = open(&folder, RULES);
+    let subjects =
+        |list: Vec<Locked>| list.into_iter().map(|lock| lock.subject).collect::<Vec<_>>();
+    assert_eq!(subjects(lockouts.list()), subjects(before));
+    assert!(lockouts.refuses(GUESSER));
+    let bound = Ipv4Addr::new(203, 0, 113, 3);
+    assert_eq!(lockouts.enter(bound, "иван".as_bytes(), false).await.unwrap_err(), Refused::User);
+    let serving = tokio::spawn(lockouts.clone().serve());
+    let ended = async {
+        while lockouts.refuses(GUESSER) || lockouts.count() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), ended).await.unwrap();
+    serving.abort();
+    let _ = serving.await;
+    lockouts.write().await;
+    assert_eq!(open(&folder, RULES).list(), []);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_costs_the_memory_of_locks_alone() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("penstock-lockouts.db"), [b'x'; 4096]).unwrap();
+    let lockouts = open(&folder, RULES);
+    for n in 0..7 {
+        fail(&lockouts, GUESSER, &format!("user-{n}")).await;
+    }
+    lockouts.write().await;
+    assert!(lockouts.refuses(GUESSER));
+}
