@@ -1,4 +1,4 @@
-//! The verdict on a login, in order: is the password right and what is the user given ([`local`]),
+//! The verdict on a login, in order: is the peer locked out, is the password right and what is the user given ([`local`]),
 //! then an address ([`place`]).
 //!
 //! | module | what |
@@ -98,9 +98,28 @@ pub enum Decision {
     },
 }
 
-/// Decides. May wait for an older session of the same user to give its address back. A session
+/// Decides, and counts a wrong name or password against the peer. May wait for an older session of the same user to give its address back. A session
 /// that authenticates anew as the same user keeps the address that it has.
 pub async fn judge(daemon: &Daemon, login: &Login) -> Decision {
+    let has_sessions = daemon.sessions.up_of_peer(login.peer) > 0;
+    let trial = match daemon.lockouts.enter(login.peer, &login.attempt.name, has_sessions).await {
+        Ok(trial) => trial,
+        // Nobody learns from the answer whether this password would have been right.
+        Err(refused) => {
+            let (refusal, reason) = (Refusal::WrongPassword, refused.to_string());
+            return Decision::Refuse { refusal, reason };
+        }
+    };
+    let decision = decide(daemon, login).await;
+    match &decision {
+        Decision::Refuse { refusal: Refusal::WrongPassword, reason } => trial.failed(reason).await,
+        Decision::Grant { .. } => trial.succeeded(),
+        Decision::Refuse { .. } | Decision::Nothing { .. } => {}
+    }
+    decision
+}
+
+async fn decide(daemon: &Daemon, login: &Login) -> Decision {
     let (terms, accepted) = match by_password(daemon, login) {
         Verdict::Granted { terms, accepted } => (terms, accepted),
         Verdict::Refused { refusal, count, reason } => {

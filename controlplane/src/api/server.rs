@@ -20,7 +20,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tracing::warn;
 
 use super::types::{
-    Disconnected, NewUser, Refusal, Selector, SessionView, Stats, UserChange, UserView,
+    Cleared, Disconnected, LockoutSelector, LockoutView, NewUser, Refusal, Selector, SessionView,
+    Stats, UserChange, UserView,
 };
 use crate::daemon::Shared;
 use crate::daemon::ending::Ending;
@@ -99,6 +100,8 @@ pub async fn serve(socket: ControlSocket, shared: Shared) -> io::Result<()> {
         .route("/v1/users/{name}", patch(change_user).delete(remove_user))
         .route("/v1/sessions", get(list_sessions))
         .route("/v1/sessions/disconnect", post(disconnect))
+        .route("/v1/lockouts", get(list_lockouts))
+        .route("/v1/lockouts/clear", post(clear_lockouts))
         .route("/v1/stats", get(stats))
         .with_state(shared);
     axum::serve(listener, router).await
@@ -177,6 +180,26 @@ async fn disconnect(
     match shared.sessions.disconnect(&selector, &Ending::Operator) {
         0 => Err(Failure(StatusCode::NOT_FOUND, "there is no such session".to_owned())),
         disconnected => Ok(Json(Disconnected { disconnected })),
+    }
+}
+
+async fn list_lockouts(State(shared): State<Shared>) -> Json<Vec<LockoutView>> {
+    Json(shared.lockouts.list().into_iter().map(LockoutView::from).collect())
+}
+
+async fn clear_lockouts(
+    State(shared): State<Shared>,
+    body: Result<Json<LockoutSelector>, JsonRejection>,
+) -> Answer<Cleared> {
+    let Json(selector) = body?;
+    let all = selector.all;
+    let Some(which) = selector.which() else {
+        let reason = "say which lock: address, user or all";
+        return Err(Failure(StatusCode::BAD_REQUEST, reason.to_owned()));
+    };
+    match shared.lockouts.clear(&which) {
+        0 if !all => Err(Failure(StatusCode::NOT_FOUND, "there is no such lock".to_owned())),
+        cleared => Ok(Json(Cleared { cleared })),
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use protocol::mschap::NtHash;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::lockout::{Locked, Subject, Which};
 use crate::users::{Change, Source, User};
 
 /// An [`NtHash`] as 32 hexadecimal digits.
@@ -229,6 +230,68 @@ impl Selector {
 pub struct Disconnected {
     /// The number.
     pub disconnected: usize,
+}
+
+/// A lock on an address or a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LockoutView {
+    /// The peer address that is locked, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// The user name that is locked for the addresses that failed for it, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Seconds that are left.
+    pub left: u64,
+    /// When it ends, seconds since 1970.
+    pub until: i64,
+    /// How many locks in a row it is, from 1: each is twice as long as the one before.
+    pub locks: u32,
+}
+
+impl From<Locked> for LockoutView {
+    fn from(locked: Locked) -> Self {
+        let (address, user) = match locked.subject {
+            Subject::Address(address) => (Some(address), None),
+            Subject::User(user) => (None, Some(user.to_string())),
+        };
+        let left = locked.left.as_millis().div_ceil(1000);
+        let left = u64::try_from(left).unwrap_or(u64::MAX);
+        Self { address, user, left, until: locked.until, locks: locked.locks }
+    }
+}
+
+/// Which locks to clear: one of the three.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockoutSelector {
+    /// That of this peer address.
+    pub address: Option<Ipv4Addr>,
+    /// That of this user.
+    pub user: Option<String>,
+    /// All there are.
+    pub all: bool,
+}
+
+impl LockoutSelector {
+    /// What is meant; `None` if it is not one of the three.
+    #[must_use]
+    pub fn which(self) -> Option<Which> {
+        match (self.address, self.user, self.all) {
+            (Some(address), None, false) => Some(Which::One(Subject::Address(address))),
+            (None, Some(user), false) => Some(Which::One(Subject::User(user.into()))),
+            (None, None, true) => Some(Which::All),
+            _ => None,
+        }
+    }
+}
+
+/// How many locks were cleared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cleared {
+    /// The number.
+    pub cleared: usize,
 }
 
 /// The daemon's and the data plane's counters.

@@ -104,7 +104,14 @@ fn rights(config: &Config) -> Vec<Finding> {
         Ok(_) => fine("/dev/net/tun can be opened"),
         Err(reason) => error(format!("/dev/net/tun: {reason} (modprobe tun?)")),
     };
-    vec![rights, tun]
+    // A map and a program for the moment: nothing is attached.
+    let doorkeeper = match ebpf::Doorkeeper::load(1) {
+        Ok(_) => fine("lockout: the kernel can refuse connections of locked addresses"),
+        Err(reason) => {
+            warning(format!("lockout: locked addresses are cut off once connected: {reason}"))
+        }
+    };
+    vec![rights, tun, doorkeeper]
 }
 
 fn interfaces(config: &Config, running: bool) -> Vec<Finding> {

@@ -4,6 +4,7 @@
 //! module. No command takes a password as an argument: `ps` would show it.
 
 mod check;
+mod lockout;
 mod output;
 mod password;
 mod sessions;
@@ -25,7 +26,7 @@ Exit codes:
   0  done
   1  failed; the reason is on standard error
   2  the command line or the configuration makes no sense
-  3  there is no such user or session
+  3  there is no such user, session or lock
   4  the daemon is not running
   5  dial: the server cannot be reached
   6  dial: the server refused the call
@@ -54,6 +55,9 @@ enum Command {
     /// List, show and disconnect sessions of the running daemon
     #[command(subcommand)]
     Session(sessions::Command),
+    /// List and clear locks on addresses and users that failed to log in too often
+    #[command(subcommand)]
+    Lockout(lockout::Command),
     /// Show the counters of the running daemon: packets, and why some were dropped
     Stats {
         /// Print JSON
@@ -151,6 +155,7 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::User(command) => users::run(command, &find()?.0),
         Command::Session(command) => sessions::run(command, &find()?.0),
+        Command::Lockout(command) => lockout::run(command, &find()?.0),
         Command::Stats { json } => sessions::stats(json, &find()?.0),
         Command::Dial(arguments) => {
             let password = password::for_call(arguments.password_file.as_deref())?;

@@ -9,14 +9,17 @@ use std::path::Path;
 use dataplane::api::{Handle, Role};
 use tracing::info;
 
+use super::Daemon;
 use crate::config::{Config, LogFormat};
 use crate::host::forwarding::{Forwarding, ReversePath};
 use crate::host::name_servers;
 use crate::users::Users;
 
 /// Prints it.
-pub fn show(config: &Config, file: Option<&Path>, handle: &Handle, users: &Users) {
-    let lines = lines(config, file, handle, users);
+pub fn show(daemon: &Daemon, file: Option<&Path>, guarded: Result<(), ebpf::Error>) {
+    let config = &daemon.config;
+    let mut lines = lines(config, file, daemon.plane.handle(), &daemon.users);
+    lines.push(("lockout", lockout(config, guarded)));
     match config.log_format {
         LogFormat::Human => {
             let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -74,6 +77,19 @@ fn lines(
         lines.push(("users", "no users yet: penstock user add NAME".to_owned()));
     }
     lines
+}
+
+/// When somebody is locked out, and who refuses their connections.
+fn lockout(config: &Config, guarded: Result<(), ebpf::Error>) -> String {
+    let rules = &config.lockout;
+    if rules.failures == 0 {
+        return "off (`failures = 0`)".to_owned();
+    }
+    let when = format!("after more than {} failures in {}", rules.failures, rules.window);
+    match guarded {
+        Ok(()) => format!("{when}; the kernel drops SYNs of locked addresses"),
+        Err(error) => format!("{when}; locked addresses are cut off once connected: {error}"),
+    }
 }
 
 /// One line for the cipher and one for each port: driver with its mode, cores, queues.

@@ -69,6 +69,13 @@ pub async fn serve(listener: TcpListener, shared: Shared) {
 fn admit(stream: TcpStream, peer: SocketAddr, shared: &Shared, tasks: &mut JoinSet<()>) {
     shared.counters.add(Count::Connections);
     let Ok(address) = ipv4(peer) else { return };
+    // Where the kernel has no filter for it, or the lock is younger than the connection.
+    if shared.lockouts.refuses(address) {
+        if shared.may_log_stranger() {
+            warn!(%peer, reason = "locked out", "connection refused");
+        }
+        return;
+    }
     match shared.admission.enter(address) {
         Ok(permit) => {
             // Small messages that wait for answers.

@@ -46,6 +46,7 @@ use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::host::host_name;
 use crate::kernel::{Kernel, KernelError};
+use crate::lockout::Lockouts;
 use crate::plane::{self, Plane};
 use crate::pool::Addresses;
 use crate::terms::Terms;
@@ -125,6 +126,8 @@ pub struct Daemon {
     pub kernel: Kernel,
     /// How many may be there without a login.
     pub admission: Admission,
+    /// Who guesses passwords.
+    pub lockouts: Lockouts,
     /// What happened so far.
     pub counters: Counters,
     /// How much strangers may have logged.
@@ -169,6 +172,7 @@ impl Daemon {
             plane: Plane::new(handle, Clock::start(), u64::from_ne_bytes(seed)),
             kernel,
             admission: Admission::new(&config.limits),
+            lockouts: Lockouts::open(&config.lockout, &config.database),
             counters: Counters::default(),
             quiet: Quiet::default(),
             stopping: watch_channel::Sender::new(false),
@@ -191,6 +195,9 @@ impl Daemon {
         let totals = self.plane.handle().totals();
         let mut control = self.counters.all();
         control.insert("inbox_full".to_owned(), self.plane.lost_frames());
+        control.insert("refused_locked_out".to_owned(), self.lockouts.refused());
+        let by_kernel = self.lockouts.refused_by_kernel();
+        control.extend(by_kernel.map(|syns| ("refused_locked_out_by_kernel".to_owned(), syns)));
         let sum = |of: fn(&dataplane::api::counters::WorkerTotals) -> u64| {
             totals.workers.iter().map(of).sum::<u64>()
         };
@@ -302,8 +309,9 @@ async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared
     let kernel = Kernel::connect()?;
     let (handle, events) = plane::start(plan::data_plane(&config)).await?;
     plan::complete(&config, &kernel).await?;
-    banner::show(&config, file.as_deref(), &handle, &users);
     let shared = Arc::new(Daemon::new(config, users, addresses, kernel, handle)?);
+    let guarded = shared.lockouts.guard(&listeners);
+    banner::show(&shared, file.as_deref(), guarded);
     Ok((spawn(&shared, listeners, control_socket, events, claim), shared))
 }
 
@@ -328,6 +336,7 @@ fn spawn(
     if let Some(file) = shared.config.users_file.clone() {
         services.spawn(watch::watch(shared.users.clone(), file));
     }
+    services.spawn(shared.lockouts.clone().serve());
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(listener::serve(listener, Arc::clone(shared)));
@@ -346,6 +355,7 @@ impl Running {
         }
         self.listeners.shutdown().await;
         self.services.shutdown().await;
+        shared.lockouts.write().await;
         let plane = shared.plane.clone();
         // Joins threads.
         let stopped = tokio::task::spawn_blocking(move || plane.handle().stop()).await;

@@ -4,9 +4,9 @@
 //! reads them. A wish to end is a flag that the task reads again, never a message that could be
 //! lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -27,6 +27,34 @@ pub struct Sessions(Arc<Inner>);
 struct Inner {
     last_id: AtomicU64,
     by_id: Mutex<BTreeMap<u64, Arc<Session>>>,
+    tally: Arc<Tally>,
+}
+
+/// How many are up, in total and of each peer address: logins ask, so nobody counts then.
+#[derive(Debug, Default)]
+struct Tally {
+    up: AtomicUsize,
+    by_peer: Mutex<HashMap<Ipv4Addr, usize>>,
+}
+
+impl Tally {
+    fn count(&self, peer: Ipv4Addr, was_up: bool, is_up: bool) {
+        if was_up == is_up {
+            return;
+        }
+        let mut by_peer = lock(&self.by_peer);
+        let of_peer = by_peer.entry(peer).or_default();
+        if is_up {
+            self.up.fetch_add(1, Ordering::Relaxed);
+            *of_peer += 1;
+        } else {
+            self.up.fetch_sub(1, Ordering::Relaxed);
+            *of_peer -= 1;
+            if *of_peer == 0 {
+                by_peer.remove(&peer);
+            }
+        }
+    }
 }
 
 /// What is known of a session.
@@ -60,6 +88,7 @@ pub struct Session {
     tunnel: TunnelId,
     plane: Plane,
     facts: Mutex<Facts>,
+    tally: Arc<Tally>,
     wish: Mutex<Option<Ending>>,
     wanted: Mutex<Wanted>,
     progress: watch::Sender<Progress>,
@@ -120,6 +149,7 @@ impl std::ops::Deref for Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         lock(&self.sessions.0.by_id).remove(&self.session.id);
+        self.session.update(|facts| facts.phase = Phase::Ended);
         self.session.progress.send_modify(|progress| progress.ended = true);
     }
 }
@@ -154,6 +184,7 @@ impl Sessions {
             tunnel,
             plane,
             facts: Mutex::new(facts),
+            tally: Arc::clone(&self.0.tally),
             wish: Mutex::default(),
             wanted: Mutex::default(),
             progress: watch::Sender::default(),
@@ -176,7 +207,13 @@ impl Sessions {
     /// How many are up.
     #[must_use]
     pub fn up(&self) -> usize {
-        self.all().iter().filter(|session| session.facts().phase == Phase::Up).count()
+        self.0.tally.up.load(Ordering::Relaxed)
+    }
+
+    /// How many of this peer address are up.
+    #[must_use]
+    pub fn up_of_peer(&self, peer: Ipv4Addr) -> usize {
+        lock(&self.0.tally.by_peer).get(&peer).copied().unwrap_or(0)
     }
 
     /// All as the API shows them, by id.
@@ -217,7 +254,10 @@ impl Session {
 
     /// Writes down what became known.
     pub fn update(&self, change: impl FnOnce(&mut Facts)) {
-        change(&mut lock(&self.facts));
+        let mut facts = lock(&self.facts);
+        let was_up = facts.phase == Phase::Up;
+        change(&mut facts);
+        self.tally.count(self.peer, was_up, facts.phase == Phase::Up);
     }
 
     /// What it is given and held to, once the login is granted.

@@ -14,7 +14,7 @@ use hashlink::LruCache;
 use super::table::{Lock, Rules, Table};
 
 /// Subjects of each kind that are watched, and that are locked, at once.
-const CAPACITY: usize = 1 << 16;
+pub(super) const CAPACITY: u32 = 1 << 16;
 
 /// Addresses of one locked user that are kept over a restart.
 const KEPT_ADDRESSES: usize = 1000;
@@ -92,11 +92,12 @@ pub(super) struct Book {
 
 impl Book {
     pub(super) fn new(rules: Rules) -> Self {
+        let capacity = CAPACITY as usize;
         Self {
             rules,
-            addresses: Table::new(CAPACITY),
-            users: Table::new(CAPACITY),
-            pairs: LruCache::with_hasher(CAPACITY, std::hash::RandomState::new()),
+            addresses: Table::new(capacity),
+            users: Table::new(capacity),
+            pairs: LruCache::with_hasher(capacity, std::hash::RandomState::new()),
             changed: BTreeSet::new(),
         }
     }

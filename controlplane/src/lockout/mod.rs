@@ -1,5 +1,5 @@
-//! Whoever guesses passwords is locked out: peer addresses, and user names for the addresses that
-//! failed for them.
+//! Whoever guesses passwords is locked out: peer addresses, which the kernel refuses from then on,
+//! and user names for the addresses that failed for them.
 //!
 //! One exchange of a login is one failure, whether the user exists or not; what is no wrong
 //! password (a RADIUS server that does not answer, a user who is disabled) is none. An address
@@ -17,11 +17,13 @@ mod store;
 mod table;
 
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ebpf::Doorkeeper;
 use hashlink::LruCache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -56,11 +58,35 @@ pub struct Lockouts(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     /// `None`: nobody is ever locked out.
-    book: Option<Mutex<Book>>,
+    locks: Option<Mutex<Locks>>,
     allow: Vec<Network>,
     lanes: Mutex<LruCache<Ipv4Addr, Arc<Semaphore>>>,
     store: Mutex<Option<Store>>,
     refused: AtomicU64,
+}
+
+/// What is known, and what the kernel knows of it.
+#[derive(Debug)]
+struct Locks {
+    book: Book,
+    doorkeeper: Option<Doorkeeper>,
+}
+
+impl Locks {
+    /// Tells the kernel whether it is to refuse an address.
+    fn tell(&mut self, address: Ipv4Addr, locked: bool) {
+        let Some(doorkeeper) = &mut self.doorkeeper else { return };
+        let told = if locked { doorkeeper.lock(address) } else { doorkeeper.unlock(address) };
+        if let Err(error) = told {
+            error!(%address, locked, %error, "the kernel was not told of a lock");
+        }
+    }
+
+    fn unlocked(&mut self, subject: &Subject) {
+        if let Subject::Address(address) = subject {
+            self.tell(*address, false);
+        }
+    }
 }
 
 /// A lock as operators see it.
@@ -126,7 +152,7 @@ impl Lockouts {
             })
             .ok();
         Self(Arc::new(Inner {
-            book: (config.failures > 0).then(|| Mutex::new(book)),
+            locks: (config.failures > 0).then(|| Mutex::new(Locks { book, doorkeeper: None })),
             allow: config.allow.clone(),
             lanes: Mutex::new(LruCache::new(SUSPECTS)),
             store: Mutex::new(store),
@@ -134,11 +160,40 @@ impl Lockouts {
         }))
     }
 
+    /// From now on the kernel refuses connections of locked addresses by these listening sockets,
+    /// before they exist. Without it they are closed as soon as they do.
+    ///
+    /// # Errors
+    /// If the kernel takes no program from us.
+    pub fn guard(&self, listeners: impl IntoIterator<Item: AsFd>) -> Result<(), ebpf::Error> {
+        let Some(mut locks) = self.locks() else { return Ok(()) };
+        let mut doorkeeper = Doorkeeper::load(book::CAPACITY)?;
+        for (subject, _) in locks.book.locks() {
+            if let Subject::Address(address) = subject {
+                doorkeeper.lock(address)?;
+            }
+        }
+        for listener in listeners {
+            doorkeeper.guard(listener)?;
+        }
+        locks.doorkeeper = Some(doorkeeper);
+        Ok(())
+    }
+
+    /// SYNs that the kernel refused, if it does.
+    #[must_use]
+    pub fn refused_by_kernel(&self) -> Option<u64> {
+        let locks = self.locks()?;
+        let dropped = locks.doorkeeper.as_ref()?.dropped();
+        dropped.inspect_err(|error| error!(%error, "the kernel's count is not known")).ok()
+    }
+
     /// Whether connections of this address are refused. Counts those that are.
     #[must_use]
     pub fn refuses(&self, peer: Ipv4Addr) -> bool {
-        let refuses =
-            self.book_of(peer).is_some_and(|book| book.address_locked(peer, Instant::now()));
+        let refuses = self
+            .locks_for(peer)
+            .is_some_and(|locks| locks.book.address_locked(peer, Instant::now()));
         if refuses {
             self.0.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -164,8 +219,8 @@ impl Lockouts {
     ) -> Result<Trial, Refused> {
         let user = canonical(name);
         let standing = self
-            .book_of(peer)
-            .map_or(Standing::Free, |book| book.standing(peer, &user, Instant::now()));
+            .locks_for(peer)
+            .map_or(Standing::Free, |locks| locks.book.standing(peer, &user, Instant::now()));
         let refused = match standing {
             Standing::Free => None,
             // Its sessions came after the failures, or it would be locked: as free as others.
@@ -219,9 +274,9 @@ impl Lockouts {
     /// All locks.
     #[must_use]
     pub fn list(&self) -> Vec<Locked> {
-        let Some(book) = self.book() else { return Vec::new() };
+        let Some(locks) = self.locks() else { return Vec::new() };
         let now = Instant::now();
-        let locks = book.locks().into_iter().map(|(subject, lock)| Locked {
+        let locks = locks.book.locks().into_iter().map(|(subject, lock)| Locked {
             subject,
             left: lock.until.saturating_duration_since(now),
             until: store::calendar(lock.until),
@@ -233,17 +288,24 @@ impl Lockouts {
     /// How many locks there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.book().map_or(0, |book| book.count())
+        self.locks().map_or(0, |locks| locks.book.count())
     }
 
     /// Forgets locks and failures, and says how many locks there were.
     pub fn clear(&self, which: &Which) -> usize {
-        let Some(mut book) = self.book() else { return 0 };
+        let Some(mut locks) = self.locks() else { return 0 };
         let subjects = match which {
             Which::One(subject) => vec![subject.clone()],
-            Which::All => book.locks().into_iter().map(|(subject, _)| subject).collect(),
+            Which::All => locks.book.locks().into_iter().map(|(subject, _)| subject).collect(),
         };
-        subjects.iter().filter(|subject| book.clear(subject)).count()
+        let mut cleared = 0;
+        for subject in &subjects {
+            if locks.book.clear(subject) {
+                locks.unlocked(subject);
+                cleared += 1;
+            }
+        }
+        cleared
     }
 
     /// Ends locks that are over and writes what changed, for as long as it is polled.
@@ -257,9 +319,10 @@ impl Lockouts {
     }
 
     fn expire(&self) {
-        let Some(mut book) = self.book() else { return };
+        let Some(mut locks) = self.locks() else { return };
         let now = Instant::now();
-        while let Some(subject) = book.expire(now) {
+        while let Some(subject) = locks.book.expire(now) {
+            locks.unlocked(&subject);
             let (address, user) = words(&subject);
             info!(address, user, "lock ended");
         }
@@ -267,8 +330,8 @@ impl Lockouts {
 
     /// Writes what changed since the last time.
     pub async fn write(&self) {
-        let changes = match self.book() {
-            Some(mut book) => book.take_changes(Instant::now()),
+        let changes = match self.locks() {
+            Some(mut locks) => locks.book.take_changes(Instant::now()),
             None => return,
         };
         if changes.is_empty() {
@@ -285,14 +348,14 @@ impl Lockouts {
         }
     }
 
-    fn book(&self) -> Option<MutexGuard<'_, Book>> {
-        self.0.book.as_ref().map(lock)
+    fn locks(&self) -> Option<MutexGuard<'_, Locks>> {
+        self.0.locks.as_ref().map(lock)
     }
 
     /// `None` for who is never locked out.
-    fn book_of(&self, peer: Ipv4Addr) -> Option<MutexGuard<'_, Book>> {
+    fn locks_for(&self, peer: Ipv4Addr) -> Option<MutexGuard<'_, Locks>> {
         let allowed = self.0.allow.iter().any(|network| network.contains(peer));
-        self.book().filter(|_| !allowed)
+        self.locks().filter(|_| !allowed)
     }
 }
 
@@ -300,9 +363,18 @@ impl Trial {
     /// The name or the password was wrong. A suspect hears of it later.
     pub async fn failed(self, reason: &str) {
         let Self { lockouts, peer, user, has_sessions, lane } = self;
-        let failed = lockouts
-            .book_of(peer)
-            .map(|mut book| book.fail(peer, &user, has_sessions, Instant::now()));
+        let failed = lockouts.locks_for(peer).map(|mut locks| {
+            let failed = locks.book.fail(peer, &user, has_sessions, Instant::now());
+            for address in &failed.evicted {
+                locks.tell(*address, false);
+            }
+            for (subject, _) in &failed.locked {
+                if let Subject::Address(address) = subject {
+                    locks.tell(*address, true);
+                }
+            }
+            failed
+        });
         let failures = failed.as_ref().map(|failed| failed.failures);
         // The form of these two lines is what deploy/fail2ban reads: `from` stands first, before
         // anything that the peer chose.
@@ -321,8 +393,8 @@ impl Trial {
 
     /// The peer is who it says.
     pub fn succeeded(self) {
-        if let Some(mut book) = self.lockouts.book_of(self.peer) {
-            book.succeed(self.peer, &self.user);
+        if let Some(mut locks) = self.lockouts.locks_for(self.peer) {
+            locks.book.succeed(self.peer, &self.user);
         }
     }
 }

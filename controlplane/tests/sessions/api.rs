@@ -17,7 +17,8 @@ use tempfile::TempDir;
 use super::peer::{Caller, Peer};
 use super::server::Server;
 
-async fn api(server: &Server, folder: &Path) -> Client {
+/// The daemon's API, with its socket in this folder.
+pub async fn api(server: &Server, folder: &Path) -> Client {
     let socket = folder.join("sub/control.sock");
     let listener = bind(&socket).await.unwrap();
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode();

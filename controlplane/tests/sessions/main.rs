@@ -5,6 +5,7 @@
 
 mod api;
 mod hostile;
+mod lockout;
 mod peer;
 mod server;
 mod terms;

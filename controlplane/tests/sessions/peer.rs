@@ -62,6 +62,8 @@ pub struct Peer {
     deadline: Option<Instant>,
     mppe: Option<(Stateless, Stateless)>,
     news: std::collections::VecDeque<News>,
+    /// Whether each PPP frame is sent again at once, as after a lost answer.
+    pub twice: bool,
 }
 
 impl Peer {
@@ -94,6 +96,7 @@ impl Peer {
             deadline: None,
             mppe: None,
             news: std::collections::VecDeque::new(),
+            twice: false,
         }
     }
 
@@ -193,6 +196,16 @@ impl Peer {
         .await
     }
 
+    /// Whether the control connection is established or closed.
+    pub async fn outcome(&mut self) -> Result<(), String> {
+        self.until("an answer", |news| match news {
+            News::Control(pptp::Event::Established { .. }) => Some(Ok(())),
+            News::Control(pptp::Event::Closed(reason)) => Some(Err(reason.to_string())),
+            _ => None,
+        })
+        .await
+    }
+
     /// Why the link went down.
     pub async fn down(&mut self) -> String {
         self.until("the link's end", |news| match news {
@@ -278,6 +291,9 @@ impl Peer {
         });
         for frame in frames {
             self.send_ppp(&frame).await;
+            if self.twice {
+                self.send_ppp(&frame).await;
+            }
         }
     }
 }
