@@ -1,5 +1,7 @@
 //! The filter of listening sockets, in a network namespace that lives as long as the test's thread.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;

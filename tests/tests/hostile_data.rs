@@ -190,7 +190,7 @@ fn no_frame_is_lost_to_a_flood_on_af_xdp() {
 }
 
 fn sessions_that_come_and_go_leave_nothing(driver: Driver) {
-    let scene = Scene::new(driver, "").unwrap();
+    let scene = Scene::new(driver, "[lockout]\nfailures = 0\n").unwrap();
     let subscriber = scene.network.subscriber(2).unwrap();
     let round = |call_id: u16| {
         let mut caller = Caller::connect(&subscriber, SERVER).unwrap();
