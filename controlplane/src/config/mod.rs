@@ -12,6 +12,7 @@ mod network;
 mod pool;
 mod prefixes;
 mod profile;
+mod radius;
 mod range;
 mod server;
 mod span;
@@ -30,6 +31,7 @@ pub use lockout::Lockout;
 pub use network::Network;
 pub use pool::Pool;
 pub use profile::{DnsServer, Profile, ResolvedProfile};
+pub use radius::{Aaa, Fallback, IncomingClient, Order, Radius, RadiusIncoming};
 pub use range::{AddressRange, is_for_hosts};
 pub use server::{Authentication, Encryption, Server};
 pub use span::Span;
@@ -69,6 +71,12 @@ pub struct Config {
     pub profile: Vec<Profile>,
     /// Addresses for sessions.
     pub pool: Vec<Pool>,
+    /// Who judges logins and what is told of sessions.
+    pub aaa: Aaa,
+    /// RADIUS servers.
+    pub radius: Vec<Radius>,
+    /// Orders of RADIUS servers.
+    pub radius_incoming: RadiusIncoming,
 }
 
 impl Default for Config {
@@ -85,6 +93,9 @@ impl Default for Config {
             dataplane: Dataplane::default(),
             profile: vec![Profile::built_in()],
             pool: vec![Pool::built_in()],
+            aaa: Aaa::default(),
+            radius: Vec::new(),
+            radius_incoming: RadiusIncoming::default(),
         }
     }
 }
@@ -142,6 +153,7 @@ impl Config {
         self.lockout.validate()?;
         self.dataplane.validate()?;
         self.validate_pools()?;
-        self.validate_profiles()
+        self.validate_profiles()?;
+        self.validate_radius()
     }
 }

@@ -51,6 +51,10 @@ fn the_example_shows_every_key_that_is_known() {
         "[[dataplane.interface]]",
         "[[profile]]",
         "[[pool]]",
+        "[aaa]",
+        "[[radius]]",
+        "[radius-incoming]",
+        "[[radius-incoming.client]]",
     ];
     for table in tables {
         let broken = if table.is_empty() {

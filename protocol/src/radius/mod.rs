@@ -7,6 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`attributes`] | the list of attributes that a packet is made of |
+//! | [`client`] | the machine that asks servers: identifiers, retransmission, failover |
 //! | [`dictionary`] | names, numbers and kinds of the attributes that we know |
 //! | [`hiding`] | User-Password and the key attributes |
 //! | [`microsoft`] | the MS-CHAP attributes |
@@ -16,6 +17,7 @@
 //! | [`value`] | what an attribute's octets mean |
 
 pub mod attributes;
+pub mod client;
 pub mod dictionary;
 pub mod hiding;
 pub mod microsoft;
@@ -30,7 +32,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use attributes::{Attributes, TooLong};
 pub use dictionary::{Definition, Id};
-pub use packet::{Attribute, Malformed, Packet};
+pub use packet::{Attribute, Malformed, OwnedPacket, Packet};
 pub use seal::{Forged, Presence};
 pub use value::{Value, WrongValue};
 

@@ -44,8 +44,24 @@ pub enum Malformed {
 pub struct Packet<'a> {
     /// Exactly as long as the Length field says, 20 to 4096 octets.
     bytes: &'a [u8],
-    header: &'a [u8; HEADER_LEN],
+    header: [u8; HEADER_LEN],
     code: Code,
+}
+
+/// A packet that is kept. Compares and prints as its octets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedPacket {
+    bytes: Vec<u8>,
+    header: [u8; HEADER_LEN],
+    code: Code,
+}
+
+impl OwnedPacket {
+    /// The view of it.
+    #[must_use]
+    pub fn view(&self) -> Packet<'_> {
+        Packet { bytes: &self.bytes, header: self.header, code: self.code }
+    }
 }
 
 /// One attribute; one of a known vendor looks like any other.
@@ -64,8 +80,8 @@ impl<'a> Packet<'a> {
     /// If it is to be discarded.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
         let truncated = |need| Malformed::Truncated { have: datagram.len(), need };
-        let header: &[u8; HEADER_LEN] =
-            datagram.first_chunk().ok_or_else(|| truncated(HEADER_LEN))?;
+        let header: [u8; HEADER_LEN] =
+            *datagram.first_chunk().ok_or_else(|| truncated(HEADER_LEN))?;
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
         if !(HEADER_LEN..=MAX_LEN).contains(&length) {
             return Err(Malformed::Length(length));
@@ -106,9 +122,15 @@ impl<'a> Packet<'a> {
 
     /// The Request or Response Authenticator.
     #[must_use]
-    pub const fn authenticator(&self) -> &'a Authenticator {
+    pub const fn authenticator(&self) -> Authenticator {
         let [_, _, _, _, authenticator @ ..] = self.header;
         authenticator
+    }
+
+    /// A copy that outlives the datagram.
+    #[must_use]
+    pub fn to_owned(&self) -> OwnedPacket {
+        OwnedPacket { bytes: self.bytes.to_vec(), header: self.header, code: self.code }
     }
 
     /// All octets, without padding.

@@ -135,7 +135,7 @@ impl Packet<'_> {
     /// # Errors
     /// If its Message-Authenticator is wrong.
     pub fn verify_access_request(&self, secret: &Secret) -> Result<Presence, Forged> {
-        self.verify_message_authenticator(self.authenticator(), secret)
+        self.verify_message_authenticator(&self.authenticator(), secret)
     }
 
     /// RFC 2865 §3: MD5 of the packet with `stand_in` as its authenticator, and the secret.
@@ -147,7 +147,7 @@ impl Packet<'_> {
             .chain_update(&bytes[HEADER_LEN..])
             .chain_update(secret.as_bytes())
             .finalize();
-        let equal = hash.as_slice().ct_eq(self.authenticator());
+        let equal = hash.as_slice().ct_eq(&self.authenticator());
         if equal.into() { Ok(()) } else { Err(Forged::Authenticator) }
     }
 
