@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`aaa`] | who may in, and what they are given |
+//! | [`accounting`] | what sessions used, told to RADIUS servers |
 //! | [`api`] | HTTP and JSON over a unix socket |
 //! | [`call`] | one PPP link and its tunnel, either side |
 //! | [`cli`] | the command line |
@@ -22,6 +23,7 @@
 //! | [`users`] | who may in: SQLite and a watched file, answered from memory |
 
 pub mod aaa;
+pub mod accounting;
 pub mod api;
 pub mod call;
 pub mod cli;

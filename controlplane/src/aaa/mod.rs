@@ -3,6 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`identity`] | who asks RADIUS, and about whom |
 //! | [`local`] | secrets and profiles |
 //! | [`place`] | the session's address and the kernel's route to it |
 //! | [`profile`] | profiles as terms |
@@ -10,6 +11,7 @@
 //! Nobody learns from an answer whether it was the name or the password that was wrong; the log
 //! says it.
 
+pub mod identity;
 mod local;
 pub mod place;
 pub mod profile;

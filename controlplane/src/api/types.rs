@@ -314,6 +314,28 @@ pub struct Stats {
     pub ports: Vec<PortStats>,
     /// How full the pools are.
     pub pools: Vec<PoolStats>,
+    /// How the accounting queue does; `null` if nothing is accounted.
+    pub accounting: Option<AccountingStats>,
+}
+
+/// The accounting queue. What it counts is counted since the daemon started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AccountingStats {
+    /// Requests that wait for an answer of a server.
+    pub queued: u64,
+    /// Seconds since the oldest of them was made; `null` if none waits.
+    pub oldest: Option<u64>,
+    /// Whether a server answered lately.
+    pub servers_answer: bool,
+    /// Requests that were answered.
+    pub answered: u64,
+    /// Requests that no server wanted to answer, while it did answer others.
+    pub given_up: u64,
+    /// Requests that found no room in the queue, or no way into it.
+    pub lost: u64,
+    /// How often the queue's file failed.
+    pub store_errors: u64,
 }
 
 /// One queue of one port.

@@ -4,6 +4,7 @@
 //! is what `penstock config example` prints. What changes while running (users) is not here, and
 //! nothing here is ever written by us.
 
+mod accounting;
 mod dataplane;
 mod error;
 mod limits;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use accounting::Accounting;
 pub use dataplane::{Dataplane, Interface, Role};
 pub use error::ConfigError;
 pub use limits::Limits;
@@ -65,6 +67,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who guesses passwords.
     pub lockout: Lockout,
+    /// What RADIUS servers are told of sessions.
+    pub accounting: Accounting,
     /// Threads, ports and drivers of the packet path.
     pub dataplane: Dataplane,
     /// What a session gets, by name.
@@ -90,6 +94,7 @@ impl Default for Config {
             server: Server::default(),
             limits: Limits::default(),
             lockout: Lockout::default(),
+            accounting: Accounting::default(),
             dataplane: Dataplane::default(),
             profile: vec![Profile::built_in()],
             pool: vec![Pool::built_in()],
@@ -151,6 +156,7 @@ impl Config {
         self.server.validate()?;
         self.limits.validate()?;
         self.lockout.validate()?;
+        self.accounting.validate()?;
         self.dataplane.validate()?;
         self.validate_pools()?;
         self.validate_profiles()?;

@@ -154,7 +154,7 @@ impl Task {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let calls = self.calls.values().filter_map(|call| call.call.deadline());
+        let calls = self.calls.values().filter_map(Subscriber::deadline);
         let stop_at = self.stop_at.filter(|_| !self.stop_sent);
         calls.chain(self.idle_until).chain(stop_at).min()
     }
@@ -174,11 +174,12 @@ impl Task {
         let due: Vec<CallHandle> = self
             .calls
             .iter()
-            .filter(|(_, call)| call.call.deadline().is_some_and(|deadline| deadline <= now))
+            .filter(|(_, call)| call.deadline().is_some_and(|deadline| deadline <= now))
             .map(|(handle, _)| *handle)
             .collect();
         for handle in due {
             if let Some(call) = self.calls.get_mut(&handle) {
+                call.hold_to_allowance(now);
                 let outcome = call.call.tick().await;
                 self.link_outcome(handle, outcome).await;
             }
@@ -363,7 +364,8 @@ impl Task {
                     call.session.update(|facts| facts.encoding = encryption.to_string());
                 }
                 link::Event::NetworkUp(network) => {
-                    call.up(&network, self.peer, &self.shared).await;
+                    let ends = (self.peer_address, self.local);
+                    call.up(&network, self.peer, ends, &self.shared).await;
                     self.permit = None;
                 }
                 link::Event::Down(reason) => {
@@ -412,7 +414,7 @@ impl Task {
 
     /// A call is over: say so, and give back all that it had.
     fn cleared(&mut self, handle: CallHandle, cause: &ClearCause) {
-        let Some(call) = self.calls.remove(&handle) else { return };
+        let Some(mut call) = self.calls.remove(&handle) else { return };
         self.by_tunnel.remove(&call.call.tunnel().id());
         // Why the control connection ended is told next.
         let closed = self.pending.iter().find_map(|event| match event {

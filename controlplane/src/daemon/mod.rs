@@ -2,7 +2,9 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `account` | what RADIUS is told of a session |
 //! | [`admission`] | how many may be there without a login |
+//! | [`allowance`] | how long and how much a session may |
 //! | [`banner`] | what is printed at the start |
 //! | [`connection`] | the task of one control connection |
 //! | [`counters`] | what the daemon counts |
@@ -13,7 +15,9 @@
 //! | [`session`] | sessions as operators see them |
 //! | `subscriber` | one call and what it has |
 
+mod account;
 pub mod admission;
+pub mod allowance;
 pub mod banner;
 pub mod connection;
 pub mod counters;
@@ -40,6 +44,7 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::aaa::profile;
+use crate::accounting::{Accounting, SessionIds};
 use crate::api::server::{self, ControlSocket, SocketError};
 use crate::api::types::{PoolStats, PortStats, Stats};
 use crate::clock::Clock;
@@ -120,6 +125,10 @@ pub struct Daemon {
     pub addresses: Addresses,
     /// Who is there.
     pub sessions: Sessions,
+    /// Their Acct-Session-Ids.
+    pub session_ids: SessionIds,
+    /// What they use, told to RADIUS servers.
+    pub accounting: Accounting,
     /// The packet path.
     pub plane: Plane,
     /// The kernel's routes.
@@ -158,10 +167,11 @@ impl Daemon {
         handle: Handle,
     ) -> Result<Self, StartError> {
         let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(|error| StartError::System {
+        let random = |error| StartError::System {
             what: "drawing random numbers",
             error: io::Error::other(error),
-        })?;
+        };
+        getrandom::fill(&mut seed).map_err(random)?;
         let name = &config.server.host_name;
         Ok(Self {
             profiles: profile::templates(&config),
@@ -169,6 +179,8 @@ impl Daemon {
             users,
             addresses,
             sessions: Sessions::default(),
+            session_ids: SessionIds::new().map_err(random)?,
+            accounting: Accounting::default(),
             plane: Plane::new(handle, Clock::start(), u64::from_ne_bytes(seed)),
             kernel,
             admission: Admission::new(&config.limits),
@@ -242,6 +254,7 @@ impl Daemon {
                 .collect(),
             ports: ports.collect(),
             pools: pools.collect(),
+            accounting: self.accounting.stats(),
         }
     }
 }

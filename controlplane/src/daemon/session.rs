@@ -246,6 +246,12 @@ impl Session {
         self.id
     }
 
+    /// Its tunnel in the data plane.
+    #[must_use]
+    pub const fn tunnel(&self) -> TunnelId {
+        self.tunnel
+    }
+
     /// What is known of it.
     #[must_use]
     pub fn facts(&self) -> Facts {

@@ -14,10 +14,11 @@ use protocol::time::Instant;
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
-use super::Daemon;
+use super::account::{Account, Ends};
 use super::counters::Count;
 use super::ending::Ended;
 use super::session::Listed;
+use super::{Daemon, allowance};
 use crate::aaa::place::Place;
 use crate::call::{Bounds, Call};
 use crate::config::Encryption;
@@ -49,11 +50,13 @@ impl Drop for Judging {
 /// back, so that no packet of an old session reaches a new one.
 #[derive(Debug)]
 pub(super) struct Subscriber {
+    /// What RADIUS is told of it; before the tunnel, which has its last figures.
+    account: Option<Account>,
     pub(super) call: Call,
     pub(super) session: Listed,
     place: Option<Place>,
     /// The name as the peer sent it.
-    name: Option<String>,
+    name: Option<Vec<u8>>,
     /// Identifier of the attempt whose verdict is awaited.
     awaited: Option<u8>,
     /// Who judges it.
@@ -63,7 +66,9 @@ pub(super) struct Subscriber {
     connected: Instant,
     /// Names and times of the steps so far.
     steps: Vec<String>,
-    up: Option<time::Instant>,
+    up: Option<Instant>,
+    /// When it has to be asked whether the session has used up what it may.
+    check_at: Option<Instant>,
 }
 
 impl Subscriber {
@@ -80,6 +85,7 @@ impl Subscriber {
         }
         steps.push(format!("call={}", milliseconds(now - connected)));
         Self {
+            account: None,
             call,
             session,
             place: None,
@@ -90,12 +96,13 @@ impl Subscriber {
             connected,
             steps,
             up: None,
+            check_at: None,
         }
     }
 
     /// A login is being judged; one that was before is cancelled.
     pub(super) fn attempt(&mut self, name: &[u8], identifier: u8, judging: Judging) {
-        self.name = Some(printable(name));
+        self.name = Some(name.to_vec());
         self.awaited = Some(identifier);
         self.judging = Some(judging);
     }
@@ -141,6 +148,25 @@ impl Subscriber {
             facts.user = Some(terms.user.clone());
             facts.terms = Some(terms);
         });
+        self.hold_to_allowance(self.call.clock().now());
+        if let Some(account) = &self.account {
+            account.renew(&self.session);
+        }
+    }
+
+    /// When something of it is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        [self.call.deadline(), self.check_at].into_iter().flatten().min()
+    }
+
+    /// Wants the session to end if it has used up what it may.
+    pub(super) fn hold_to_allowance(&mut self, now: Instant) {
+        self.check_at = None;
+        let (Some(up), Some(terms)) = (self.up, self.session.terms()) else { return };
+        match allowance::judge(&terms, &self.call.tunnel().counters(), up, now) {
+            Ok(next) => self.check_at = next,
+            Err(ending) => self.session.disconnect(ending),
+        }
     }
 
     pub(super) fn step(&mut self, step: &str, now: Instant) {
@@ -149,7 +175,13 @@ impl Subscriber {
         }
     }
 
-    pub(super) async fn up(&mut self, network: &Network, peer: SocketAddr, daemon: &Daemon) {
+    pub(super) async fn up(
+        &mut self,
+        network: &Network,
+        peer: SocketAddr,
+        ends: (Ipv4Addr, Ipv4Addr),
+        daemon: &Daemon,
+    ) {
         let mtu = self.call.mtu(network);
         if let Some(place) = &mut self.place
             && let Err(error) = place.route(daemon, mtu).await
@@ -166,10 +198,15 @@ impl Subscriber {
         if self.up.is_some() {
             return;
         }
-        let now = time::Instant::now();
+        let now = self.call.clock().now();
         self.up = Some(now);
-        self.session.update(|facts| facts.since = now);
+        self.session.update(|facts| facts.since = time::Instant::now());
         daemon.counters.add(Count::Logins);
+        let (peer_address, local) = ends;
+        let ends = Ends { peer: peer_address, local, address: network.remote };
+        let name = self.name.as_deref().unwrap_or_default();
+        self.account = Account::open(daemon, &self.session, name, ends);
+        self.hold_to_allowance(now);
         let facts = self.session.facts();
         info!(
             session = self.session.id(),
@@ -185,7 +222,7 @@ impl Subscriber {
 
     /// The line of the end. `cleared` is what PPTP knows of it.
     pub(super) fn report(
-        &self,
+        &mut self,
         cleared: &Ended,
         peer: SocketAddr,
         local: Ipv4Addr,
@@ -194,14 +231,17 @@ impl Subscriber {
         let counters = self.call.tunnel().counters();
         let Ended { reason, cause } = self.ended.as_ref().unwrap_or(cleared);
         let session = self.session.id();
-        let user = self.name.as_deref();
+        if let Some(account) = self.account.take() {
+            account.end(*cause);
+        }
+        let user = self.name.as_deref().map(printable);
         if let Some(up) = self.up {
             info!(
                 session,
                 user,
                 %peer,
                 address = self.place.as_ref().map(|place| place.address().to_string()),
-                uptime = up.elapsed().as_secs(),
+                uptime = (self.call.clock().now() - up).as_secs(),
                 rx_bytes = counters.rx_bytes,
                 tx_bytes = counters.tx_bytes,
                 lost = counters.lost,

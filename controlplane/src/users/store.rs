@@ -161,7 +161,7 @@ fn user(row: &Row<'_>) -> rusqlite::Result<User> {
 }
 
 /// Makes the file for its owner alone. SQLite gives the files beside it the same mode.
-fn restrict(file: &Path) -> io::Result<()> {
+pub(crate) fn restrict(file: &Path) -> io::Result<()> {
     if let Some(folder) = file.parent().filter(|folder| !folder.exists()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }

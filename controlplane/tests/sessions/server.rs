@@ -45,6 +45,11 @@ impl Server {
     /// A daemon of this configuration; paths and addresses are the test's. Its users are `ivan`
     /// and `anna`, with the passwords `ivan-secret` and `anna-secret`.
     pub async fn start(settings: &str) -> Self {
+        Self::start_with(settings, |_| ()).await
+    }
+
+    /// The same with a part of it changed before it serves.
+    pub async fn start_with(settings: &str, change: impl FnOnce(&mut Daemon)) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = Config::parse(settings).unwrap();
         config.database = folder.path().join("users.db");
@@ -73,7 +78,9 @@ impl Server {
         ]];
         let (handle, events) = DataPlane::launch(&api::Config::default(), region, ports).unwrap();
         let kernel = Kernel::connect().unwrap();
-        let daemon = Arc::new(Daemon::new(config, users, addresses, kernel, handle).unwrap());
+        let mut daemon = Daemon::new(config, users, addresses, kernel, handle).unwrap();
+        change(&mut daemon);
+        let daemon = Arc::new(daemon);
 
         let plane = daemon.plane.clone();
         tokio::spawn(async move { plane.deliver(events).await });

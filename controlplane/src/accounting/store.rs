@@ -1,0 +1,505 @@
+//! The accounting queue's SQLite file: sessions that live, with their last figures, and requests
+//! that no server has answered yet.
+//!
+//! Every batch of changes is one transaction, so whatever kills the daemon, a session is either
+//! open here or its Stop (RFC 2866 §4.1) is queued, never both and never neither. The file is
+//! locked for as long as it is open. Knows nothing of what is in a request.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
+
+use super::{Status, Usage, Volume};
+use crate::users::store::restrict;
+
+/// Version of the schema that this program writes.
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE session (
+        id             TEXT PRIMARY KEY,
+        attributes     BLOB NOT NULL,
+        at             INTEGER NOT NULL,
+        seconds        INTEGER NOT NULL,
+        input_octets   INTEGER NOT NULL,
+        input_packets  INTEGER NOT NULL,
+        output_octets  INTEGER NOT NULL,
+        output_packets INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE request (
+        number     INTEGER PRIMARY KEY AUTOINCREMENT,
+        session    TEXT,
+        status     INTEGER NOT NULL,
+        at         INTEGER NOT NULL,
+        attributes BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX request_of_session ON request (session, status);
+";
+
+/// How long another process that has the file may take to close it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the queue cannot be used, with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be made or read.
+    #[error("accounting queue {file}: {error}")]
+    File {
+        /// Which file.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Another process has it.
+    #[error("accounting queue {0} is in use by another process")]
+    InUse(PathBuf),
+    /// It holds something else, or half of what it held.
+    #[error(
+        "accounting queue {file} is damaged ({error}); what it holds cannot be sent: move it away"
+    )]
+    Damaged {
+        /// Which file.
+        file: PathBuf,
+        /// What SQLite says.
+        error: rusqlite::Error,
+    },
+    /// SQLite refuses.
+    #[error("accounting queue {file}: {error}")]
+    Database {
+        /// Which file.
+        file: PathBuf,
+        /// What SQLite says.
+        error: rusqlite::Error,
+    },
+    /// A later version of this program wrote it.
+    #[error("accounting queue {file} has schema {found}, this penstock knows up to {VERSION}")]
+    Newer {
+        /// Which file.
+        file: PathBuf,
+        /// The version in it.
+        found: i64,
+    },
+}
+
+/// Something that the file has to remember, or can forget. Times are seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A session began.
+    Opened {
+        /// Its Acct-Session-Id.
+        session: Arc<str>,
+        /// When.
+        at: u64,
+        /// What its Stop will need, should nobody live to make it.
+        attributes: Vec<u8>,
+        /// The request that tells of it.
+        start: Vec<u8>,
+    },
+    /// A session was measured.
+    Measured {
+        /// Its Acct-Session-Id.
+        session: Arc<str>,
+        /// When.
+        at: u64,
+        /// What it has used so far.
+        usage: Usage,
+        /// The request that tells of it, if one is due. It takes the place of one that waits.
+        interim: Option<Vec<u8>>,
+    },
+    /// A session's attributes are others now.
+    Described {
+        /// Its Acct-Session-Id.
+        session: Arc<str>,
+        /// As in [`Self::Opened`].
+        attributes: Vec<u8>,
+    },
+    /// A session ended. An interim that waits is not needed any more.
+    Closed {
+        /// Its Acct-Session-Id.
+        session: Arc<str>,
+        /// When.
+        at: u64,
+        /// The request that tells of it.
+        stop: Vec<u8>,
+    },
+    /// Something that concerns all sessions: Accounting-On, Accounting-Off.
+    Service {
+        /// Which.
+        status: Status,
+        /// When.
+        at: u64,
+        /// The request that tells of it.
+        attributes: Vec<u8>,
+    },
+    /// A request is done with.
+    Done(i64),
+    /// No server answered a request for now. An interim is forgotten if something newer waits.
+    Unanswered(i64),
+}
+
+/// A session that was open when the daemon died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// What its requests have in common.
+    pub attributes: Vec<u8>,
+    /// When it was measured last, seconds since 1970.
+    pub at: u64,
+    /// What it had used by then.
+    pub usage: Usage,
+}
+
+/// A request that waits, without what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Later requests have higher numbers.
+    pub number: i64,
+    /// The session that it is about; `None` if it is about all.
+    pub session: Option<Arc<str>>,
+    /// What it tells.
+    pub status: Status,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct Store {
+    file: PathBuf,
+    connection: Connection,
+    /// Requests in it.
+    count: u64,
+    /// Requests that it may hold.
+    limit: u64,
+}
+
+/// What a batch of changes did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Requests that found no room.
+    pub lost: u64,
+}
+
+impl Store {
+    /// Opens the file, and makes it where there is none. It may hold `limit` requests; Stops may
+    /// exceed that by a tenth.
+    ///
+    /// # Errors
+    /// If it cannot be made, somebody has it, it is damaged or of a later version.
+    pub fn open(file: &Path, limit: u64) -> Result<Self, StoreError> {
+        restrict(file).map_err(|error| StoreError::File { file: file.to_owned(), error })?;
+        let failed = |error| Self::error(file, error);
+        let connection = Connection::open(file).map_err(failed)?;
+        connection.busy_timeout(PATIENCE).map_err(failed)?;
+        // Two daemons with one queue would both send it. Before WAL is touched, so that SQLite
+        // needs no memory shared with other processes.
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(failed)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        // A loss of power, too, shall lose nothing; batches make it cheap.
+        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        connection.execute_batch("BEGIN IMMEDIATE; COMMIT;").map_err(failed)?;
+        let version: i64 = connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(failed)?;
+        match version {
+            0 => connection
+                .execute_batch(&format!(
+                    "BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
+                ))
+                .map_err(failed)?,
+            VERSION => {}
+            found => return Err(StoreError::Newer { file: file.to_owned(), found }),
+        }
+        let count: i64 = connection
+            .query_row("SELECT count(*) FROM request", (), |row| row.get(0))
+            .map_err(failed)?;
+        Ok(Self { file: file.to_owned(), connection, count: from_column(count), limit })
+    }
+
+    /// Ends the sessions that nobody ended, and then tells that the daemon begins, in one step.
+    /// Says how many they were.
+    ///
+    /// # Errors
+    /// If the file fails.
+    pub fn recover(
+        &mut self,
+        stop: impl Fn(&Orphan) -> Vec<u8>,
+        on: Change,
+    ) -> Result<usize, StoreError> {
+        let orphans = self.orphans().map_err(|error| Self::error(&self.file, error))?;
+        let count = orphans.len();
+        let mut changes: Vec<_> = orphans
+            .into_iter()
+            .map(|(session, orphan)| Change::Closed { session, at: orphan.at, stop: stop(&orphan) })
+            .collect();
+        changes.push(on);
+        self.write(&changes, &HashSet::new())?;
+        Ok(count)
+    }
+
+    /// Makes all changes, or none.
+    ///
+    /// `sent` are requests on their way to a server: they stay as they are.
+    ///
+    /// # Errors
+    /// If the file fails; then nothing has changed.
+    pub fn write(
+        &mut self,
+        changes: &[Change],
+        sent: &HashSet<i64>,
+    ) -> Result<Written, StoreError> {
+        let mut count = self.count;
+        let mut written = Written::default();
+        let mut all = || {
+            let transaction = self.connection.transaction()?;
+            for change in changes {
+                let mut batch =
+                    Batch { transaction: &transaction, sent, count, limit: self.limit, lost: 0 };
+                batch.write(change)?;
+                count = batch.count;
+                written.lost += batch.lost;
+            }
+            transaction.commit()
+        };
+        match all() {
+            Ok(()) => {
+                self.count = count;
+                Ok(written)
+            }
+            Err(error) => Err(Self::error(&self.file, error)),
+        }
+    }
+
+    /// The first requests after this number, in order.
+    ///
+    /// # Errors
+    /// If the file fails.
+    pub fn after(&self, number: i64, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<Waiting>> {
+            self.connection
+                .prepare_cached(
+                    "SELECT number, session, status FROM request
+                     WHERE number > ?1 ORDER BY number LIMIT ?2",
+                )?
+                .query_map(params![number, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                    let session: Option<String> = row.get(1)?;
+                    let status = row.get(2)?;
+                    let status = Status::from_code(status)
+                        .ok_or(rusqlite::Error::IntegralValueOutOfRange(2, status.into()))?;
+                    Ok(Waiting { number: row.get(0)?, session: session.map(Arc::from), status })
+                })?
+                .collect()
+        };
+        read().map_err(|error| Self::error(&self.file, error))
+    }
+
+    /// What is in a request; `None` if it was forgotten meanwhile.
+    ///
+    /// # Errors
+    /// If the file fails.
+    pub fn attributes(&self, number: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = || {
+            self.connection
+                .prepare_cached("SELECT attributes FROM request WHERE number = ?1")?
+                .query_row([number], |row| row.get(0))
+                .optional()
+        };
+        read().map_err(|error| Self::error(&self.file, error))
+    }
+
+    /// How many requests wait.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// When the oldest request that waits was made, seconds since 1970.
+    ///
+    /// # Errors
+    /// If the file fails.
+    pub fn oldest(&self) -> Result<Option<u64>, StoreError> {
+        let read = || {
+            self.connection
+                .prepare_cached("SELECT at FROM request ORDER BY number LIMIT 1")?
+                .query_row((), |row| row.get(0).map(from_column))
+                .optional()
+        };
+        read().map_err(|error| Self::error(&self.file, error))
+    }
+
+    fn orphans(&self) -> rusqlite::Result<Vec<(Arc<str>, Orphan)>> {
+        self.connection
+            .prepare(
+                "SELECT id, attributes, at, seconds,
+                        input_octets, input_packets, output_octets, output_packets
+                 FROM session ORDER BY id",
+            )?
+            .query_map((), |row| {
+                let number = |column| row.get(column).map(from_column);
+                let volume = Volume {
+                    input_octets: number(4)?,
+                    input_packets: number(5)?,
+                    output_octets: number(6)?,
+                    output_packets: number(7)?,
+                };
+                let usage = Usage { seconds: number(3)?, volume };
+                let id: String = row.get(0)?;
+                Ok((Arc::from(id), Orphan { attributes: row.get(1)?, at: number(2)?, usage }))
+            })?
+            .collect()
+    }
+
+    fn error(file: &Path, error: rusqlite::Error) -> StoreError {
+        let file = file.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::InUse(file),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Damaged { file, error }
+            }
+            _ => StoreError::Database { file, error },
+        }
+    }
+}
+
+/// Changes within a transaction.
+struct Batch<'a> {
+    transaction: &'a Transaction<'a>,
+    sent: &'a HashSet<i64>,
+    count: u64,
+    limit: u64,
+    lost: u64,
+}
+
+impl Batch<'_> {
+    fn write(&mut self, change: &Change) -> rusqlite::Result<()> {
+        match change {
+            Change::Opened { session, at, attributes, start } => {
+                self.execute(
+                    "INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3, 0, 0, 0, 0, 0)",
+                    params![session, attributes, to_column(*at)],
+                )?;
+                self.queue(Some(session), Status::Start, *at, start)
+            }
+            Change::Measured { session, at, usage, interim } => {
+                let Usage { seconds, volume } = usage;
+                let known = self.execute(
+                    "UPDATE session SET at = ?2, seconds = ?3, input_octets = ?4,
+                     input_packets = ?5, output_octets = ?6, output_packets = ?7 WHERE id = ?1",
+                    params![
+                        session,
+                        to_column(*at),
+                        to_column(*seconds),
+                        to_column(volume.input_octets),
+                        to_column(volume.input_packets),
+                        to_column(volume.output_octets),
+                        to_column(volume.output_packets),
+                    ],
+                )?;
+                match interim {
+                    Some(interim) if known == 1 => self.interim(session, *at, interim),
+                    _ => Ok(()),
+                }
+            }
+            Change::Described { session, attributes } => self
+                .execute(
+                    "UPDATE session SET attributes = ?2 WHERE id = ?1",
+                    params![session, attributes],
+                )
+                .map(drop),
+            Change::Closed { session, at, stop } => {
+                self.execute("DELETE FROM session WHERE id = ?1", [session])?;
+                for number in self.waiting_interims(session)? {
+                    self.forget(number)?;
+                }
+                self.queue(Some(session), Status::Stop, *at, stop)
+            }
+            Change::Service { status, at, attributes } => {
+                self.queue(None, *status, *at, attributes)
+            }
+            Change::Done(number) => self.forget(*number),
+            Change::Unanswered(number) => {
+                let forgotten = self.execute(
+                    "DELETE FROM request AS old WHERE number = ?1 AND status = ?2 AND EXISTS
+                     (SELECT 1 FROM request AS new
+                      WHERE new.session = old.session AND new.number > old.number)",
+                    params![number, Status::Interim.code()],
+                )?;
+                self.count -= u64::try_from(forgotten).unwrap_or(0);
+                Ok(())
+            }
+        }
+    }
+
+    /// Only the newest interim is of use: what waits is replaced where it stands.
+    fn interim(&mut self, session: &str, at: u64, attributes: &[u8]) -> rusqlite::Result<()> {
+        match self.waiting_interims(session)?.first() {
+            Some(number) => self
+                .execute(
+                    "UPDATE request SET at = ?2, attributes = ?3 WHERE number = ?1",
+                    params![number, to_column(at), attributes],
+                )
+                .map(drop),
+            None => self.queue(Some(session), Status::Interim, at, attributes),
+        }
+    }
+
+    fn queue(
+        &mut self,
+        session: Option<&str>,
+        status: Status,
+        at: u64,
+        attributes: &[u8],
+    ) -> rusqlite::Result<()> {
+        let limit = match status {
+            Status::Start | Status::Interim => self.limit,
+            // They are what is billed.
+            Status::Stop | Status::On | Status::Off => self.limit.saturating_add(self.limit / 10),
+        };
+        if self.count >= limit {
+            self.lost += 1;
+            return Ok(());
+        }
+        self.execute(
+            "INSERT INTO request (session, status, at, attributes) VALUES (?1, ?2, ?3, ?4)",
+            params![session, status.code(), to_column(at), attributes],
+        )?;
+        self.count += 1;
+        Ok(())
+    }
+
+    fn waiting_interims(&self, session: &str) -> rusqlite::Result<Vec<i64>> {
+        let mut statement = self
+            .transaction
+            .prepare_cached("SELECT number FROM request WHERE session = ?1 AND status = ?2")?;
+        let numbers: Vec<i64> = statement
+            .query_map(params![session, Status::Interim.code()], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        Ok(numbers.into_iter().filter(|number| !self.sent.contains(number)).collect())
+    }
+
+    fn forget(&mut self, number: i64) -> rusqlite::Result<()> {
+        let forgotten = self.execute("DELETE FROM request WHERE number = ?1", [number])?;
+        self.count -= u64::try_from(forgotten).unwrap_or(0);
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
+        self.transaction.prepare_cached(sql)?.execute(values)
+    }
+}
+
+/// SQLite's integers have a sign. No counter here lives long enough to need the 64th bit.
+fn to_column(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn from_column(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

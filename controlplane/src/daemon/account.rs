@@ -1,0 +1,95 @@
+//! A session's account: what of it RADIUS servers are told, and when (RFC 2866).
+//!
+//! It is opened when the session has its address and not before, follows its terms, and ends with
+//! it. Never waits.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::radius::{Attributes, TooLong};
+use tracing::error;
+
+use super::Daemon;
+use super::ending::TerminateCause;
+use super::session::Session;
+use crate::aaa::identity;
+use crate::accounting::record::{Authentic, Facts};
+use crate::accounting::{self, Volume};
+use crate::terms::Terms;
+
+/// The account of a session that is up.
+#[derive(Debug)]
+pub(super) struct Account {
+    told: accounting::Session,
+    /// What its Access-Request had.
+    identity: Attributes,
+    address: Ipv4Addr,
+    /// How often it is told of where its terms do not say.
+    interim: Option<Duration>,
+}
+
+/// Both ends of a session's tunnel, and of the network in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) peer: Ipv4Addr,
+    pub(super) local: Ipv4Addr,
+    pub(super) address: Ipv4Addr,
+}
+
+impl Account {
+    /// `name` is as the peer sent it. `None` if nothing is accounted.
+    pub(super) fn open(
+        daemon: &Daemon,
+        session: &Session,
+        name: &[u8],
+        ends: Ends,
+    ) -> Option<Self> {
+        let Ends { peer, local, address } = ends;
+        let (id, terms) = (session.id(), session.terms()?);
+        let identity = identity::session(daemon, id, name, peer, local);
+        let interim = daemon.config.accounting.interim_update.unless_zero();
+        let attributes = match attributes(&identity, &terms, address) {
+            Ok(attributes) => attributes,
+            Err(error) => {
+                error!(session = id, %error, "the session is not accounted");
+                return None;
+            }
+        };
+        let (plane, tunnel) = (daemon.plane.clone(), session.tunnel());
+        let meter = move || {
+            let counters = plane.handle().counters(tunnel)?;
+            Some(Volume {
+                input_octets: counters.rx_bytes,
+                input_packets: counters.rx_packets,
+                output_octets: counters.tx_bytes,
+                output_packets: counters.tx_packets,
+            })
+        };
+        let often = terms.interim.or(interim);
+        let id = daemon.session_ids.of(id);
+        let told = daemon.accounting.open(&id, attributes, often, Arc::new(meter))?;
+        Some(Self { told, identity, address, interim })
+    }
+
+    /// The session's terms may be others now.
+    pub(super) fn renew(&self, session: &Session) {
+        let Some(terms) = session.terms() else { return };
+        match attributes(&self.identity, &terms, self.address) {
+            Ok(attributes) => self.told.change(attributes, terms.interim.or(self.interim)),
+            Err(error) => error!(session = session.id(), %error, "the account stays as it was"),
+        }
+    }
+
+    /// The session ended; its tunnel is still open.
+    pub(super) fn end(self, cause: TerminateCause) {
+        self.told.end(cause);
+    }
+}
+
+fn attributes(identity: &Attributes, terms: &Terms, address: Ipv4Addr) -> Result<Vec<u8>, TooLong> {
+    // Attributes came with the answer of a RADIUS server.
+    let authentic = if terms.radius.is_empty() { Authentic::Local } else { Authentic::Radius };
+    let facts = Facts { authentic, address, netmask: terms.netmask, class: &terms.class };
+    facts.attributes(identity).as_bytes().map(<[u8]>::to_vec)
+}
