@@ -8,7 +8,7 @@
 //! | [`gre`] | the data channel's headers, windows and acknowledgments |
 //! | [`machine`] | the contract that every state machine keeps |
 //! | [`mppe`] | MPPE keys and the reference cipher |
-//! | [`mschap`] | MS-CHAPv2's hashes and responses |
+//! | [`mschap`] | MS-CHAP's hashes and responses |
 //! | [`ppp`] | framing, LCP, authentication, CCP, IPCP, and the link that runs them |
 //! | [`pptp`] | the control connection: messages, stream, machine, Call IDs |
 //! | [`radius`] | RADIUS: packets, attributes, proofs, hidden values, and the client that asks |

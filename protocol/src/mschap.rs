@@ -1,6 +1,6 @@
-//! MS-CHAPv2's arithmetic: password hashes, responses and their proofs.
+//! MS-CHAP's arithmetic: password hashes, responses and their proofs.
 //!
-//! Implements RFC 2759 §8. Parses no packet and knows no CHAP identifiers: that is the CHAP
+//! Implements RFC 2433 §A.2, §A.5 and RFC 2759 §8. Parses no packet and knows no CHAP identifiers: that is the CHAP
 //! machine's business. Never prints a secret and compares nothing in variable time.
 
 use std::fmt;
@@ -70,6 +70,12 @@ impl fmt::Debug for NtHash {
 pub struct NtHashHash([u8; 16]);
 
 impl NtHashHash {
+    /// Takes what RADIUS hands out as MS-CHAPv1's NT-Key (RFC 2548 §2.4.1).
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The 16 octets.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
@@ -138,6 +144,12 @@ impl Exchange<'_> {
             .finalize();
         AuthenticatorResponse(outer.into())
     }
+}
+
+/// MS-CHAPv1's NT-Response (RFC 2433 §A.5): the Challenge itself under the password's hash.
+#[must_use]
+pub fn nt_response_v1(challenge: &[u8; 8], hash: &NtHash) -> NtResponse {
+    NtResponse(challenge_response(challenge, hash))
 }
 
 /// The user name without the domain in front of it: what follows the last backslash.

@@ -33,6 +33,14 @@ fn linux_peers_packets_are_decrypted_in_both_directions() {
     assert_eq!(decrypts(&session, Strength::Bits40, |_| false), session.packets.len());
 }
 
+/// RFC 3079 §2: one start key for both directions.
+#[test]
+fn linux_peers_packets_are_decrypted_after_an_ms_chap_v1_login() {
+    let session = Session::of(&pcap::read("mschapv1-mppe128.pcap"));
+    assert!(session.packets.len() > 20);
+    assert_eq!(decrypts(&session, Strength::Bits128, |_| false), session.packets.len());
+}
+
 /// RFC 3078 §3.1: 4095 is followed by 0.
 #[test]
 fn linux_peers_packets_are_decrypted_beyond_the_wrap_of_the_count() {

@@ -13,10 +13,9 @@ use common::ppp::{
     parse, require, respond, seconds, server_config,
 };
 use protocol::mppe::Strength;
-use protocol::mschap::NtHash;
 use protocol::ppp::Protocol;
 use protocol::ppp::auth::chap::{self, Value};
-use protocol::ppp::auth::{Attempt, Proof, Refusal};
+use protocol::ppp::auth::{Attempt, Credential, Proof, Refusal};
 use protocol::ppp::ccp::Policy;
 use protocol::ppp::link::{Config, Event, Input, Phase, Verdict};
 use protocol::ppp::packet::{Packet, code};
@@ -405,6 +404,7 @@ fn a_wrong_password_gets_the_failure_text_of_rfc_2759() {
 #[test]
 fn each_refusal_has_its_code() {
     for (refusal, code) in [
+        (Refusal::PasswordUnchanged, "E=709"),
         (Refusal::RestrictedHours, "E=646"),
         (Refusal::Disabled, "E=647"),
         (Refusal::PasswordExpired, "E=648"),
@@ -415,7 +415,7 @@ fn each_refusal_has_its_code() {
         puppet.end.judges = false;
         puppet.log_in();
         let identifier = attempt(&puppet.end).identifier;
-        let verdict = Verdict::Reject { refusal, message: String::new() };
+        let verdict = Verdict::Reject { refusal, message: String::new(), retry: None };
         puppet.end.input(Input::Verdict { identifier, verdict });
         let failure = only(&puppet.end.sent, Protocol::CHAP, chap::FAILURE)[0];
         assert!(failure.data.starts_with(code.as_bytes()));
@@ -479,9 +479,9 @@ fn the_domain_is_kept_in_the_name_and_left_out_of_the_hash() {
     puppet.log_in();
     let attempt = attempt(&puppet.end);
     assert_eq!(attempt.name, b"OFFICE\\alice");
-    assert!(attempt.verify(&NtHash::of_password(PASSWORD)).is_some());
-    assert!(attempt.verify(&NtHash::of_password("other")).is_none());
-    let Proof::MsChapV2 { peer_challenge, .. } = attempt.proof;
+    assert!(attempt.verify(&Credential::of_password(PASSWORD)).is_ok());
+    assert!(attempt.verify(&Credential::of_password("other")).is_err());
+    let Proof::MsChapV2 { peer_challenge, .. } = attempt.proof else { panic!("MS-CHAPv2") };
     assert_eq!(peer_challenge, [0x5A; 16]);
 }
 

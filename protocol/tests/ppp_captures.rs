@@ -7,14 +7,13 @@
 mod common;
 
 use common::pcap;
-use common::ppp::{End, Puppet, packet, parse, require, seconds, server_config};
+use common::ppp::{End, Puppet, client_with, packet, parse, require, seconds, server_config};
 use protocol::gre;
 use protocol::mppe::Strength;
-use protocol::mschap::NtHash;
 use protocol::ppp::Protocol;
 use protocol::ppp::auth::chap::{self, Value};
-use protocol::ppp::auth::mschapv2::Response;
-use protocol::ppp::auth::{Attempt, Proof};
+use protocol::ppp::auth::{Attempt, Credential, Method, Proof, Unproven, mschapv1, mschapv2};
+use protocol::ppp::ccp::Policy;
 use protocol::ppp::frame::{self, Framing};
 use protocol::ppp::link::Phase;
 use protocol::ppp::options::{OptionList, Options};
@@ -105,30 +104,43 @@ fn login(capture: &str) -> (Attempt, Vec<u8>) {
     let challenge = Value::parse(Packet::parse(&server[0]).unwrap().data).unwrap().value;
     let packet = Packet::parse(&client[0]).unwrap();
     let value = Value::parse(packet.data).unwrap();
-    let response = Response::parse(value.value).unwrap();
-    assert_eq!(response.emit(), value.value);
+    let proof = match (challenge.len(), value.value.len()) {
+        (8, 49) => Proof::MsChapV1 {
+            challenge: challenge.try_into().unwrap(),
+            nt_response: mschapv1::Response::parse(value.value).unwrap().0,
+        },
+        _ => {
+            let response = mschapv2::Response::parse(value.value).unwrap();
+            assert_eq!(response.emit(), value.value);
+            Proof::MsChapV2 {
+                authenticator_challenge: challenge.try_into().unwrap(),
+                peer_challenge: response.peer_challenge,
+                nt_response: response.nt_response,
+            }
+        }
+    };
     let attempt = Attempt {
         identifier: packet.identifier,
         name: value.name.to_vec(),
-        proof: Proof::MsChapV2 {
-            authenticator_challenge: challenge.try_into().unwrap(),
-            peer_challenge: response.peer_challenge,
-            nt_response: response.nt_response,
-        },
+        proof,
+        is_retry: false,
     };
     (attempt, Packet::parse(&server[1]).unwrap().data.to_vec())
 }
 
 #[test]
 fn captured_logins_verify_and_yield_the_captured_proof_of_the_server() {
-    let hash = NtHash::of_password("secret123");
+    let stored = Credential::of_password("secret123");
     for capture in ["stateless128", "mppe40", "client-without-mppe", "multilink-mppe128"] {
         let (attempt, success) = login(capture);
-        let accepted = attempt.verify(&hash).unwrap();
-        assert!(success.starts_with(accepted.response.to_text().as_bytes()), "{capture}");
+        let accepted = attempt.verify(&stored).unwrap();
+        let proof = accepted.response.unwrap();
+        assert!(success.starts_with(proof.to_text().as_bytes()), "{capture}");
     }
+    let (attempt, _) = login("mschapv1-mppe128");
+    assert!(attempt.verify(&stored).unwrap().response.is_none());
     let (attempt, failure) = login("wrong-password");
-    assert!(attempt.verify(&hash).is_none());
+    assert_eq!(attempt.verify(&stored).unwrap_err(), Unproven::WrongPassword);
     assert!(failure.starts_with(b"E=691"));
 }
 
@@ -222,6 +234,30 @@ fn the_captured_client_with_a_wrong_password_is_refused() {
     }
     puppet.end.wait(seconds(20));
     assert_eq!(puppet.end.reason(), "wrong password: Denied");
+}
+
+/// The methods whose Response depends on the Challenge alone.
+#[test]
+fn our_client_answers_challenges_as_the_captured_client_did() {
+    for (capture, method) in [("chap-md5", Method::ChapMd5), ("mschapv1-mppe128", Method::MsChapV1)]
+    {
+        let mut config = client_with("secret123", &[method]);
+        config.encryption = Policy::Deny;
+        let mut end = End::new(config, 9);
+        end.open();
+        let first = std::mem::take(&mut end.sent).remove(0);
+        let (_, ours) = parse(&first);
+        end.receive(&packet(Protocol::LCP, code::CONFIGURE_ACK, ours.identifier, ours.data));
+        let request = &control(capture, From::Server, Protocol::LCP)[0];
+        end.receive(&[&[0xC0, 0x21][..], request].concat());
+        let challenge = &control(capture, From::Server, Protocol::CHAP)[0];
+        let sent = end.receive(&[&[0xC2, 0x23][..], challenge].concat());
+        let response = &control(capture, From::Client, Protocol::CHAP)[0];
+        assert_eq!(&sent[0][2..], &response[..], "{capture}");
+        let success = &control(capture, From::Server, Protocol::CHAP)[1];
+        end.receive(&[&[0xC2, 0x23][..], success].concat());
+        assert_eq!(end.link.phase(), Phase::Ipcp, "{capture}");
+    }
 }
 
 /// pppd as a server, against our client.

@@ -5,12 +5,13 @@ mod common;
 use std::time::Duration;
 
 use common::ppp::{
-    CLIENT, Impairment, PASSWORD, PERFECT, Pair, SERVER, STRENGTHS_ALL, client_config, require,
-    seconds, server_config,
+    CLIENT, End, Impairment, PASSWORD, PERFECT, Pair, SERVER, STRENGTHS_ALL, client_config,
+    client_with, require, seconds, server_config, server_with,
 };
 use protocol::mppe::Strength;
-use protocol::ppp::ccp::Policy;
-use protocol::ppp::link::{Encryption, Input, Phase, Reason};
+use protocol::ppp::auth::{Method, Refusal};
+use protocol::ppp::ccp::{Policy, Strengths};
+use protocol::ppp::link::{Config, Encryption, Event, Input, Phase, Reason, Role, Verdict};
 
 fn pair() -> Pair {
     let mut pair = Pair::new(server_config(), client_config(PASSWORD), 1, PERFECT);
@@ -94,7 +95,7 @@ fn a_renegotiation_of_lcp_brings_new_keys() {
     let mut pair = pair();
     pair.run(seconds(1));
     let before = pair.ends[SERVER].encryption.clone();
-    pair.ends[CLIENT] = common::ppp::End::new(client_config(PASSWORD), 0x77);
+    pair.ends[CLIENT] = End::new(client_config(PASSWORD), 0x77);
     pair.ends[CLIENT].now = pair.now;
     pair.ends[CLIENT].open();
     pair.transmit();
@@ -163,31 +164,157 @@ fn an_idle_link_lives_on_echoes() {
     assert!(pair.is_up());
 }
 
+/// Ends with one method each; those without keys without encryption.
+fn only(method: Method) -> (Config, Config) {
+    let (mut server, mut client) = (server_with(&[method]), client_with(PASSWORD, &[method]));
+    if method.strengths() == Strengths::NONE {
+        (server.encryption, client.encryption) = (Policy::Deny, Policy::Deny);
+    }
+    (server, client)
+}
+
+#[test]
+fn every_method_brings_a_link_up_or_names_the_wrong_password() {
+    for method in Method::ALL {
+        let (server, client) = only(method);
+        let mut pair = Pair::new(server.clone(), client, 1, PERFECT);
+        pair.open();
+        pair.run(seconds(1));
+        assert!(pair.is_up(), "{method}");
+        insta::assert_snapshot!(format!("{method}_server"), pair.ends[SERVER].transcript);
+
+        let wrong = Config { encryption: server.encryption, ..client_with("wrong", &[method]) };
+        let mut pair = Pair::new(server, wrong, 1, PERFECT);
+        pair.open();
+        pair.run(seconds(10));
+        assert_eq!(pair.ends[SERVER].reason(), "wrong password: Denied", "{method}");
+        // RFC 2433 §8: MS-CHAPv1's Failure has no message.
+        let told = if method == Method::MsChapV1 { "" } else { ": Denied" };
+        assert_eq!(pair.ends[CLIENT].reason(), format!("wrong password{told}"), "{method}");
+    }
+}
+
+#[test]
+fn the_strongest_method_of_both_is_agreed_on() {
+    use Method::{ChapMd5, MsChapV1, MsChapV2, Pap};
+    for (server_has, client_has, both) in [
+        (&Method::ALL[..], &Method::ALL[..], Some(MsChapV2)),
+        (&[Pap, ChapMd5, MsChapV1], &Method::ALL, Some(MsChapV1)),
+        (&Method::ALL, &[Pap], Some(Pap)),
+        (&Method::ALL, &[ChapMd5, Pap], Some(ChapMd5)),
+        (&[MsChapV2, Pap], &[ChapMd5, Pap], Some(Pap)),
+        (&[MsChapV2, ChapMd5], &[Pap], None),
+    ] {
+        let deny = |config| Config { encryption: Policy::Deny, ..config };
+        let (server, client) = (server_with(server_has), client_with(PASSWORD, client_has));
+        let mut pair = Pair::new(deny(server), deny(client), 1, PERFECT);
+        pair.open();
+        pair.run(seconds(20));
+        let method = pair.ends[SERVER].events.iter().find_map(|event| match event {
+            Event::Authenticate(attempt) => Some(attempt.proof.method()),
+            _ => None,
+        });
+        assert_eq!(method, both, "{}", pair.ends[SERVER].transcript);
+        assert_eq!(pair.is_up(), both.is_some());
+        if both.is_none() {
+            assert_eq!(pair.ends[SERVER].reason(), "client offers PAP only");
+        }
+    }
+}
+
+#[test]
+fn where_encryption_is_required_methods_without_keys_are_not_offered() {
+    let (server, mut client) = (server_with(&Method::ALL), client_with(PASSWORD, &[Method::Pap]));
+    client.encryption = Policy::Deny;
+    let mut pair = Pair::new(server, client, 1, PERFECT);
+    pair.open();
+    pair.run(seconds(20));
+    assert_eq!(pair.ends[SERVER].reason(), "client offers PAP only");
+    // And where there is no other, there is no link.
+    let mut alone = End::new(server_with(&[Method::Pap, Method::ChapMd5]), 1);
+    alone.open();
+    assert!(alone.reason().contains("no method that is allowed gives keys for MPPE-128"));
+    assert!(alone.sent.is_empty());
+}
+
+#[test]
+fn a_later_challenge_is_answered_and_changes_no_keys() {
+    // RFC 1994 §2; and an MS-CHAP re-authentication does not re-key.
+    for method in [Method::MsChapV2, Method::MsChapV1, Method::ChapMd5] {
+        let (mut server, client) = only(method);
+        if let Role::Server { challenge_interval, .. } = &mut server.role {
+            *challenge_interval = Some(Duration::from_secs(60));
+        }
+        let mut pair = Pair::new(server, client, 1, PERFECT);
+        pair.open();
+        pair.run(seconds(310));
+        assert!(pair.is_up());
+        let server = &mut pair.ends[SERVER];
+        let count = |is: fn(&Event) -> bool| server.events.iter().filter(|e| is(e)).count();
+        assert_eq!(count(|event| matches!(event, Event::Authenticate(_))), 6);
+        assert_eq!(count(|event| matches!(event, Event::Encryption(_))), 1);
+        assert_eq!(count(|event| matches!(event, Event::NetworkUp(_))), 1);
+        // Whoever took the client's place does not know the password.
+        server.judges = false;
+        pair.run(seconds(365));
+        let attempts = pair.ends[SERVER].events.iter().rev().find_map(|event| match event {
+            Event::Authenticate(attempt) => Some(attempt.identifier),
+            _ => None,
+        });
+        let identifier = attempts.unwrap();
+        let (refusal, message) = (Refusal::Disabled, String::new());
+        let verdict = Verdict::Reject { refusal, message, retry: None };
+        pair.ends[SERVER].input(Input::Verdict { identifier, verdict });
+        pair.transmit();
+        pair.run(seconds(380));
+        assert_eq!(pair.ends[SERVER].reason(), "account disabled", "{method}");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_a_later_challenge_unanswered_is_ended() {
+    let (mut server, client) = only(Method::MsChapV2);
+    if let Role::Server { challenge_interval, .. } = &mut server.role {
+        *challenge_interval = Some(Duration::from_secs(60));
+    }
+    let mut pair = Pair::new(Config { keepalive: None, ..server }, client, 1, PERFECT);
+    pair.open();
+    pair.run(seconds(50));
+    pair.impairment.loss_percent = 100;
+    pair.ends[SERVER].wait(seconds(85));
+    assert!(pair.ends[SERVER].network.is_some(), "it has ten tries");
+    pair.ends[SERVER].wait(seconds(120));
+    assert_eq!(pair.ends[SERVER].reason(), "client does not answer in authentication");
+}
+
 #[test]
 fn whatever_the_network_does_a_login_ends_well_or_with_a_reason() {
-    let mut up = 0;
-    for seed in 0..400_usize {
-        let impairment = Impairment {
-            loss_percent: [0, 5, 15, 30][seed % 4],
-            duplicate_percent: [0, 10, 30][seed % 3],
-            jitter: Duration::from_millis([0, 50, 4000][seed / 4 % 3]),
-        };
-        let mut pair = Pair::new(server_config(), client_config(PASSWORD), seed as u64, impairment);
-        pair.open();
-        pair.run(seconds(120));
-        // The network heals: who still talks must agree or end.
-        pair.impairment = PERFECT;
-        pair.run(seconds(400));
-        if pair.is_up() {
-            up += 1;
-            continue;
+    for method in Method::ALL {
+        let mut up = 0;
+        for seed in 0..240_usize {
+            let impairment = Impairment {
+                loss_percent: [0, 5, 15, 30][seed % 4],
+                duplicate_percent: [0, 10, 30][seed % 3],
+                jitter: Duration::from_millis([0, 50, 4000][seed / 4 % 3]),
+            };
+            let (server, client) = only(method);
+            let mut pair = Pair::new(server, client, seed as u64, impairment);
+            pair.open();
+            pair.run(seconds(120));
+            // The network heals: who still talks must agree or end.
+            pair.impairment = PERFECT;
+            pair.run(seconds(400));
+            if pair.is_up() {
+                up += 1;
+                continue;
+            }
+            let reasons = pair.ends.each_ref().map(End::reason);
+            let transcript = &pair.ends[SERVER].transcript;
+            let ended = pair.ends.iter().all(|end| end.down.is_some());
+            assert!(ended, "{method}, seed {seed}: {reasons:?}\n{transcript}");
+            let bad = impairment.loss_percent > 15 || impairment.jitter > Duration::from_secs(3);
+            assert!(bad, "{method}, seed {seed} should be up: {reasons:?}\n{transcript}");
         }
-        let reasons = pair.ends.each_ref().map(common::ppp::End::reason);
-        let transcript = &pair.ends[SERVER].transcript;
-        let ended = pair.ends.iter().all(|end| end.down.is_some());
-        assert!(ended, "seed {seed}: {reasons:?}\n{transcript}");
-        let bad = impairment.loss_percent > 15 || impairment.jitter > Duration::from_secs(3);
-        assert!(bad, "seed {seed} should have come up: {reasons:?}\n{transcript}");
+        assert!(up > 220, "{method}: {up} of 240 logins came up");
     }
-    assert!(up > 370, "{up} of 400 logins came up");
 }

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use protocol::gre;
 use protocol::machine::{Action, drive};
-use protocol::mschap::NtHash;
-use protocol::ppp::auth::Method;
+use protocol::ppp::auth::{Credential, Method};
 use protocol::ppp::frame::{self, Protocol};
 use protocol::ppp::link::{Config, Event, Input, Role};
 use protocol::ppp::{Framing, Link};
@@ -261,7 +260,7 @@ impl Caller {
     ) -> Result<bool> {
         let role = Role::Client {
             user: user.to_vec(),
-            password: NtHash::of_password(password),
+            credential: Credential::of_password(password),
             methods: Method::ALL.to_vec(),
         };
         let mut link = Link::new(Config::new(role), [self.call_id.to_le_bytes()[0]; 32]);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use protocol::ppp::auth::{Attempt, Refusal};
+use protocol::ppp::auth::{Attempt, Credential, Refusal};
 
 use super::Verdict;
 use crate::daemon::Daemon;
@@ -19,8 +19,12 @@ pub(super) fn judge(daemon: &Daemon, attempt: &Attempt) -> Option<Verdict> {
 }
 
 fn by_secret(daemon: &Daemon, attempt: &Attempt, user: &Arc<User>) -> Verdict {
-    let Some(accepted) = attempt.verify(&user.nt_hash) else {
-        return Verdict::refused(Refusal::WrongPassword, Count::WrongPassword, "wrong password");
+    let accepted = match attempt.verify(&Credential::of_hash(user.nt_hash.clone())) {
+        Ok(accepted) => accepted,
+        Err(unproven) => {
+            let reason = unproven.to_string();
+            return Verdict::refused(Refusal::WrongPassword, Count::WrongPassword, &reason);
+        }
     };
     if user.disabled {
         return Verdict::refused(Refusal::Disabled, Count::Disabled, "user is disabled");

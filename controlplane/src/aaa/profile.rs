@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use crate::config::Config;
-use crate::daemon::policy;
 use crate::host::name_servers;
 use crate::rate_limit::RateLimit;
 use crate::terms::{Forward, OnlyOne, Remote, Terms};
@@ -31,7 +30,7 @@ fn template(config: &Config, name: &str) -> Option<Terms> {
         wins: two(&resolved.wins_servers),
         mtu: None,
         clamp_mss: resolved.change_tcp_mss,
-        encryption: policy(config.server.encryption),
+        encryption: config.server.encryption.into(),
         rate_limit: RateLimit::default(),
         session_timeout: None,
         idle_timeout: None,

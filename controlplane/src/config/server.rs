@@ -4,6 +4,9 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use clap::ValueEnum;
+use protocol::ppp::auth::{self, Method};
+use protocol::ppp::ccp;
 use serde::Deserialize;
 
 use super::{ConfigError, DEFAULT_PROFILE, Span};
@@ -20,6 +23,8 @@ pub struct Server {
     pub host_name: String,
     /// Accepted ways to prove who one is.
     pub authentication: Vec<Authentication>,
+    /// Time between challenges to a peer that is logged in (CHAP). Zero: never again.
+    pub chap_interval: Span,
     /// Whether data is encrypted.
     pub encryption: Encryption,
     /// Largest inner packet that we send, bytes.
@@ -40,6 +45,7 @@ impl Default for Server {
             listen: vec![SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 1723)],
             host_name: String::new(),
             authentication: vec![Authentication::Mschap2],
+            chap_interval: Span::seconds(0),
             encryption: Encryption::Require,
             max_mtu: 1450,
             max_mru: 1450,
@@ -50,15 +56,32 @@ impl Default for Server {
 }
 
 /// A way to prove who one is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Authentication {
     /// MS-CHAPv2, RFC 2759.
     Mschap2,
+    /// MS-CHAPv1, RFC 2433: the same keys in both directions.
+    Mschap1,
+    /// CHAP with MD5, RFC 1994: no encryption.
+    Chap,
+    /// PAP, RFC 1334: no encryption, not even of the password.
+    Pap,
+}
+
+impl From<Authentication> for Method {
+    fn from(authentication: Authentication) -> Self {
+        match authentication {
+            Authentication::Mschap2 => Self::MsChapV2,
+            Authentication::Mschap1 => Self::MsChapV1,
+            Authentication::Chap => Self::ChapMd5,
+            Authentication::Pap => Self::Pap,
+        }
+    }
 }
 
 /// Whether data is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encryption {
     /// 128-bit stateless MPPE, or no session.
@@ -67,14 +90,29 @@ pub enum Encryption {
     Deny,
 }
 
+impl From<Encryption> for ccp::Policy {
+    fn from(encryption: Encryption) -> Self {
+        match encryption {
+            Encryption::Require => Self::default(),
+            Encryption::Deny => Self::Deny,
+        }
+    }
+}
+
 impl Server {
+    /// The methods of authentication in PPP's words.
+    #[must_use]
+    pub fn methods(&self) -> Vec<Method> {
+        self.authentication.iter().copied().map(Method::from).collect()
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let fail = |reason: String| Err(ConfigError::new(reason));
         if self.listen.is_empty() {
             return fail("`listen` is empty: to accept no calls set `enabled = false`".to_owned());
         }
-        if self.authentication.is_empty() {
-            return fail("`authentication` is empty: name at least \"mschap2\"".to_owned());
+        if let Err(error) = auth::offered(&self.methods(), self.encryption.into()) {
+            return fail(format!("`authentication`: {error}"));
         }
         for (key, value) in [("max-mtu", self.max_mtu), ("max-mru", self.max_mru)] {
             if !(576..=1500).contains(&value) {

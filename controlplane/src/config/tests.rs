@@ -85,7 +85,8 @@ fn slips_are_answered_with_line_and_what_was_meant() {
     let answers = [
         "[server]\nmax-mut = 1400\n",
         "[server]\nencryption = \"required\"\n",
-        "[server]\nauthentication = [\"pap\"]\n",
+        "[server]\nauthentication = [\"eap\"]\n",
+        "[server]\nauthentication = [\"chap\", \"pap\"]\n",
         "[server]\nfrobnicate = 1\n",
         "[server]\nkeepalive-timeout = 30\n",
         "\n[server]\nkeepalive-timeout = \"30\"\n",

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataplane::api::TunnelId;
-use protocol::ppp::auth::Method;
 use protocol::ppp::link::{self, Link, Verdict};
 use protocol::pptp::connection::{
     self as pptp, CallHandle, CallRequest, ClearCause, CloseReason, Connection, Refusal,
@@ -25,7 +24,7 @@ use tracing::{debug, info, warn};
 use super::admission::Permit;
 use super::counters::Count;
 use super::ending::{Ended, Ending, TerminateCause};
-use super::subscriber::{Judging, Subscriber, policy};
+use super::subscriber::{Judging, Subscriber};
 use super::{Shared, stop_wanted};
 use crate::aaa::{self, Decision, Login};
 use crate::call::{Call, Outcome, Reach};
@@ -299,12 +298,16 @@ impl Task {
         let server = &shared.config.server;
         let keepalive = server.keepalive_timeout.unless_zero();
         let name = shared.host_name.clone().into_bytes();
-        let role = link::Role::Server { name, methods: vec![Method::MsChapV2] };
+        let role = link::Role::Server {
+            name,
+            methods: server.methods(),
+            challenge_interval: server.chap_interval.unless_zero(),
+        };
         let config = link::Config {
             mru: server.max_mru,
             mtu: server.max_mtu,
             outer_mtu: self.outer_mtu,
-            encryption: policy(server.encryption),
+            encryption: server.encryption.into(),
             keepalive,
             login_timeout: self.patience(),
             ..link::Config::new(role)
@@ -405,7 +408,10 @@ impl Task {
             Decision::Refuse { refusal, reason } => {
                 call.ended = Some(Ended { reason, cause: TerminateCause::UserError });
                 let message = "Access denied".to_owned();
-                link::Input::Verdict { identifier, verdict: Verdict::Reject { refusal, message } }
+                link::Input::Verdict {
+                    identifier,
+                    verdict: Verdict::Reject { refusal, message, retry: None },
+                }
             }
             Decision::Nothing { reason } => link::Input::Close(link::Reason::Closed(reason)),
         };

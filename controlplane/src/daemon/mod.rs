@@ -61,7 +61,6 @@ use admission::Admission;
 use counters::{Count, Counters};
 use quiet::Quiet;
 use session::Sessions;
-pub(crate) use subscriber::policy;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]

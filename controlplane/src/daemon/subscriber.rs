@@ -8,7 +8,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{self, Duration};
 
-use protocol::ppp::ccp;
 use protocol::ppp::link::{self, Network, Phase};
 use protocol::time::Instant;
 use tokio::task::AbortHandle;
@@ -21,7 +20,6 @@ use super::session::Listed;
 use super::{Daemon, allowance};
 use crate::aaa::place::Place;
 use crate::call::{Bounds, Call};
-use crate::config::Encryption;
 use crate::terms::Terms;
 use crate::text::printable;
 
@@ -267,14 +265,6 @@ impl Subscriber {
         if user.is_some() || daemon.may_log_stranger() {
             warn!(session, user, %peer, steps, reason, diagnosis, "login failed");
         }
-    }
-}
-
-/// The configuration's word as CCP's.
-pub(crate) fn policy(encryption: Encryption) -> ccp::Policy {
-    match encryption {
-        Encryption::Require => ccp::Policy::default(),
-        Encryption::Deny => ccp::Policy::Deny,
     }
 }
 

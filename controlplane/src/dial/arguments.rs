@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use protocol::ppp::ccp;
 
-use crate::config::Span;
+use crate::config::{Authentication, Encryption, Span};
 use crate::kernel::Destination;
 
 /// Arguments of `penstock dial`.
@@ -34,9 +33,12 @@ pub struct Arguments {
     /// Print one JSON object for each step
     #[arg(long)]
     pub json: bool,
+    /// Ways to log in that the server may ask for; "chap" and "pap" only without encryption
+    #[arg(long, value_name = "METHODS", value_delimiter = ',', default_value = "mschap2")]
+    pub allow: Vec<Authentication>,
     /// "require": MPPE with 128 bits or no link; "deny": no encryption
     #[arg(long, default_value = "require")]
-    pub encryption: EncryptionArgument,
+    pub encryption: Encryption,
     /// Largest inner packet that we send, bytes
     #[arg(long, value_name = "BYTES", default_value = "1450",
           value_parser = clap::value_parser!(u16).range(576..=1500))]
@@ -60,23 +62,4 @@ pub enum YesNo {
     Yes,
     /// Do not.
     No,
-}
-
-/// The configuration's words for encryption.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EncryptionArgument {
-    /// MPPE or no link.
-    Require,
-    /// No encryption.
-    Deny,
-}
-
-impl EncryptionArgument {
-    /// The same in CCP's words.
-    pub(super) fn policy(self) -> ccp::Policy {
-        match self {
-            Self::Require => ccp::Policy::default(),
-            Self::Deny => ccp::Policy::Deny,
-        }
-    }
 }

@@ -12,8 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use dataplane::api::{self, Events, Handle};
-use protocol::mschap::NtHash;
-use protocol::ppp::auth::Method;
+use protocol::ppp::auth::{Credential, Method};
 use protocol::ppp::link::{self, Link, Network};
 use protocol::pptp::connection::{self as pptp, CallHandle, Connection, Direction};
 use protocol::pptp::message::Text;
@@ -51,16 +50,16 @@ const INBOX: usize = 256;
 /// # Errors
 /// If the call fails, or is lost.
 pub fn run(arguments: &Arguments, password: Zeroizing<String>) -> Result<(), DialError> {
-    let hash = NtHash::of_password(&password);
+    let credential = Credential::of_password(&password);
     drop(password);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(DialError::System)?
-        .block_on(dial(arguments, hash))
+        .block_on(dial(arguments, credential))
 }
 
-async fn dial(arguments: &Arguments, password: NtHash) -> Result<(), DialError> {
+async fn dial(arguments: &Arguments, credential: Credential) -> Result<(), DialError> {
     let output = Output::new(arguments.json);
     let ended = ended(arguments.duration.map(Span::duration));
     let mut ended = std::pin::pin!(ended);
@@ -79,7 +78,7 @@ async fn dial(arguments: &Arguments, password: NtHash) -> Result<(), DialError> 
             () = &mut ended => return Ok(()),
         };
         output.step("tcp-connected");
-        match Dialler::new(stream, server, arguments, password, &plane, interface, output).await {
+        match Dialler::new(stream, server, arguments, credential, &plane, interface, output).await {
             Ok(dialler) => dialler.run(ended).await,
             Err(error) => Err(error),
         }
@@ -198,7 +197,7 @@ impl<'a> Dialler<'a> {
         stream: TcpStream,
         server: SocketAddr,
         arguments: &'a Arguments,
-        password: NtHash,
+        credential: Credential,
         plane: &Plane,
         interface: String,
         output: Output,
@@ -219,7 +218,7 @@ impl<'a> Dialler<'a> {
             .call_id(server_address)
             .map_err(|error| DialError::System(std::io::Error::other(error)))?;
         let tunnel = plane.open(call_id, local, 0, DEFAULT_WINDOW, inbox).await?;
-        let call = link(arguments, password, tunnel, plane, control.path_mtu())?;
+        let call = link(arguments, credential, tunnel, plane, control.path_mtu())?;
         let kernel = Kernel::connect()?;
         Ok(Self {
             arguments,
@@ -400,7 +399,7 @@ impl<'a> Dialler<'a> {
 /// The PPP side of the call.
 fn link(
     arguments: &Arguments,
-    password: NtHash,
+    credential: Credential,
     tunnel: Tunnel,
     plane: &Plane,
     path_mtu: Option<u16>,
@@ -409,15 +408,15 @@ fn link(
     getrandom::fill(&mut seed).map_err(|error| DialError::System(std::io::Error::other(error)))?;
     let role = link::Role::Client {
         user: arguments.user.clone().into_bytes(),
-        password,
-        methods: vec![Method::MsChapV2],
+        credential,
+        methods: arguments.allow.iter().copied().map(Method::from).collect(),
     };
     let keepalive = arguments.keepalive_timeout.unless_zero();
     let config = link::Config {
         mru: arguments.max_mru,
         mtu: arguments.max_mtu,
         outer_mtu: path_mtu.unwrap_or(1500),
-        encryption: arguments.encryption.policy(),
+        encryption: arguments.encryption.into(),
         keepalive,
         login_timeout: arguments.login_timeout.duration(),
         ..link::Config::new(role)

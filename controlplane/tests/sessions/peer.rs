@@ -10,8 +10,7 @@ use controlplane::control::Control;
 use protocol::gre;
 use protocol::machine::{Action, drive};
 use protocol::mppe::{Header as MppeHeader, Stateless};
-use protocol::mschap::NtHash;
-use protocol::ppp::auth::Method;
+use protocol::ppp::auth::{Credential, Method};
 use protocol::ppp::ccp;
 use protocol::ppp::frame::{self, Protocol};
 use protocol::ppp::link::{self, Encryption, Link, Network, Step};
@@ -78,7 +77,7 @@ impl Peer {
         let (control, _) = Control::new(stream, Connection::client(config), clock);
         let role = link::Role::Client {
             user: caller.user.as_bytes().to_vec(),
-            password: NtHash::of_password(caller.password),
+            credential: Credential::of_password(caller.password),
             methods: vec![Method::MsChapV2],
         };
         let config = link::Config { encryption: caller.encryption, ..link::Config::new(role) };

@@ -25,8 +25,12 @@ const STRENGTHS: [(Strength, u32); 3] =
 pub struct Strengths(u32);
 
 impl Strengths {
+    /// No strength at all.
+    pub const NONE: Self = Self(0);
     /// 128 bit alone.
     pub const BITS_128: Self = Self(0x40);
+    /// All three.
+    pub const ALL: Self = Self(0xE0);
 
     /// The set of these.
     #[must_use]

@@ -55,20 +55,10 @@ impl PeerOptions {
 /// Who proves itself to whom.
 #[derive(Debug, Clone)]
 pub(crate) enum Demand {
-    /// We demand one of these methods, which the peer did not refuse yet; `chosen` is the one that
-    /// we currently ask for.
-    OfPeer { methods: Vec<Method>, chosen: Method },
+    /// We ask for `chosen`, and if the peer refuses it for one of `others`.
+    OfPeer { chosen: Method, others: Vec<Method> },
     /// The peer may demand one of these.
     OfUs { methods: Vec<Method> },
-}
-
-impl Demand {
-    /// We demand one of these, the first by preference.
-    pub(crate) fn of_peer(methods: &[Method]) -> Self {
-        let methods = methods.to_vec();
-        let chosen = methods.first().copied().unwrap_or(Method::MsChapV2);
-        Self::OfPeer { methods, chosen }
-    }
 }
 
 /// Why LCP cannot be agreed.
@@ -241,16 +231,12 @@ impl Policy for Lcp {
                 }
             }
             option::AUTHENTICATION => {
-                if let Demand::OfPeer { methods, chosen } = &mut self.demand {
-                    let wanted = Method::from_lcp_option(option.data);
-                    if let Some(method) = wanted.filter(|method| methods.contains(method)) {
-                        *chosen = method;
-                        return;
-                    }
-                    // Its proposal is not ours: what else we have, or nothing.
-                    methods.retain(|method| method != chosen);
-                    if let Some(&method) = methods.first() {
-                        *chosen = method;
+                if let Demand::OfPeer { chosen, others } = &mut self.demand {
+                    // Its own proposal if that is ours, else the next that we have.
+                    let proposed = Method::from_lcp_option(option.data);
+                    let at = others.iter().position(|&method| Some(method) == proposed);
+                    if !others.is_empty() {
+                        *chosen = others.remove(at.unwrap_or(0));
                     } else {
                         let offered = format!("{} only", auth::describe(option.data));
                         self.failure = Some(Failure::NoCommonMethod(offered));

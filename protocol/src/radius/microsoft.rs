@@ -3,8 +3,10 @@
 //! Implements RFC 2548 §2.1, §2.3 and §2.4. Checks no proof: the server did, and what it says of
 //! it is read here. A key that cannot be read is an error and never a key of zeros.
 
+use crate::mppe::Strength;
 use crate::mschap::{AuthenticatorResponse, Challenge, NtResponse};
 use crate::ppp::auth::StartKeys;
+use crate::ppp::ccp::Strengths;
 use zeroize::Zeroizing;
 
 use super::dictionary::{MS_CHAP_MPPE_KEYS, MS_MPPE_RECV_KEY, MS_MPPE_SEND_KEY};
@@ -135,7 +137,7 @@ pub enum KeyError {
 
 /// The start keys in MS-MPPE-Send-Key (NAS to client) and MS-MPPE-Recv-Key, as MS-CHAPv2 has them
 /// (RFC 2548 §2.4.2, §2.4.3; RFC 3079 §3). `request` is the authenticator of the Access-Request.
-/// Of a key of 8 octets the rest is zero: it serves 40 and 56 bit only.
+/// A key of 8 octets serves 40 and 56 bit only.
 ///
 /// # Errors
 /// If one is missing or cannot be read.
@@ -154,9 +156,13 @@ pub fn start_keys(
         }
         let mut octets = Zeroizing::new([0; 16]);
         octets[..key.len()].copy_from_slice(&key);
-        Ok(octets)
+        let short = Strengths::of(&[Strength::Bits40, Strength::Bits56]);
+        Ok((octets, if key.len() == 16 { Strengths::ALL } else { short }))
     };
-    Ok(StartKeys { client: *key(MS_MPPE_RECV_KEY)?, server: *key(MS_MPPE_SEND_KEY)? })
+    let (client, client_strengths) = key(MS_MPPE_RECV_KEY)?;
+    let (server, server_strengths) = key(MS_MPPE_SEND_KEY)?;
+    let strengths = client_strengths.intersection(server_strengths);
+    Ok(StartKeys::new(*client, *server, strengths))
 }
 
 /// What MS-CHAP-MPPE-Keys holds (RFC 2548 §2.4.1).

@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used)]
 
 use protocol::mppe::{Header, MasterKey, Sender, SessionKey, Strength};
-use protocol::mschap::{Exchange, NtHash, NtResponse};
+use protocol::mschap::{Exchange, NtHash, NtResponse, nt_response_v1};
+use protocol::ppp::auth::StartKeys;
+use protocol::ppp::auth::chap::Value;
 
 use super::pcap::Packet;
 
@@ -26,7 +28,7 @@ pub struct Encrypted {
 
 /// A session with its keys.
 pub struct Session {
-    master: MasterKey,
+    keys: StartKeys,
     pub packets: Vec<Encrypted>,
 }
 
@@ -43,11 +45,11 @@ impl Session {
             header: Header::from_octets([frame.information[0], frame.information[1]]),
             data: frame.information[2..].to_vec(),
         });
-        Self { master: master_key(frames().map(|(frame, _)| frame)), packets: packets.collect() }
+        Self { keys: start_keys(frames().map(|(frame, _)| frame)), packets: packets.collect() }
     }
 
     pub fn initial_key(&self, sender: Sender, strength: Strength) -> SessionKey {
-        self.master.session_key(sender, strength)
+        self.keys.session_key(sender, strength)
     }
 
     pub fn sent_by(&self, sender: Sender) -> impl Iterator<Item = &Encrypted> {
@@ -85,11 +87,11 @@ fn ppp(packet: &Packet) -> Option<(Frame<'_>, &Packet)> {
     Some((Frame { sequence, protocol, information }, packet))
 }
 
-fn master_key<'a>(frames: impl Iterator<Item = Frame<'a>>) -> MasterKey {
+fn start_keys<'a>(frames: impl Iterator<Item = Frame<'a>>) -> StartKeys {
     let (mut challenge, mut response) = (None, None);
     for frame in frames.filter(|frame| frame.protocol == CHAP) {
         match frame.information[0] {
-            CHALLENGE => challenge = Some(frame.information[5..21].try_into().unwrap()),
+            CHALLENGE => challenge = Value::parse(&frame.information[4..]).map(|value| value.value),
             RESPONSE => response = Some(frame.information),
             _ => {}
         }
@@ -99,13 +101,18 @@ fn master_key<'a>(frames: impl Iterator<Item = Frame<'a>>) -> MasterKey {
     let length = usize::from(u16::from_be_bytes([response[2], response[3]]));
     let hash = NtHash::of_password(PASSWORD);
     let nt_response = NtResponse::from_bytes(response[29..53].try_into().unwrap());
+    // RFC 2433 §5: MS-CHAPv1's challenge has 8 octets.
+    if let Ok(challenge) = challenge.unwrap().try_into() {
+        assert_eq!(nt_response_v1(challenge, &hash), nt_response, "the password is the login's");
+        return StartKeys::from_mschapv1(&hash.hash(), challenge);
+    }
     let exchange = Exchange {
-        authenticator_challenge: &challenge.unwrap(),
+        authenticator_challenge: challenge.unwrap().try_into().unwrap(),
         peer_challenge: &response[5..21].try_into().unwrap(),
         user: &response[54..length],
     };
     assert_eq!(exchange.nt_response(&hash), nt_response, "the password is the captured login's");
-    MasterKey::from_mschapv2(&hash.hash(), &nt_response)
+    StartKeys::from(&MasterKey::from_mschapv2(&hash.hash(), &nt_response))
 }
 
 /// Whether a decrypted packet is a whole IPv4 packet with a right header checksum.

@@ -16,7 +16,7 @@ use protocol::mppe::Strength;
 use protocol::mschap::{Exchange, NtHash};
 use protocol::ppp::auth::chap::{self, Value};
 use protocol::ppp::auth::mschapv2::Response;
-use protocol::ppp::auth::{Attempt, Method, Refusal};
+use protocol::ppp::auth::{Attempt, Credential, Method, Refusal};
 use protocol::ppp::ccp::{Policy, Strengths};
 use protocol::ppp::frame::{self, Protocol};
 use protocol::ppp::link::{
@@ -30,14 +30,28 @@ pub const USER: &[u8] = b"alice";
 pub const PASSWORD: &str = "secret123";
 
 pub fn server_config() -> Config {
-    Config::new(Role::Server { name: b"penstock".to_vec(), methods: vec![Method::MsChapV2] })
+    server_with(&[Method::MsChapV2])
+}
+
+/// A server that accepts these methods.
+pub fn server_with(methods: &[Method]) -> Config {
+    Config::new(Role::Server {
+        name: b"penstock".to_vec(),
+        methods: methods.to_vec(),
+        challenge_interval: None,
+    })
 }
 
 pub fn client_config(password: &str) -> Config {
+    client_with(password, &[Method::MsChapV2])
+}
+
+/// A client that follows these methods.
+pub fn client_with(password: &str, methods: &[Method]) -> Config {
     Config::new(Role::Client {
         user: USER.to_vec(),
-        password: NtHash::of_password(password),
-        methods: vec![Method::MsChapV2],
+        credential: Credential::of_password(password),
+        methods: methods.to_vec(),
     })
 }
 
@@ -58,8 +72,8 @@ pub const fn addresses() -> Addresses {
 
 /// The verdict of a user table that knows `alice` alone.
 pub fn judge(attempt: &Attempt) -> Verdict {
-    let accepted =
-        (attempt.name == USER).then(|| attempt.verify(&NtHash::of_password(PASSWORD))).flatten();
+    let stored = Credential::of_password(PASSWORD);
+    let accepted = attempt.verify(&stored).ok().filter(|_| attempt.name == USER);
     match accepted {
         Some(accepted) => Verdict::Accept {
             accepted,
@@ -67,7 +81,11 @@ pub fn judge(attempt: &Attempt) -> Verdict {
             encryption: None,
             message: "Welcome".into(),
         },
-        None => Verdict::Reject { refusal: Refusal::WrongPassword, message: "Denied".into() },
+        None => Verdict::Reject {
+            refusal: Refusal::WrongPassword,
+            message: "Denied".into(),
+            retry: None,
+        },
     }
 }
 
@@ -88,6 +106,8 @@ pub struct End {
     pub down: Option<Reason>,
     /// Every key pair ever announced.
     keys: Vec<Encryption>,
+    /// MS-CHAPv1 has one key for both directions (RFC 3079 §2).
+    may_share_key: bool,
     /// Answer [`Event::Authenticate`] at once?
     pub judges: bool,
     pub transcript: String,
@@ -95,7 +115,9 @@ pub struct End {
 
 impl End {
     pub fn new(config: Config, seed: u8) -> Self {
+        let (Role::Server { methods, .. } | Role::Client { methods, .. }) = &config.role;
         Self {
+            may_share_key: methods.contains(&Method::MsChapV1),
             link: Link::new(config, [seed; 32]),
             now: Instant::ORIGIN,
             deadline: None,
@@ -149,7 +171,7 @@ impl End {
             Event::Encryption(encryption) => {
                 assert!(self.network.is_none(), "keys change only while no data passes");
                 if let Encryption::Mppe { receive, send } = encryption {
-                    assert_ne!(receive, send, "each direction has its own key");
+                    assert!(self.may_share_key || receive != send, "one key for two directions");
                     assert!(!self.keys.contains(encryption), "keys never come back");
                 }
                 self.keys.push(encryption.clone());
@@ -240,6 +262,10 @@ pub fn describe(frame: &[u8]) -> String {
         return format!("{protocol} {}", hex(payload));
     };
     let Packet { code, identifier, data } = packet;
+    if protocol == Protocol::PAP {
+        let name = ["", "Request", "Ack", "Nak"][usize::from(code.min(3))];
+        return format!("PAP {name} {identifier} {}", hex(data));
+    }
     if protocol == Protocol::CHAP {
         let name = ["", "Challenge", "Response", "Success", "Failure"][usize::from(code.min(4))];
         let data = if code <= 2 { hex(data) } else { String::from_utf8_lossy(data).into() };

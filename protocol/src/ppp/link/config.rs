@@ -3,8 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::mschap::NtHash;
-use crate::ppp::auth::Method;
+use crate::ppp::auth::{Credential, Method};
 use crate::ppp::ccp;
 
 /// Which end of the link we are.
@@ -43,16 +42,20 @@ pub enum Role {
     Server {
         /// Our name in CHAP's Challenge.
         name: Vec<u8>,
-        /// The methods that we demand, the preferred first. Not empty.
+        /// The methods that we accept. The strongest is demanded first, and where encryption is
+        /// required only those that give keys.
         methods: Vec<Method>,
+        /// Time between Challenges to a peer that was accepted, by which CHAP makes sure that it
+        /// still is the same (RFC 1994 §2). `None`: never.
+        challenge_interval: Option<Duration>,
     },
     /// Peer that is authenticated.
     Client {
         /// User name, `DOMAIN\` allowed.
         user: Vec<u8>,
-        /// Hash of its password.
-        password: NtHash,
-        /// The methods that we follow, the preferred first. Not empty.
+        /// Its password.
+        credential: Credential,
+        /// The methods that we follow; where encryption is required, those that give keys.
         methods: Vec<Method>,
     },
 }

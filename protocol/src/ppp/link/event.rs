@@ -58,6 +58,9 @@ pub enum Verdict {
         refusal: Refusal,
         /// `M=` of the Failure packet.
         message: String,
+        /// MS-CHAP's `C=` with `R=1`: the challenge of another try in the same exchange, 8 octets
+        /// for MS-CHAPv1, 16 for MS-CHAPv2. `None`, or too many tries: the link ends.
+        retry: Option<Vec<u8>>,
     },
 }
 

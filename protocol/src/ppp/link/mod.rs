@@ -16,8 +16,8 @@ pub use reason::{Phase, Reason};
 use crate::machine::{Action, Machine, Output};
 use crate::time::Instant;
 
-use super::auth::StartKeys;
 use super::auth::running::Running;
+use super::auth::{self, Method, NoMethod, StartKeys};
 use super::automaton::State;
 use super::ccp::{self, Ccp};
 use super::entropy::Entropy;
@@ -47,12 +47,16 @@ pub struct Link {
     ipcp: Option<Layer<Ipcp>>,
     /// The policy of this login: the configured one or the verdict's.
     encryption: ccp::Policy,
+    /// How the login was, or is being, proved.
+    method: Option<Method>,
     keys: Option<StartKeys>,
     addresses: Option<Addresses>,
     /// The newest IPCP Configure-Request that came before CCP was open.
     held: Option<Vec<u8>>,
     /// Did any frame ever come?
     heard: bool,
+    /// Why the link can never come up.
+    no_method: Option<NoMethod>,
     ending: Option<Reason>,
     login_deadline: Option<Instant>,
     keepalive: Keepalive,
@@ -65,9 +69,15 @@ impl Link {
     #[must_use]
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let mut entropy = Entropy::new(seed);
+        let (Role::Server { methods, .. } | Role::Client { methods, .. }) = &config.role;
+        let offered = auth::offered(methods, config.encryption);
+        let no_method = offered.as_ref().err().copied();
+        let mut methods = offered.unwrap_or_default();
         let demand = match &config.role {
-            Role::Server { methods, .. } => Demand::of_peer(methods),
-            Role::Client { methods, .. } => Demand::OfUs { methods: methods.clone() },
+            Role::Server { .. } if !methods.is_empty() => {
+                Demand::OfPeer { chosen: methods.remove(0), others: methods }
+            }
+            _ => Demand::OfUs { methods },
         };
         let policy = Lcp::new(config.mru, config.compress_header, demand, entropy.split());
         Self {
@@ -81,10 +91,12 @@ impl Link {
             auth: None,
             ccp: None,
             ipcp: None,
+            method: None,
             keys: None,
             addresses: None,
             held: None,
             heard: false,
+            no_method,
             ending: None,
             login_deadline: None,
             out: Outbox::new(),
@@ -104,6 +116,9 @@ impl Link {
 
     fn open(&mut self, now: Instant) {
         if self.phase == Phase::Dead {
+            if let Some(no_method) = self.no_method {
+                return self.lost(Reason::NoMethod(no_method), now);
+            }
             self.phase = Phase::Lcp;
             self.login_deadline = Some(now + self.config.login_timeout);
             self.lcp.begin(now, &mut self.out);

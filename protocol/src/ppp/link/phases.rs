@@ -5,12 +5,13 @@
 //! initial keys must not encrypt twice.
 
 use crate::mppe::Sender;
-use crate::ppp::auth::running::{Outcome, Running};
+use crate::ppp::auth::running::{Demand, Outcome, Running};
+use crate::ppp::auth::{Failure, StartKeys};
 use crate::ppp::automaton::State;
-use crate::ppp::ccp::{self, Ccp};
+use crate::ppp::ccp::{self, Ccp, Strengths};
 use crate::ppp::frame::Protocol;
 use crate::ppp::ipcp::Ipcp;
-use crate::ppp::lcp::{DEFAULT_MRU, Failure};
+use crate::ppp::lcp::{self, DEFAULT_MRU};
 use crate::ppp::negotiation::{Layer, Signal};
 use crate::ppp::packet::{Packet, code};
 use crate::time::Instant;
@@ -36,8 +37,8 @@ impl Link {
             Signal::Dispute => {
                 let peer = self.peer_side();
                 let reason = match self.lcp.policy.failure() {
-                    Some(Failure::LoopedBack) => Reason::LoopedBack,
-                    Some(Failure::NoCommonMethod(offered)) => {
+                    Some(lcp::Failure::LoopedBack) => Reason::LoopedBack,
+                    Some(lcp::Failure::NoCommonMethod(offered)) => {
                         Reason::NoCommonMethod { peer, offered: offered.clone() }
                     }
                     None => Reason::LcpRefused(peer),
@@ -54,25 +55,31 @@ impl Link {
         self.out.event(Event::Step(Step::LcpUp));
 
         let (timers, entropy) = (self.config.timers, self.entropy.split());
+        self.method = self.lcp.policy.demanded().or(peer.demands);
+        let Some(method) = self.method else {
+            // Without a proof there are no keys.
+            return match self.encryption {
+                ccp::Policy::Deny => self.start_network(now),
+                ccp::Policy::Require(_) => self.terminate(Reason::NotAuthenticated, now),
+            };
+        };
+        let out = &mut self.out;
         let running = match &self.config.role {
-            Role::Server { name, .. } => self.lcp.policy.demanded().map(|method| {
-                Running::authenticator(method, name, self.challenges, timers, entropy)
-            }),
-            Role::Client { user, password, .. } => {
-                peer.demands.map(|method| Running::peer(method, user, password, timers, entropy))
+            Role::Server { name, challenge_interval, .. } => {
+                let (identifier, interval) = (self.challenges, *challenge_interval);
+                let demand = Demand { method, name, identifier, interval, timers };
+                Some(Running::authenticator(&demand, entropy, now, out))
+            }
+            Role::Client { user, credential, .. } => {
+                Running::peer(method, user, credential, timers, entropy, now, out)
             }
         };
         match running {
-            Some(mut running) => {
+            Some(running) => {
                 self.phase = Phase::Authentication;
-                running.start(now, &mut self.out);
                 self.auth = Some(running);
             }
-            // Without a proof there are no keys.
-            None if self.encryption != ccp::Policy::Deny => {
-                self.terminate(Reason::NotAuthenticated, now);
-            }
-            None => self.start_network(now),
+            None => self.terminate(Reason::NoClearPassword(method), now),
         }
     }
 
@@ -87,6 +94,7 @@ impl Link {
         self.ccp = None;
         self.ipcp = None;
         self.keys = None;
+        self.method = None;
         self.addresses = None;
         self.held = None;
         self.encryption = self.config.encryption;
@@ -120,11 +128,14 @@ impl Link {
     pub(super) fn auth_outcome(&mut self, outcome: Outcome, now: Instant) {
         match outcome {
             Outcome::Ask(attempt) => {
-                self.phase = Phase::Verdict;
+                // Later Challenges are answered while data passes.
+                if self.phase == Phase::Authentication {
+                    self.phase = Phase::Verdict;
+                }
                 self.out.event(Event::Authenticate(attempt));
             }
             Outcome::Succeeded(keys) => {
-                self.keys = Some(keys);
+                self.keys = keys;
                 self.out.event(Event::Step(Step::Authenticated));
                 self.start_network(now);
             }
@@ -136,16 +147,27 @@ impl Link {
         let Some(auth) = self.auth.as_mut().filter(|auth| auth.awaits(identifier)) else { return };
         match verdict {
             Verdict::Accept { accepted, addresses, encryption, message } => {
-                auth.accept(&accepted.response, &message, &mut self.out);
-                self.keys = Some(accepted.keys);
+                if let Err(reason) = auth.accept(&accepted, &message, now, &mut self.out) {
+                    return self.terminate(reason, now);
+                }
+                // An MS-CHAP re-authentication changes no keys, and nothing else.
+                if self.phase != Phase::Verdict {
+                    return;
+                }
+                self.keys = accepted.keys;
                 self.addresses = Some(addresses);
                 self.encryption = encryption.unwrap_or(self.config.encryption);
                 self.out.event(Event::Step(Step::Authenticated));
                 self.start_network(now);
             }
-            Verdict::Reject { refusal, message } => {
-                auth.refuse(refusal, &message, &mut self.out);
-                self.terminate(Reason::LoginRefused { refusal, message }, now);
+            Verdict::Reject { refusal, message, retry } => {
+                let failure = Failure { refusal, retry, message };
+                if !auth.refuse(&failure, &mut self.out) {
+                    let Failure { refusal, message, .. } = failure;
+                    self.terminate(Reason::LoginRefused { refusal, message }, now);
+                } else if self.phase == Phase::Verdict {
+                    self.phase = Phase::Authentication;
+                }
             }
         }
     }
@@ -153,7 +175,12 @@ impl Link {
     /// The network phase: CCP first where encryption is required.
     fn start_network(&mut self, now: Instant) {
         match self.encryption {
-            ccp::Policy::Require(strengths) => {
+            ccp::Policy::Require(required) => {
+                let strengths = self.keys.as_ref().map_or(Strengths::NONE, StartKeys::strengths);
+                let strengths = strengths.intersection(required);
+                if strengths == Strengths::NONE {
+                    return self.terminate(self.no_keys(required), now);
+                }
                 self.phase = Phase::Ccp;
                 let mut ccp = Layer::new(Ccp::new(strengths), self.config.timers);
                 ccp.begin(now, &mut self.out);
@@ -164,6 +191,10 @@ impl Link {
                 self.start_ipcp(now);
             }
         }
+    }
+
+    fn no_keys(&self, required: Strengths) -> Reason {
+        self.method.map_or(Reason::NotAuthenticated, |method| Reason::NoKeys { method, required })
     }
 
     pub(super) fn ccp_signal(&mut self, signal: Signal, now: Instant) {

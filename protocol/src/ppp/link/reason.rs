@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::ppp::auth::Refusal;
+use crate::ppp::auth::{Method, NoMethod, Refusal};
 use crate::ppp::ccp::Strengths;
 
 use super::config::Side;
@@ -98,8 +98,28 @@ pub enum Reason {
     #[error("{0} does not answer in authentication")]
     AuthenticationUnanswered(Side),
     /// A Response of impossible form.
-    #[error("client sent a malformed MS-CHAPv2 response")]
-    MalformedResponse,
+    #[error("client sent a malformed {0} response")]
+    MalformedResponse(Method),
+    /// A later Challenge was answered by somebody else.
+    #[error("client answered a later challenge under another name")]
+    AnotherUser,
+    /// The owner's verdict on MS-CHAPv2 has no proof for the client.
+    #[error("the verdict on the login lacks MS-CHAPv2's proof of the server")]
+    NoServerProof,
+    /// Nobody can log in by the methods that are allowed.
+    #[error(transparent)]
+    NoMethod(NoMethod),
+    /// The method of the login gives no keys, and encryption is required.
+    #[error("{method} gives no keys for {required}, which is required")]
+    NoKeys {
+        /// The method.
+        method: Method,
+        /// What is required.
+        required: Strengths,
+    },
+    /// The server wants a proof that needs the clear password, and we have its hash alone.
+    #[error("{0} needs the clear password, and only a hash of it is known")]
+    NoClearPassword(Method),
     /// The server's own proof is wrong: it does not know the password.
     #[error("server does not know the password: its proof is wrong")]
     ServerProofWrong,

@@ -1,7 +1,15 @@
-//! CHAP's packets: a value and a name, or a message.
+//! CHAP: its packets here, and in two files its two sides, with MD5 or as MS-CHAP.
 //!
 //! Implements RFC 1994 §4 on top of [`Packet`](crate::ppp::packet::Packet). What a value means is
-//! the business of the method.
+//! the business of the algorithm.
+
+mod authenticator;
+mod peer;
+
+pub(crate) use authenticator::Authenticator;
+pub(crate) use peer::Peer;
+
+use super::Method;
 
 /// Challenge.
 pub const CHALLENGE: u8 = 1;
@@ -11,6 +19,33 @@ pub const RESPONSE: u8 = 2;
 pub const SUCCESS: u8 = 3;
 /// Failure.
 pub const FAILURE: u8 = 4;
+
+/// What CHAP's values are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Md5,
+    MsChapV1,
+    MsChapV2,
+}
+
+impl Algorithm {
+    /// Octets of a Challenge's value: RFC 2433 §5, RFC 2759 §3; as many for MD5, whose strength
+    /// they are (RFC 1994 §2.3).
+    const fn challenge_len(self) -> usize {
+        match self {
+            Self::MsChapV1 => 8,
+            Self::Md5 | Self::MsChapV2 => 16,
+        }
+    }
+
+    const fn method(self) -> Method {
+        match self {
+            Self::Md5 => Method::ChapMd5,
+            Self::MsChapV1 => Method::MsChapV1,
+            Self::MsChapV2 => Method::MsChapV2,
+        }
+    }
+}
 
 /// The data of a Challenge or a Response (RFC 1994 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
