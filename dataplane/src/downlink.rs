@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use protocol::gre;
 use protocol::mppe::Header as MppeHeader;
 use protocol::ppp::frame::{Header as PppHeader, Protocol};
+use protocol::time::Instant;
 
 use crate::api::{DropReason, Outer, TunnelId};
 use crate::frame::Frame;
@@ -17,8 +18,9 @@ use crate::inner::{ecn, fragment, mss};
 use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::mppe::{Payloads, SendBurst};
+use crate::shape::{Offer, Release, Store};
 use crate::table::{Place, Protection, Tunnel};
-use crate::worker::{Core, From, Sink};
+use crate::worker::{BURST, Core, From, Sink};
 
 /// All that can come before an inner packet: Ethernet 14, IPv4 20, GRE 16, PPP 4, MPPE 2 and the
 /// inner protocol 2.
@@ -26,6 +28,11 @@ pub(crate) const HEADERS: usize = 58;
 
 /// The outer type of service of control frames and lone acknowledgements: no special one.
 const CONTROL_TOS: u8 = 0;
+
+/// Packets that leave queues in one turn of a worker…
+const RELEASES: usize = 4 * BURST;
+/// …and those of one tunnel before others have their turn.
+const RELEASES_PER_TURN: usize = BURST / 2;
 
 /// What waits between stages. Empty between bursts; kept for its capacity.
 #[derive(Debug, Default)]
@@ -54,6 +61,13 @@ struct Inner {
     slot: u32,
     /// As it came, save for the Time To Live.
     view: View,
+}
+
+/// A packet that fits its tunnel, from the IP header on.
+struct Fit {
+    frame: Frame,
+    slot: u32,
+    tos: u8,
 }
 
 /// A packet that its tunnel takes.
@@ -142,10 +156,12 @@ fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_octets(*octets))
 }
 
-/// Takes the packets that wait through all stages.
-pub(crate) fn run(core: &mut Core) {
-    if core.downlink.waiting.is_empty() {
-        return;
+/// Takes the packets that wait through all stages, and those whose tunnel's rate has a turn for
+/// them. `true` if there was such a turn.
+pub(crate) fn run(core: &mut Core) -> bool {
+    let is_due = core.waiting.deadline().is_some_and(|at| at <= core.now);
+    if core.downlink.waiting.is_empty() && !is_due {
+        return false;
     }
     let mut stages = std::mem::take(&mut core.downlink);
     stages.waiting.iter().for_each(|packet| packet.frame.prefetch_headroom());
@@ -158,6 +174,10 @@ pub(crate) fn run(core: &mut Core) {
         prepare(core, packet, &mut stages);
     }
     stages.waiting = waiting;
+    if is_due {
+        release(core, &mut stages);
+    }
+    core.sink.meter.queued.set(core.waiting.len() as u64);
     for packet in stages.plain.drain(..) {
         send(core, packet, Protocol::IPV4);
     }
@@ -178,32 +198,77 @@ pub(crate) fn run(core: &mut Core) {
         stages.mppe.commit(&mut core.table);
     }
     core.downlink = stages;
+    is_due
+}
+
+/// Lets out what waits in the queues whose turn has come, in bounded work: what is left is due
+/// still, behind those that have waited longer.
+fn release(core: &mut Core, stages: &mut Stages) {
+    let Core { table, sink, waiting, now, .. } = core;
+    let mut left = RELEASES;
+    while left > 0
+        && let Some((at, id)) = waiting.next_due(*now)
+    {
+        let Some(tunnel) = table.tunnel_by_id(id) else { continue };
+        if !tunnel.queue().is_some_and(|queue| queue.begin(at)) {
+            continue;
+        }
+        let turn = left.min(RELEASES_PER_TURN);
+        for _ in 0..turn {
+            let Some(release) = tunnel.queue().and_then(|queue| queue.release(waiting, *now))
+            else {
+                break;
+            };
+            left -= 1;
+            match release {
+                Release::Send { packet, marked } => {
+                    sink.meter.ecn_marked.add(u64::from(marked));
+                    let fit = Fit { frame: packet.frame, slot: id.slot, tos: packet.tos };
+                    protect(sink, tunnel, fit, stages);
+                }
+                Release::Drop(frame) => {
+                    sink.drop_of(frame, DropReason::QueueDelay, &tunnel.shared);
+                }
+            }
+        }
+        if let Some(queue) = tunnel.queue() {
+            queue.schedule(waiting, id, *now);
+        }
+        tunnel.tidy();
+    }
 }
 
 /// Makes the packet one that the tunnel takes, or several, or sends it back.
 fn prepare(core: &mut Core, packet: Inner, stages: &mut Stages) {
     let Inner { mut frame, slot, view } = packet;
-    let Some(tunnel) = core.table.tunnel(slot) else {
-        core.sink.drop(frame, DropReason::NoTunnel);
+    let Core { table, sink, waiting, now, .. } = core;
+    let Some(tunnel) = table.tunnel(slot) else {
+        sink.drop(frame, DropReason::NoTunnel);
         return;
     };
     let Some(network) = &tunnel.network else {
-        core.sink.drop_of(frame, DropReason::NetworkClosed, &tunnel.shared);
+        sink.drop_of(frame, DropReason::NetworkClosed, &tunnel.shared);
         return;
     };
-    if let Some(policy) = &mut tunnel.policy
-        && let Err(reason) = policy.judge_downlink(frame.data(), &view, core.now)
+    if let Some(policy) = &tunnel.policy
+        && let Err(reason) = policy.judge_downlink(frame.data(), &view)
     {
-        core.sink.drop_of(frame, reason, &tunnel.shared);
+        sink.drop_of(frame, reason, &tunnel.shared);
         return;
     }
     if network.clamp_mss && mss::clamp(frame.data_mut(), &view, network.mtu) {
-        core.sink.meter.mss_clamped.add(1);
+        sink.meter.mss_clamped.add(1);
     }
-    let mtu = network.mtu;
+    let (mtu, tos) = (network.mtu, view.tos);
+    let mut submit = |sink: &mut Sink, frame, stages: &mut Stages| {
+        let fit = Fit { frame, slot, tos };
+        match tunnel.policy {
+            None => protect(sink, tunnel, fit, stages),
+            Some(_) => shape(sink, tunnel, fit, waiting, *now, stages),
+        }
+    };
     if frame.len() <= usize::from(mtu) {
-        protect(&mut core.sink, tunnel, frame, slot, view.tos, stages);
-        return;
+        return submit(sink, frame, stages);
     }
     if view.dont_fragment {
         let error = Error::FragmentationNeeded { mtu };
@@ -211,34 +276,46 @@ fn prepare(core: &mut Core, packet: Inner, stages: &mut Stages) {
         return;
     }
     let mut pieces = std::mem::take(&mut stages.pieces);
-    match fragment::split(&mut frame, &view, mtu, &mut core.sink.pool, &mut pieces) {
+    match fragment::split(&mut frame, &view, mtu, &mut sink.pool, &mut pieces) {
         Ok(()) => {
-            core.sink.meter.fragmented.add(1);
-            core.sink.meter.originated.add(pieces.len() as u64);
-            protect(&mut core.sink, tunnel, frame, slot, view.tos, stages);
+            sink.meter.fragmented.add(1);
+            sink.meter.originated.add(pieces.len() as u64);
+            submit(sink, frame, stages);
             for piece in pieces.drain(..) {
-                protect(&mut core.sink, tunnel, piece, slot, view.tos, stages);
+                submit(sink, piece, stages);
             }
         }
-        Err(fragment::Refused::Shape) => {
-            core.sink.drop_of(frame, DropReason::TooBig, &tunnel.shared);
-        }
-        Err(fragment::Refused::NoFrame) => {
-            core.sink.drop_of(frame, DropReason::NoFrame, &tunnel.shared);
-        }
+        Err(fragment::Refused::Shape) => sink.drop_of(frame, DropReason::TooBig, &tunnel.shared),
+        Err(fragment::Refused::NoFrame) => sink.drop_of(frame, DropReason::NoFrame, &tunnel.shared),
     }
     stages.pieces = pieces;
 }
 
-/// Puts a packet that fits its tunnel on the way through the stages that it needs.
-fn protect(
+/// Sends a packet on if its tunnel's rate allows it now, else has it wait.
+fn shape(
     sink: &mut Sink,
-    tunnel: &Tunnel,
-    mut frame: Frame,
-    slot: u32,
-    tos: u8,
+    tunnel: &mut Tunnel,
+    fit: Fit,
+    waiting: &mut Store,
+    now: Instant,
     stages: &mut Stages,
 ) {
+    let Fit { frame, slot, tos } = fit;
+    let id = tunnel.id;
+    let offer = match tunnel.queue() {
+        Some(queue) => queue.offer(frame, tos, waiting, id, now),
+        None => Offer::Pass(frame),
+    };
+    match offer {
+        Offer::Pass(frame) => protect(sink, tunnel, Fit { frame, slot, tos }, stages),
+        Offer::Waits => {}
+        Offer::Full(frame) => sink.drop_of(frame, DropReason::QueueFull, &tunnel.shared),
+    }
+}
+
+/// Puts a packet on the way through the stages that it needs.
+fn protect(sink: &mut Sink, tunnel: &Tunnel, fit: Fit, stages: &mut Stages) {
+    let Fit { mut frame, slot, tos } = fit;
     let length = frame.len();
     let reason = match tunnel.protection {
         Protection::Unset => DropReason::NetworkClosed,

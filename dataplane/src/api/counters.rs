@@ -35,7 +35,8 @@ pub enum DropReason {
     ControlRateLimited,
     /// A control frame that found the ring to the control plane full.
     EventsFull,
-    /// A data frame before the control plane opened the network or chose the encryption.
+    /// A data frame before the control plane opened the network or chose the encryption; a packet
+    /// that still waited for the tunnel's rate when the network or the tunnel was closed.
     NetworkClosed,
     /// A plain data frame while encryption is required.
     PlaintextRefused,
@@ -258,8 +259,8 @@ impl Totals {
     }
 }
 
-/// One worker's counters. `received + taken_over + originated` is `sent + handed_over + consumed`
-/// plus all drops, once the worker rests.
+/// One worker's counters. `received + taken_over + originated` is `sent + handed_over + consumed +
+/// queued` plus all drops, once the worker rests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WorkerTotals {
     /// Packets taken from ports.
@@ -275,8 +276,13 @@ pub struct WorkerTotals {
     pub originated: u64,
     /// Packets that ended here: control frames for the control plane, acknowledgements alone.
     pub consumed: u64,
+    /// Packets that wait for their tunnel's rate now.
+    pub queued: u64,
     /// Packets that the worker dropped.
     pub drops: Drops,
+    /// Packets to subscribers that were marked because they had waited for too long (RFC 3168 §5).
+    /// They count above like any other packet.
+    pub ecn_marked: u64,
     /// TCP SYNs whose segment size was lowered. They count above like any other packet.
     pub mss_clamped: u64,
     /// Packets for subscribers that were cut into fragments; all but the first count above as made

@@ -33,6 +33,8 @@ pub use manual::ManualWorker;
 const MAX_WORKERS: usize = 64;
 /// The fewest frames per worker that keep all rings stocked.
 const MIN_FRAMES: u32 = 1024;
+/// The part of a worker's frames that may wait for tunnels' rates: a quarter.
+const QUEUED_SHARE: usize = 4;
 /// Free frames that a worker keeps to itself.
 const POOL: usize = 512;
 
@@ -109,6 +111,7 @@ impl DataPlane {
             events: Arc::clone(&events),
             routes,
             kernel,
+            queued: config.frames as usize / QUEUED_SHARE,
         };
 
         let mut report = Report { workers: Vec::new(), mppe: kernel.to_string() };

@@ -36,6 +36,17 @@ pub(crate) fn decapsulate(packet: &mut [u8], outer: u8) -> Result<u8, Congested>
     Ok(tos)
 }
 
+/// Says in a packet that it has met congestion (RFC 3168 §5); its octet as it is then. `None` if
+/// its ends do not know ECN.
+pub(crate) fn mark(packet: &mut [u8]) -> Option<u8> {
+    let tos = *packet.get(1)?;
+    if tos & MASK == NOT_ECT {
+        return None;
+    }
+    ipv4::set_tos(packet, tos | CE);
+    Some(tos | CE)
+}
+
 /// The table of RFC 6040 §4.2, figure 4; `None` is to be dropped.
 const fn combine(inner: u8, outer: u8) -> Option<u8> {
     match (inner, outer) {
@@ -77,6 +88,11 @@ mod tests {
         for (tos, outer) in (0..=u8::MAX).flat_map(|tos| (0..=u8::MAX).map(move |by| (tos, by))) {
             let mut packet = ipv4::header(0, tos, 7, 17, source, destination);
             let before = packet;
+            let mut marked = packet;
+            match mark(&mut marked) {
+                Some(now) => assert_eq!((now, View::parse(&marked).unwrap().tos), (tos | CE, now)),
+                None => assert_eq!((tos & MASK, marked), (NOT_ECT, packet)),
+            }
             match decapsulate(&mut packet, outer) {
                 Err(Congested) => assert_eq!((tos & MASK, outer & MASK), (NOT_ECT, CE)),
                 Ok(tos_now) => {

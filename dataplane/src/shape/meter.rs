@@ -61,7 +61,6 @@ impl Meter {
         meter
     }
 
-    #[cfg(test)]
     /// The rate in force, bits per second.
     pub(crate) const fn rate(&self) -> u64 {
         self.rate
@@ -82,7 +81,12 @@ impl Meter {
         true
     }
 
-    #[cfg(test)]
+    /// Whether a packet of `octets` could have its tokens.
+    pub(crate) fn has(&mut self, octets: usize, now: Instant) -> bool {
+        self.fill(now);
+        self.tokens >= cost(octets)
+    }
+
     /// How long until a packet of `octets` has its tokens, if nothing else takes them and no burst
     /// begins or ends before.
     pub(crate) fn wait(&mut self, octets: usize, now: Instant) -> Duration {

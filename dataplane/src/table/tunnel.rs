@@ -22,7 +22,7 @@ use crate::ipv4::View;
 use crate::limit::Bucket;
 use crate::mppe::{ReceiveState, SendState};
 use crate::prefetch::prefetch_first;
-use crate::shape::{Depth, Meter};
+use crate::shape::{Depth, Meter, Queue, Store};
 
 /// A tunnel's state. What each packet needs comes first, and is fetched as a whole.
 #[derive(Debug)]
@@ -133,18 +133,38 @@ impl Tunnel {
     }
 
     /// Sets what the tunnel may carry from now on.
-    pub(crate) fn limit(&mut self, limits: Limits, now: Instant) {
+    pub(crate) fn limit(&mut self, limits: Limits, store: &mut Store, now: Instant) {
         let mut policy = self.policy.take().unwrap_or_default();
         policy.uplink = limits.uplink.map(|limit| Meter::new(limit, Depth::Policer, now));
-        policy.downlink = limits.downlink.map(|limit| Meter::new(limit, Depth::Queue, now));
-        self.policy = Some(policy).filter(|policy| !policy.is_empty());
+        let meter = limits.downlink.map(|limit| Meter::new(limit, Depth::Queue, now));
+        if let Some(queue) = &mut policy.downlink {
+            queue.set_meter(meter, store, self.id, now);
+        } else {
+            policy.downlink = meter.map(Queue::new);
+        }
+        self.policy = Some(policy);
+        self.tidy();
+    }
+
+    /// The packets that wait for the tunnel's rate.
+    pub(crate) fn queue(&mut self) -> Option<&mut Queue> {
+        self.policy.as_mut()?.downlink.as_mut()
+    }
+
+    /// Forgets what holds the tunnel to nothing any more.
+    pub(crate) fn tidy(&mut self) {
+        if let Some(policy) = &mut self.policy {
+            policy.downlink.take_if(|queue| queue.is_over());
+        }
+        self.policy.take_if(|policy| policy.is_empty());
     }
 
     /// Sets which packets pass from now on.
     pub(crate) fn filter(&mut self, incoming: Rules, outgoing: Rules) {
         let mut policy = self.policy.take().unwrap_or_default();
         (policy.incoming, policy.outgoing) = (incoming, outgoing);
-        self.policy = Some(policy).filter(|policy| !policy.is_empty());
+        self.policy = Some(policy);
+        self.tidy();
     }
 
     /// A data packet was accepted: window, acknowledgement and statistics move.
@@ -173,7 +193,7 @@ pub(crate) struct Policy {
     pub(crate) incoming: Rules,
     pub(crate) outgoing: Rules,
     pub(crate) uplink: Option<Meter>,
-    pub(crate) downlink: Option<Meter>,
+    pub(crate) downlink: Option<Queue>,
 }
 
 impl Policy {
@@ -203,20 +223,10 @@ impl Policy {
     }
 
     /// Whether a packet may go to the subscriber.
-    pub(crate) fn judge_downlink(
-        &mut self,
-        packet: &[u8],
-        view: &View,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        if filter::judge(&self.outgoing, packet, view) == Action::Drop {
-            return Err(DropReason::FilteredOutgoing);
-        }
-        let meter = self.downlink.as_mut();
-        if meter.is_none_or(|meter| meter.take(view.total_len, now)) {
-            Ok(())
-        } else {
-            Err(DropReason::QueueFull)
+    pub(crate) fn judge_downlink(&self, packet: &[u8], view: &View) -> Result<(), DropReason> {
+        match filter::judge(&self.outgoing, packet, view) {
+            Action::Accept => Ok(()),
+            Action::Drop => Err(DropReason::FilteredOutgoing),
         }
     }
 }

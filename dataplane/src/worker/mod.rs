@@ -25,7 +25,8 @@ use crate::link;
 use crate::mailbox::{Close, Destinations, Handed, Mailbox, Order};
 use crate::mppe::{Cipher, Engine, Kernel};
 use crate::route::Routes;
-use crate::table::{Inside, Table, Way};
+use crate::shape::Store;
+use crate::table::{Inside, Table, Tunnel, Way};
 use crate::{downlink, uplink};
 use acks::Acks;
 pub(crate) use devices::Devices;
@@ -75,6 +76,8 @@ pub(crate) struct Core {
     pub(crate) cipher: Cipher,
     pub(crate) acks: Acks,
     pub(crate) icmp: icmp::Limits,
+    /// Packets that wait for their tunnel's rate.
+    pub(crate) waiting: Store,
     pub(crate) uplink: uplink::Stages,
     pub(crate) downlink: downlink::Stages,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -108,6 +111,14 @@ impl Sink {
     /// Counts a packet for which there was no frame.
     pub(crate) fn count(&self, reason: DropReason) {
         self.meter.drops.add(reason);
+    }
+
+    /// Drops what waits for a tunnel's rate.
+    fn empty_queue(&mut self, tunnel: &mut Tunnel, store: &mut Store) {
+        while let Some(packet) = tunnel.queue().and_then(|queue| queue.pop(store)) {
+            self.drop_of(packet.frame, DropReason::NetworkClosed, &tunnel.shared);
+        }
+        self.meter.queued.set(store.len() as u64);
     }
 
     /// Takes back the frame of a packet that did what it came for.
@@ -180,12 +191,14 @@ impl Core {
                 let Some(tunnel) = self.table.tunnel_by_id(id) else { return };
                 let prefixes = network.as_ref().map_or(&[][..], |network| &network.prefixes);
                 let destinations = Destinations::of(&tunnel.forward, prefixes);
+                // They were for whoever had the tunnel's addresses until now.
+                self.sink.empty_queue(tunnel, &mut self.waiting);
                 tunnel.network = network.map(Inside::from);
                 self.table.set_destinations(id, destinations);
             }
             Command::SetLimits { tunnel, limits } => {
                 if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
-                    tunnel.limit(limits, self.now);
+                    tunnel.limit(limits, &mut self.waiting, self.now);
                 }
             }
             Command::SetFilters { tunnel, incoming, outgoing } => {
@@ -217,9 +230,12 @@ impl Core {
         tunnel.forward = forward;
     }
 
-    /// Forgets a tunnel. Its device is free for another one.
+    /// Forgets a tunnel. Its device is free for another one, and what waited for its rate goes.
     fn close(&mut self, id: TunnelId) {
         self.set_forward(id, Forward::Fast);
+        if let Some(tunnel) = self.table.tunnel_by_id(id) {
+            self.sink.empty_queue(tunnel, &mut self.waiting);
+        }
         self.table.close(id);
     }
 }
@@ -252,6 +268,8 @@ pub(crate) struct Surroundings {
     pub(crate) routes: Option<Arc<Routes>>,
     /// How MPPE is computed.
     pub(crate) kernel: Kernel,
+    /// Frames that one worker's queues may hold.
+    pub(crate) queued: usize,
 }
 
 /// What a turn came to.
@@ -274,7 +292,7 @@ impl Worker {
         meter: Arc<WorkerMeter>,
         surroundings: Surroundings,
     ) -> Self {
-        let Surroundings { mailboxes, events, routes, kernel } = surroundings;
+        let Surroundings { mailboxes, events, routes, kernel, queued } = surroundings;
         let mailbox = Arc::clone(&mailboxes[usize::from(number)]);
         let core = Core {
             number: usize::from(number),
@@ -286,6 +304,7 @@ impl Worker {
             cipher: Cipher::Mppe(Engine::with_kernel(kernel).unwrap_or_default()),
             acks: Acks::default(),
             icmp: icmp::Limits::default(),
+            waiting: Store::new(queued),
             uplink: uplink::Stages::default(),
             downlink: downlink::Stages::default(),
             mailboxes,
@@ -317,14 +336,14 @@ impl Worker {
         self.core.exits.begin();
         let received = self.receive();
         let ordered = self.take_orders();
-        self.process();
+        let released = self.process();
         self.core.ring();
         let acknowledged = self.acknowledge();
         let pending = self.transmit();
         if std::mem::take(&mut self.core.events_pushed) {
             self.core.events.ring();
         }
-        match (received || ordered || acknowledged, pending) {
+        match (received || ordered || released || acknowledged, pending) {
             (true, _) => Turn::Busy,
             (false, true) => Turn::Pending,
             (false, false) => Turn::Idle,
@@ -395,7 +414,8 @@ impl Worker {
         any
     }
 
-    fn process(&mut self) {
+    /// `true` if packets that waited had their turn.
+    fn process(&mut self) -> bool {
         let core = &mut self.core;
         for (attached, frames) in self.ports.iter().zip(&mut self.received) {
             if attached.port.link() == Link::Ethernet {
@@ -420,7 +440,7 @@ impl Worker {
         core.devices = devices;
         uplink::run(core, &mut self.taken_uplink, From::Worker);
         downlink::admit(core, &mut self.taken_downlink, From::Worker);
-        downlink::run(core);
+        downlink::run(core)
     }
 
     /// Sends the acknowledgements that found no data to ride on.

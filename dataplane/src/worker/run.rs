@@ -6,6 +6,8 @@ use std::time::{Duration, Instant as System};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use protocol::time::Instant;
+
 use super::{Turn, Worker};
 use crate::clock;
 
@@ -58,7 +60,8 @@ impl Worker {
             if self.mailbox.prepare_sleep() {
                 let is_short = turn == Turn::Pending || !wakes;
                 let until = now + if is_short { PENDING } else { REFRESH };
-                let until = self.core.acks.deadline().map_or(until, |ack| ack.min(until));
+                let deadlines = [self.core.acks.deadline(), self.core.waiting.deadline()];
+                let until = deadlines.into_iter().flatten().fold(until, Instant::min);
                 self.sleep(epoll, until.since(now));
                 self.mailbox.awake();
             }

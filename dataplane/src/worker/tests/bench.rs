@@ -24,6 +24,8 @@ use crate::worker::{Attached, Kind, Surroundings, Worker};
 
 const FRAMES: u32 = 4096;
 const CABLE: usize = 1024;
+/// Frames that a worker's queues may hold.
+pub(super) const QUEUED: usize = 512;
 pub(super) const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
@@ -82,6 +84,7 @@ impl Bench {
             events: Arc::clone(&events),
             routes: Some(routes),
             kernel: Kernel::choose(None).unwrap_or(Kernel::Portable),
+            queued: QUEUED,
         };
         let (mut far, mut parties, mut made) = (vec![], vec![], vec![]);
         for (number, mailbox) in (0..).zip(mailboxes) {
@@ -199,15 +202,27 @@ impl Bench {
         let near = self.workers.iter().flat_map(|worker| &worker.ports);
         let near: usize = near.map(|attached| attached.port.held()).sum();
         let far: usize = self.far.iter().flatten().map(Port::held).sum();
-        let total = self.region.depot().len() + self.pool.len() + pools + near + far;
-        assert_eq!(total, FRAMES as usize, "every frame is in a pool, a cable or the depot");
-        for worker in self.handle.totals().workers {
+        let queued = self.queued().iter().sum::<usize>();
+        let total = self.region.depot().len() + self.pool.len() + pools + near + far + queued;
+        let places = "every frame is in a pool, a cable, a queue or the depot";
+        assert_eq!(total, FRAMES as usize, "{places}");
+        for (worker, queued) in self.handle.totals().workers.iter().zip(self.queued()) {
+            assert_eq!(worker.queued, queued as u64);
             assert_eq!(
                 worker.received + worker.taken_over + worker.originated,
-                worker.sent + worker.handed_over + worker.consumed + worker.drops.total(),
+                worker.sent
+                    + worker.handed_over
+                    + worker.consumed
+                    + worker.queued
+                    + worker.drops.total(),
                 "{worker:?}"
             );
         }
+    }
+
+    /// Packets that wait in each worker for their tunnels' rates.
+    pub(super) fn queued(&self) -> Vec<usize> {
+        self.workers.iter().map(|worker| worker.core.waiting.len()).collect()
     }
 
     /// Drops so far, those that are not zero.

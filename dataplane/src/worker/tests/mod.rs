@@ -13,3 +13,4 @@ mod policy;
 mod session;
 #[path = "../../../tests/common/subscriber.rs"]
 mod subscriber;
+mod tcp;
