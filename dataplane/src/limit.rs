@@ -16,15 +16,25 @@ pub(crate) struct Bucket<const BURST: u32, const INTERVAL: u64> {
 impl<const BURST: u32, const INTERVAL: u64> Bucket<BURST, INTERVAL> {
     /// Takes a token, if there is one.
     pub(crate) fn allows(&mut self, now: Instant) -> bool {
+        let allowed = self.left(now) > 0;
+        self.spend(1);
+        allowed
+    }
+
+    /// How many tokens there are.
+    pub(crate) fn left(&mut self, now: Instant) -> u32 {
         let earned = now.since(self.filled).as_micros() / u128::from(INTERVAL);
         if earned > 0 {
             let earned = u32::try_from(earned).unwrap_or(u32::MAX);
             self.tokens = self.tokens.saturating_add(earned).min(BURST);
             self.filled = self.filled + Duration::from_micros(INTERVAL).saturating_mul(earned);
         }
-        let allowed = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        allowed
+        self.tokens
+    }
+
+    /// Takes as many tokens, or all that there are.
+    pub(crate) fn spend(&mut self, tokens: u32) {
+        self.tokens = self.tokens.saturating_sub(tokens);
     }
 }
 

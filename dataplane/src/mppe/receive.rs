@@ -10,14 +10,24 @@ use thiserror::Error;
 
 use super::chain::{Chains, Key, Keyed};
 use super::groups::Groups;
-use super::state::{Place, SkippedKey};
+use super::state::{Place, REKEYS_PER_SECOND_OF_WORKER, SkippedKey};
 use super::{ReceiveState, States};
+use crate::limit::Bucket;
 
 /// Steps that a burst may walk in one tunnel beyond one for each packet…
 const SLICE: u32 = 64;
 /// …and as many more for each of the tunnel's packets, so that a faster sender is caught up
 /// with faster.
 const SLICE_PER_PACKET: u32 = 16;
+
+/// A gap of this many packets to each one that came is small. Loss makes such gaps, and half of
+/// the worker's budget is kept for them.
+const SMALL_GAP: u64 = 8;
+/// That half.
+const RESERVE: u32 = REKEYS_PER_SECOND_OF_WORKER / 2;
+
+/// A worker's budget: a token every microsecond.
+type Budget = Bucket<REKEYS_PER_SECOND_OF_WORKER, 1>;
 
 /// Why a packet is not decrypted, or why it does not count although it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
@@ -43,8 +53,9 @@ pub enum Refused {
     /// The packet follows a long gap that is walked over several bursts.
     #[error("far ahead: the walk over a long gap is under way")]
     WalkPending,
-    /// The packet is far ahead and the tunnel's budget of key changes is used up.
-    #[error("far ahead: the tunnel's budget of key changes is used up")]
+    /// The packet is far ahead and a budget of key changes, the tunnel's or the worker's, is used
+    /// up.
+    #[error("far ahead: the budget of key changes is used up")]
     OverBudget,
     /// The caller has not accepted its plaintext.
     #[error("the plaintext was not accepted")]
@@ -60,6 +71,7 @@ pub struct ReceiveBurst {
     /// For each key: whether a packet that used it was accepted.
     used: Vec<bool>,
     now: Instant,
+    budget: Budget,
 }
 
 #[derive(Debug)]
@@ -165,9 +177,20 @@ impl Group {
         self.near.key(number).or_else(|| self.far.key(number))
     }
 
-    /// Decides how far the burst walks, and adds the pieces to its chains.
-    fn walk(&mut self, state: &ReceiveState, now: Instant, keys: &mut Chains) {
-        let budget = state.budget_at(now);
+    /// Key changes that it asks for beyond one for each packet, which every honest packet needs.
+    fn extra(&self) -> u64 {
+        (self.near.wanted + self.far.wanted).saturating_sub(self.packets.into())
+    }
+
+    fn has_small_gap(&self) -> bool {
+        self.extra() <= SMALL_GAP * u64::from(self.packets)
+    }
+
+    /// Decides how far the burst walks, and adds the pieces to its chains. At most `share` is
+    /// walked beyond a step for each packet; returns how much was.
+    fn walk(&mut self, state: &ReceiveState, share: u32, now: Instant, keys: &mut Chains) -> u32 {
+        let of_tunnel = state.budget_at(now);
+        let budget = of_tunnel.min(share);
         let slice = SLICE.saturating_add(SLICE_PER_PACKET.saturating_mul(self.packets));
         // One step for each packet is free: every honest packet needs one.
         let allowed = self.packets.saturating_add(slice.min(budget));
@@ -179,11 +202,13 @@ impl Group {
         } else {
             0
         };
-        self.budget = budget - (near + far).saturating_sub(self.packets);
+        let extra = (near + far).saturating_sub(self.packets);
+        self.budget = of_tunnel - extra;
         self.near.steps = near as usize;
         self.near.first = keys.add(state.strength, state.start, state.key, self.near.steps);
         self.far.steps = far as usize;
         self.far.first = keys.add(state.strength, state.start, state.scout_key, self.far.steps);
+        extra
     }
 
     /// Where the walk that did not reach its packets has come to. The nearest goal wins, so that
@@ -248,9 +273,11 @@ impl ReceiveBurst {
         for packet in &mut self.packets {
             packet.status = place(packet, states, &mut self.groups, &mut self.keys);
         }
+        let (small, large) = self.shares();
         for (slot, group) in self.groups.iter_mut() {
             if let Some(state) = states.state(slot) {
-                group.walk(state, now, &mut self.keys);
+                let share = if group.has_small_gap() { small } else { large };
+                self.budget.spend(group.walk(state, share, now, &mut self.keys));
             }
         }
         for (index, packet) in self.packets.iter_mut().enumerate() {
@@ -274,6 +301,27 @@ impl ReceiveBurst {
                 strength: group.strength,
             });
         }
+    }
+
+    /// What each tunnel of the burst may take of the worker's budget: with a small gap, and with a
+    /// large one.
+    fn shares(&mut self) -> (u32, u32) {
+        let (mut small, mut large) = (0, 0);
+        for (_, group) in self.groups.iter_mut().filter(|(_, group)| group.extra() > 0) {
+            if group.has_small_gap() {
+                small += 1;
+            } else {
+                large += 1;
+            }
+        }
+        if small + large == 0 {
+            return (0, 0);
+        }
+        let left = self.budget.left(self.now);
+        (
+            left / (small + large),
+            left.saturating_sub(RESERVE).checked_div(large).unwrap_or_default(),
+        )
     }
 
     /// After `plan`: whether the packet can be decrypted. After `commit`: whether it counts; only

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use protocol::mppe::{CoherencyCount, Header, SessionKey, StartKey, Stateless, Strength};
 use protocol::time::Instant;
 
-use super::state::{REKEYS_PER_SECOND, SKIPPED_KEYS};
+use super::state::{REKEYS_PER_SECOND, REKEYS_PER_SECOND_OF_WORKER, SKIPPED_KEYS};
 use super::*;
 
 /// A packet on its way: what GRE and MPPE say about it, its data, and what it was.
@@ -394,6 +394,35 @@ fn what_spoofed_packets_cost_is_bounded_by_the_budget() {
     assert!(walked <= u64::from(REKEYS_PER_SECOND) + 40_000, "{walked} keys walked");
     assert!(over > 0);
     assert_eq!(receiver.receive(&[peer.packet(3)]), [Ok(())]);
+}
+
+/// A few forgers take no more of the worker than its own budget, and who merely lost some packets
+/// does not feel them.
+#[test]
+fn what_many_tunnels_gaps_cost_is_bounded_by_the_workers_budget() {
+    const FORGED: u32 = 16;
+    const MILLIS: u32 = 1000;
+    let peers = [(Strength::Bits128, 0); FORGED as usize + 1];
+    let mut receiver = Receiver::new(&peers);
+    let mut honest = Peer::new(FORGED, Strength::Bits128, 0);
+    for round in 0..MILLIS {
+        receiver.now = receiver.now + Duration::from_millis(1);
+        // Bursts in which each forger's packets may walk a slice of its own.
+        let count = u64::from(round * 7919 % 4096);
+        let mut packets: Vec<_> = (0..FORGED)
+            .flat_map(|slot| std::iter::repeat_n(slot, 8))
+            .map(|slot| Wire { slot, ..spoofed(1_000_000 + round % 9000, count) })
+            .collect();
+        honest.skip(round as usize % 4);
+        packets.push(honest.packet(5));
+        let results = receiver.receive(&packets);
+        assert_eq!(results.last(), Some(&Ok(())), "round {round}");
+    }
+    // Where the walks are now is no less than what they have cost beyond a step for each packet.
+    let walked: u64 = receiver.states.iter().map(|state| state.scout).sum();
+    let free = u64::from(FORGED * 8 * MILLIS);
+    let bound = u64::from(MILLIS) * 1000 + u64::from(REKEYS_PER_SECOND_OF_WORKER / 2);
+    assert!(walked > bound / 4 && walked <= bound + free, "{walked} keys walked");
 }
 
 /// What happens to one packet on the way.
