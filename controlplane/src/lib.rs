@@ -17,6 +17,7 @@
 //! | [`kernel`] | addresses and routes by netlink |
 //! | [`plane`] | our end of the data plane |
 //! | [`pool`] | addresses for sessions |
+//! | [`radius`] | RADIUS on the network: who is asked and told |
 //! | [`rate_limit`] | RouterOS's grammar of rate limits |
 //! | [`terms`] | what a session is given and held to |
 //! | [`text`] | peers' text made harmless |
@@ -38,6 +39,7 @@ pub mod kernel;
 pub mod lockout;
 pub mod plane;
 pub mod pool;
+pub mod radius;
 pub mod rate_limit;
 pub mod terms;
 pub mod text;

@@ -195,8 +195,9 @@ impl Config {
         let mut seen = HashSet::new();
         for server in &self.radius {
             server.validate()?;
-            for port in [server.authentication_port, server.accounting_port] {
-                if port != 0 && !seen.insert((server.address, port)) {
+            let ports = [server.authentication_port, server.accounting_port];
+            for (service, port) in ports.into_iter().enumerate() {
+                if port != 0 && !seen.insert((service, server.address, port)) {
                     return fail(format!(
                         "[[radius]]: {} with port {port} is given twice",
                         server.address

@@ -54,6 +54,7 @@ use crate::kernel::{Kernel, KernelError};
 use crate::lockout::Lockouts;
 use crate::plane::{self, Plane};
 use crate::pool::Addresses;
+use crate::radius;
 use crate::terms::Terms;
 use crate::users::claim::{Claim, ClaimError};
 use crate::users::{UserError, Users, watch};
@@ -136,6 +137,8 @@ pub struct Daemon {
     pub admission: Admission,
     /// Who guesses passwords.
     pub lockouts: Lockouts,
+    /// Who else judges logins and is told of sessions.
+    pub radius: radius::Client,
     /// What happened so far.
     pub counters: Counters,
     /// How much strangers may have logged.
@@ -183,6 +186,8 @@ impl Daemon {
             plane: Plane::new(handle, Clock::start(), u64::from_ne_bytes(seed)),
             kernel,
             admission: Admission::new(&config.limits),
+            radius: radius::Client::start(&config)
+                .map_err(|error| StartError::System { what: "starting RADIUS", error })?,
             lockouts: Lockouts::open(&config.lockout, &config.database),
             counters: Counters::default(),
             quiet: Quiet::default(),
@@ -207,6 +212,7 @@ impl Daemon {
         let mut control = self.counters.all();
         control.insert("inbox_full".to_owned(), self.plane.lost_frames());
         control.insert("refused_locked_out".to_owned(), self.lockouts.refused());
+        control.extend(self.radius.counters().all());
         let by_kernel = self.lockouts.refused_by_kernel();
         control.extend(by_kernel.map(|syns| ("refused_locked_out_by_kernel".to_owned(), syns)));
         let sum = |of: fn(&dataplane::api::counters::WorkerTotals) -> u64| {

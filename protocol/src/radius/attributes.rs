@@ -39,6 +39,17 @@ impl Attributes {
         Self { bytes: Vec::new(), too_long: None }
     }
 
+    /// Takes octets that [`Self::as_bytes`] gave. `None` if they divide into no attributes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        while let [_number, length, ..] = rest {
+            rest = rest.get(usize::from(*length).max(2)..).filter(|_| *length >= 2)?;
+        }
+        let whole = rest.is_empty() && HEADER_LEN + bytes.len() <= MAX_LEN;
+        whole.then(|| Self { bytes: bytes.to_vec(), too_long: None })
+    }
+
     /// Adds octets.
     pub fn octets(&mut self, definition: Definition, value: &[u8]) -> &mut Self {
         let (head, limit) = match definition.id {

@@ -148,6 +148,19 @@ fn a_value_that_does_not_fit_is_not_sent_in_part() {
 }
 
 #[test]
+fn a_list_that_was_kept_is_taken_up_again() {
+    let mut list = Attributes::new();
+    list.text(USER_NAME, "alice").octets(CLASS, &[]);
+    let kept = list.as_bytes().unwrap();
+    assert_eq!(Attributes::from_bytes(kept), Some(list.clone()));
+    assert_eq!(Attributes::from_bytes(&[]), Some(Attributes::new()));
+    for broken in [&kept[..5], &kept[..8], &[1], &[1, 0], &[1, 1, 1]] {
+        assert_eq!(Attributes::from_bytes(broken), None, "{broken:?}");
+    }
+    assert_eq!(Attributes::from_bytes(&vec![2; 4078]), None);
+}
+
+#[test]
 fn lists_are_appended_whole_or_not_at_all() {
     let mut one = Attributes::new();
     one.text(USER_NAME, "alice");
