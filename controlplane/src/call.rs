@@ -46,6 +46,8 @@ pub struct Call {
     clock: Clock,
     reach: Reach,
     bounds: Bounds,
+    /// The device that its packets pass, if it has one to itself.
+    device: Option<api::Device>,
     /// What the data plane lets pass, while the network is up.
     network: Option<Network>,
     deadline: Option<Instant>,
@@ -80,6 +82,7 @@ impl Call {
             clock,
             reach,
             bounds: Bounds::default(),
+            device: None,
             network: None,
             deadline: None,
             watch,
@@ -95,6 +98,16 @@ impl Call {
         {
             self.tunnel.command(self.open_network(network)).await;
         }
+    }
+
+    /// Says who forwards its packets from the next time on that the network comes up.
+    pub async fn set_forward(&mut self, forward: api::Forward) {
+        self.device = match &forward {
+            api::Forward::Device(device) => Some(device.clone()),
+            api::Forward::Fast | api::Forward::Kernel => None,
+        };
+        let tunnel = self.tunnel.id();
+        self.tunnel.command(api::Command::SetForward { tunnel, forward }).await;
     }
 
     /// The tunnel.
@@ -156,8 +169,14 @@ impl Call {
                 }
                 Action::Event(event) => {
                     match &event {
-                        Event::NetworkUp(network) => self.network = Some(*network),
-                        Event::NetworkDown => self.network = None,
+                        Event::NetworkUp(network) => {
+                            self.network = Some(*network);
+                            self.show_running(true);
+                        }
+                        Event::NetworkDown => {
+                            self.network = None;
+                            self.show_running(false);
+                        }
                         _ => {}
                     }
                     if let Some(command) = self.command(&event) {
@@ -172,6 +191,12 @@ impl Call {
             _ => None,
         };
         Outcome { events, alive }
+    }
+
+    fn show_running(&self, running: bool) {
+        if let Some(device) = &self.device {
+            device.set_running(running);
+        }
     }
 
     /// What an event means for the data plane.
@@ -218,5 +243,11 @@ impl Call {
     #[must_use]
     pub fn mtu(&self, network: &Network) -> u16 {
         self.bounds.mtu.map_or(network.mtu, |mtu| mtu.min(network.mtu))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.show_running(false);
     }
 }

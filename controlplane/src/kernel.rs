@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteScope,
 };
@@ -119,6 +120,28 @@ impl Kernel {
             .map_err(|error| KernelError::new(format!("address {local} on {interface}"), &error))
     }
 
+    /// Takes an address from an interface, and the route to its peer with it.
+    ///
+    /// # Errors
+    /// If there is no such interface, or it does not have the address.
+    pub async fn remove_address(
+        &self,
+        interface: &str,
+        local: Ipv4Addr,
+    ) -> Result<(), KernelError> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.prefix_len = 32;
+        message.header.index = index(interface)?;
+        message.attributes.push(AddressAttribute::Local(IpAddr::V4(local)));
+        self.0
+            .address()
+            .del(message)
+            .execute()
+            .await
+            .map_err(|error| KernelError::new(format!("address {local} on {interface}"), &error))
+    }
+
     /// Sets an interface's MTU and brings it up.
     ///
     /// # Errors
@@ -164,6 +187,33 @@ impl Kernel {
         self.remove(destination, Hop { gateway: None, interface: index(interface)? }).await
     }
 
+    /// Routes a prefix to an interface with a metric: of several routes to a prefix the lowest
+    /// counts.
+    ///
+    /// # Errors
+    /// If there is no such interface or the kernel refuses.
+    pub async fn route_by(
+        &self,
+        destination: Destination,
+        interface: &str,
+        metric: u32,
+    ) -> Result<(), KernelError> {
+        self.replace(destination, by_interface(destination, interface, metric)?).await
+    }
+
+    /// Takes away what [`Self::route_by`] added.
+    ///
+    /// # Errors
+    /// If there is no such interface or no such route.
+    pub async fn unroute_by(
+        &self,
+        destination: Destination,
+        interface: &str,
+        metric: u32,
+    ) -> Result<(), KernelError> {
+        self.delete(destination, by_interface(destination, interface, metric)?).await
+    }
+
     /// Routes a prefix to a hop, in place of the route that there was to the same prefix.
     ///
     /// # Errors
@@ -191,9 +241,17 @@ impl Kernel {
     /// # Errors
     /// If the kernel refuses.
     pub async fn remove(&self, destination: Destination, hop: Hop) -> Result<(), KernelError> {
+        self.delete(destination, route(destination, hop)).await
+    }
+
+    async fn delete(
+        &self,
+        destination: Destination,
+        route: RouteMessage,
+    ) -> Result<(), KernelError> {
         self.0
             .route()
-            .del(route(destination, hop))
+            .del(route)
             .execute()
             .await
             .map_err(|error| KernelError::new(format!("route to {destination}"), &error))
@@ -230,6 +288,19 @@ fn route(destination: Destination, hop: Hop) -> RouteMessage {
         Some(gateway) => builder.gateway(gateway).build(),
         None => builder.scope(RouteScope::Link).build(),
     }
+}
+
+fn by_interface(
+    destination: Destination,
+    interface: &str,
+    metric: u32,
+) -> Result<RouteMessage, KernelError> {
+    let hop = Hop { gateway: None, interface: index(interface)? };
+    let mut route = route(destination, hop);
+    if metric != 0 {
+        route.attributes.push(RouteAttribute::Priority(metric));
+    }
+    Ok(route)
 }
 
 fn index(interface: &str) -> Result<u32, KernelError> {

@@ -7,6 +7,7 @@
 //! | [`api`] | HTTP and JSON over a unix socket |
 //! | [`call`] | one PPP link and its tunnel, either side |
 //! | [`cli`] | the command line |
+//! | [`clients`] | tunnels that we dial ourselves |
 //! | [`clock`] | the machines' time |
 //! | [`config`] | the TOML file: what the operator declares |
 //! | [`control`] | a PPTP control connection on TCP, either side |
@@ -28,12 +29,12 @@ pub mod accounting;
 pub mod api;
 pub mod call;
 pub mod cli;
+pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dial;
-
 pub mod host;
 pub mod kernel;
 pub mod lockout;

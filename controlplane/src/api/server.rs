@@ -19,10 +19,13 @@ use nix::sys::stat::{Mode, fchmod};
 use tokio::net::{UnixListener, UnixStream};
 use tracing::warn;
 
+use super::clients::{Added, ClientChange, ClientView};
 use super::types::{
     Cleared, Disconnected, LockoutSelector, LockoutView, NewUser, Refusal, Selector, SessionView,
     Stats, UserChange, UserView,
 };
+use crate::clients::ClientError;
+use crate::config::Client;
 use crate::daemon::Shared;
 use crate::daemon::ending::Ending;
 use crate::users::UserError;
@@ -102,6 +105,8 @@ pub async fn serve(socket: ControlSocket, shared: Shared) -> io::Result<()> {
         .route("/v1/sessions/disconnect", post(disconnect))
         .route("/v1/lockouts", get(list_lockouts))
         .route("/v1/lockouts/clear", post(clear_lockouts))
+        .route("/v1/clients", get(list_clients).post(add_client))
+        .route("/v1/clients/{name}", patch(change_client).delete(remove_client))
         .route("/v1/stats", get(stats))
         .with_state(shared);
     axum::serve(listener, router).await
@@ -126,6 +131,18 @@ impl From<UserError> for Failure {
                 StatusCode::BAD_REQUEST
             }
             UserError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let status = match &error {
+            ClientError::Exists(_) | ClientError::Declared(_) => StatusCode::CONFLICT,
+            ClientError::Unknown(_) => StatusCode::NOT_FOUND,
+            ClientError::Senseless(_) => StatusCode::BAD_REQUEST,
+            ClientError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, error.to_string())
     }
@@ -203,14 +220,43 @@ async fn clear_lockouts(
     }
 }
 
+async fn list_clients(State(shared): State<Shared>) -> Json<Vec<ClientView>> {
+    Json(shared.clients.views(&shared))
+}
+
+async fn add_client(
+    State(shared): State<Shared>,
+    body: Result<Json<Client>, JsonRejection>,
+) -> Answer<Added> {
+    let Json(client) = body?;
+    blocking(move || shared.clients.add(client, &shared).map(|name| Added { name })).await
+}
+
+async fn change_client(
+    State(shared): State<Shared>,
+    Segment(name): Segment<String>,
+    body: Result<Json<ClientChange>, JsonRejection>,
+) -> Answer<()> {
+    let Json(change) = body?;
+    blocking(move || shared.clients.change(&name, change, &shared)).await
+}
+
+async fn remove_client(State(shared): State<Shared>, Segment(name): Segment<String>) -> Answer<()> {
+    blocking(move || shared.clients.remove(&name)).await
+}
+
 async fn stats(State(shared): State<Shared>) -> Json<Stats> {
     Json(shared.stats())
 }
 
-/// Changes of users wait for the disk: not on a thread that drives sessions.
-async fn blocking(change: impl FnOnce() -> Result<(), UserError> + Send + 'static) -> Answer<()> {
+/// Changes of users and clients wait for the disk: not on a thread that drives sessions.
+async fn blocking<T, E>(change: impl FnOnce() -> Result<T, E> + Send + 'static) -> Answer<T>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+{
     match tokio::task::spawn_blocking(change).await {
-        Ok(done) => Ok(Json(done?)),
+        Ok(done) => done.map(Json).map_err(Into::into),
         Err(error) => Err(Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }

@@ -4,6 +4,7 @@
 //! module. No command takes a password as an argument: `ps` would show it.
 
 mod check;
+mod clients;
 mod lockout;
 mod output;
 mod password;
@@ -26,7 +27,7 @@ Exit codes:
   0  done
   1  failed; the reason is on standard error
   2  the command line or the configuration makes no sense
-  3  there is no such user, session or lock
+  3  there is no such user, session, client or lock
   4  the daemon is not running
   5  dial: the server cannot be reached
   6  dial: the server refused the call
@@ -66,6 +67,9 @@ enum Command {
     },
     /// Call a PPTP server and be its client, until SIGTERM or Ctrl-C
     Dial(crate::dial::Arguments),
+    /// Dial other servers from the running daemon: add, change, remove, list and watch clients
+    #[command(subcommand)]
+    Client(clients::Command),
     /// Print the configuration with all keys, their defaults and what they mean
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -161,6 +165,7 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
             let password = password::for_call(arguments.password_file.as_deref())?;
             Ok(crate::dial::run(&arguments, password)?)
         }
+        Command::Client(command) => clients::run(command, &find()?.0),
         Command::Config(ConfigCommand::Example) => {
             Ok(io::stdout().write_all(config::EXAMPLE.as_bytes())?)
         }

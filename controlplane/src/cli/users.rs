@@ -199,15 +199,16 @@ fn offline(config: &Config) -> Result<Users, Failure> {
     Ok(users)
 }
 
-/// Every byte that could mean something in a path is escaped (RFC 3986 §2.1).
 fn user_path(name: &str) -> String {
-    let mut path = "/v1/users/".to_owned();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    path
+    format!("/v1/users/{}", escaped(name))
+}
+
+/// Every byte that could mean something in a path is escaped (RFC 3986 §2.1).
+pub(super) fn escaped(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
 }

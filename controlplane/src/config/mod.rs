@@ -5,6 +5,7 @@
 //! nothing here is ever written by us.
 
 mod accounting;
+mod client;
 mod dataplane;
 mod error;
 mod limits;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use accounting::Accounting;
+pub use client::{Client, Secret, interface_name};
 pub use dataplane::{Dataplane, Interface, Role};
 pub use error::ConfigError;
 pub use limits::Limits;
@@ -81,6 +83,8 @@ pub struct Config {
     pub radius: Vec<Radius>,
     /// Orders of RADIUS servers.
     pub radius_incoming: RadiusIncoming,
+    /// Tunnels that we dial ourselves.
+    pub client: Vec<Client>,
 }
 
 impl Default for Config {
@@ -101,6 +105,7 @@ impl Default for Config {
             aaa: Aaa::default(),
             radius: Vec::new(),
             radius_incoming: RadiusIncoming::default(),
+            client: Vec::new(),
         }
     }
 }
@@ -160,6 +165,7 @@ impl Config {
         self.dataplane.validate()?;
         self.validate_pools()?;
         self.validate_profiles()?;
-        self.validate_radius()
+        self.validate_radius()?;
+        self.validate_clients()
     }
 }

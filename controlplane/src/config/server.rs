@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use clap::ValueEnum;
 use protocol::ppp::auth::{self, Method};
 use protocol::ppp::ccp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, DEFAULT_PROFILE, Span};
 
@@ -56,7 +56,7 @@ impl Default for Server {
 }
 
 /// A way to prove who one is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Authentication {
     /// MS-CHAPv2, RFC 2759.
@@ -67,6 +67,11 @@ pub enum Authentication {
     Chap,
     /// PAP, RFC 1334: no encryption, not even of the password.
     Pap,
+}
+
+impl Authentication {
+    /// All, the strongest first.
+    pub const ALL: [Self; 4] = [Self::Mschap2, Self::Mschap1, Self::Chap, Self::Pap];
 }
 
 impl From<Authentication> for Method {

@@ -47,6 +47,7 @@ use crate::aaa::profile;
 use crate::accounting::{Accounting, SessionIds};
 use crate::api::server::{self, ControlSocket, SocketError};
 use crate::api::types::{PoolStats, PortStats, Stats};
+use crate::clients::{self, Clients};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::host::host_name;
@@ -91,6 +92,9 @@ pub enum StartError {
     /// The users are another daemon's.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// The clients cannot be read.
+    #[error(transparent)]
+    Clients(#[from] clients::store::StoreError),
     /// The data plane does not start.
     #[error(transparent)]
     DataPlane(#[from] dataplane::api::StartError),
@@ -121,6 +125,8 @@ pub struct Daemon {
     pub host_name: String,
     /// Who may in.
     pub users: Users,
+    /// Tunnels that we dial ourselves.
+    pub clients: Clients,
     /// Their addresses.
     pub addresses: Addresses,
     /// Who is there.
@@ -160,7 +166,7 @@ impl Daemon {
     /// A daemon whose parts are there; nobody is served yet.
     ///
     /// # Errors
-    /// If the system gives no random numbers.
+    /// If the system gives no random numbers, or the clients cannot be read.
     pub fn new(
         config: Config,
         users: Users,
@@ -179,6 +185,7 @@ impl Daemon {
             profiles: profile::templates(&config),
             host_name: if name.is_empty() { host_name() } else { name.clone() },
             users,
+            clients: Clients::open(&config)?,
             addresses,
             sessions: Sessions::default(),
             session_ids: SessionIds::new().map_err(random)?,
@@ -351,6 +358,7 @@ fn spawn(
             error!(%error, "the control socket is gone");
         }
     });
+    shared.clients.start(shared);
     if let Some(file) = shared.config.users_file.clone() {
         services.spawn(watch::watch(shared.users.clone(), file));
     }
@@ -367,8 +375,10 @@ impl Running {
     async fn stop(mut self, shared: &Shared) {
         shared.stopping.send_replace(true);
         let patience = shared.config.limits.shutdown_timeout.duration();
+        let clients = shared.clients.stop(patience);
         let all = async { while self.listeners.join_next().await.is_some() {} };
-        if tokio::time::timeout(patience, all).await.is_err() {
+        let (left, ()) = tokio::join!(tokio::time::timeout(patience, all), clients);
+        if left.is_err() {
             warn!(sessions = shared.sessions.count(), "some peers did not take leave in time");
         }
         self.listeners.shutdown().await;

@@ -51,6 +51,9 @@ pub enum DialError {
     /// PPP ended.
     #[error("{0}")]
     Link(Reason),
+    /// The server gave us an address that no host can have.
+    #[error("server assigns {0}, which no host can have")]
+    Address(Ipv4Addr),
     /// The data plane does not start.
     #[error(transparent)]
     DataPlane(#[from] dataplane::api::StartError),
@@ -93,7 +96,10 @@ impl DialError {
             Self::Unknown { .. } | Self::Unreachable { .. } => 5,
             Self::Cleared { refused: true, .. } => 6,
             Self::Login(_) => 7,
-            Self::Cleared { refused: false, .. } | Self::GreFiltered { .. } | Self::Link(_) => 8,
+            Self::Cleared { refused: false, .. }
+            | Self::GreFiltered { .. }
+            | Self::Link(_)
+            | Self::Address(_) => 8,
             Self::DataPlane(_) | Self::Open(_) | Self::Kernel(_) | Self::System(_) => 1,
         }
     }

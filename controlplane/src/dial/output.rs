@@ -4,9 +4,10 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use dataplane::api::TunnelCounters;
 use protocol::ppp::link::Network;
 use serde_json::{Value, json};
+
+use super::outgoing::{Ended, Progress};
 
 /// Prints steps with their time since the start.
 #[derive(Debug)]
@@ -14,25 +15,35 @@ pub(super) struct Output {
     json: bool,
     started: Instant,
     encoding: String,
+    up: bool,
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, started: Instant::now(), encoding: "none".to_owned() }
+        Self { json, started: Instant::now(), encoding: "none".to_owned(), up: false }
     }
 
-    /// A step was reached.
-    pub(super) fn step(&self, step: &str) {
+    /// The call went on.
+    pub(super) fn show(&mut self, progress: Progress<'_>, interface: &str) {
+        match progress {
+            Progress::TcpConnected => self.step("tcp-connected"),
+            Progress::Controlled => self.step("control-connection"),
+            Progress::Called => self.step("call"),
+            Progress::Link(step) => self.step(&step.to_string()),
+            Progress::Encoding(encoding) => self.encoding = encoding,
+            Progress::Up(network) => self.up(interface, network),
+        }
+    }
+
+    fn step(&self, step: &str) {
         self.line(step, &json!({ "event": "step", "step": step }));
     }
 
-    /// What protects data.
-    pub(super) fn encoding(&mut self, encoding: &str) {
-        encoding.clone_into(&mut self.encoding);
-    }
-
-    /// Data passes.
-    pub(super) fn up(&self, interface: &str, network: &Network) {
+    /// Data passes. Said once: a renegotiation changes nothing that concerns a person.
+    fn up(&mut self, interface: &str, network: &Network) {
+        if std::mem::replace(&mut self.up, true) {
+            return;
+        }
         let dns: Vec<_> = network.dns.iter().flatten().map(ToString::to_string).collect();
         let servers = if dns.is_empty() { "none".to_owned() } else { dns.join(", ") };
         let text = format!(
@@ -51,15 +62,11 @@ impl Output {
         self.line(&text, &event);
     }
 
-    /// It is over. `was_up`: data could pass.
-    pub(super) fn down(
-        &self,
-        reason: &str,
-        was_up: bool,
-        counters: &TunnelCounters,
-        server: SocketAddr,
-    ) {
-        let text = if was_up {
+    /// It is over.
+    pub(super) fn down(&self, ended: &Ended, server: SocketAddr) {
+        let Ended { result, was_up, counters } = ended;
+        let reason = result.as_ref().err().map_or_else(|| "closed".to_owned(), ToString::to_string);
+        let text = if *was_up {
             format!(
                 "down: {reason}; received {} packets, {} bytes, sent {} packets, {} bytes, lost {}",
                 counters.rx_packets,

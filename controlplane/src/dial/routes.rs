@@ -1,12 +1,16 @@
 //! What the kernel learns of a call: the interface's address and the routes that were asked for.
 //!
-//! Routes by the interface go with it. The route that keeps the server reachable beside a default
-//! route through the tunnel is taken away at the end.
+//! All of it is taken away at the end, for the interface may stay. A server that lies behind one of
+//! the routes keeps the way that it had, or the tunnel would run into itself.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::arguments::{Arguments, YesNo};
+use tracing::debug;
+
 use crate::kernel::{Destination, Hop, Kernel, KernelError};
+use crate::terms::Route;
 
 /// The two halves of everything: more specific than a default route, so that one stays as it is.
 const HALVES: [Destination; 2] = [
@@ -14,62 +18,158 @@ const HALVES: [Destination; 2] = [
     Destination { address: Ipv4Addr::new(128, 0, 0, 0), length: 1 },
 ];
 
+const EVERYTHING: Destination = Destination { address: Ipv4Addr::UNSPECIFIED, length: 0 };
+
+/// What is routed to the interface of a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Through {
+    /// These networks. The next router is always the server.
+    pub routes: Vec<Route>,
+    /// Everything, and how.
+    pub default: Option<DefaultRoute>,
+}
+
+/// How everything is routed to an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultRoute {
+    /// Before all other default routes.
+    First,
+    /// As a default route of this metric: the lowest one counts.
+    Metric(u32),
+}
+
+/// Ways to servers that calls keep, shared by all that may call the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Pins(Arc<Mutex<HashMap<Ipv4Addr, Pin>>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Pin {
+    hop: Hop,
+    users: usize,
+}
+
+impl Pins {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Ipv4Addr, Pin>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the way to `server` as it is now.
+    async fn hold(&self, kernel: &Kernel, server: Ipv4Addr) -> Result<(), KernelError> {
+        if let Some(pin) = self.lock().get_mut(&server) {
+            pin.users += 1;
+            return Ok(());
+        }
+        let hop = kernel.hop_to(server).await?;
+        kernel.add(host(server), hop).await?;
+        self.lock().entry(server).or_insert(Pin { hop, users: 0 }).users += 1;
+        Ok(())
+    }
+
+    async fn release(&self, kernel: &Kernel, server: Ipv4Addr) {
+        let gone = {
+            let mut pins = self.lock();
+            let Some(pin) = pins.get_mut(&server) else { return };
+            pin.users -= 1;
+            let gone = (pin.users == 0).then_some(pin.hop);
+            if gone.is_some() {
+                pins.remove(&server);
+            }
+            gone
+        };
+        if let Some(hop) = gone {
+            undone(kernel.remove(host(server), hop).await);
+        }
+    }
+}
+
 /// What was told to the kernel.
 #[derive(Debug)]
-pub(super) struct Routes {
+pub struct Routes {
     kernel: Kernel,
-    server: Ipv4Addr,
-    to_server: Option<Hop>,
+    pins: Pins,
+    interface: String,
+    address: Option<Ipv4Addr>,
+    routed: Vec<(Destination, u32)>,
+    pinned: Option<Ipv4Addr>,
 }
 
 impl Routes {
-    pub(super) const fn new(kernel: Kernel, server: Ipv4Addr) -> Self {
-        Self { kernel, server, to_server: None }
+    /// Nothing yet.
+    #[must_use]
+    pub const fn new(kernel: Kernel, pins: Pins) -> Self {
+        Self {
+            kernel,
+            pins,
+            interface: String::new(),
+            address: None,
+            routed: Vec::new(),
+            pinned: None,
+        }
     }
 
     /// The interface has its address.
     pub(super) async fn up(
-        &self,
+        &mut self,
         interface: &str,
         mtu: u16,
         local: Ipv4Addr,
         remote: Option<Ipv4Addr>,
     ) -> Result<(), KernelError> {
+        interface.clone_into(&mut self.interface);
+        if let Some(old) = self.address.take_if(|old| *old != local) {
+            undone(self.kernel.remove_address(interface, old).await);
+        }
         self.kernel.bring_up(interface, mtu).await?;
-        self.kernel.add_address(interface, local, remote).await
+        self.kernel.add_address(interface, local, remote).await?;
+        self.address = Some(local);
+        Ok(())
     }
 
     /// Adds the routes that were asked for.
     pub(super) async fn add(
         &mut self,
-        arguments: &Arguments,
-        interface: &str,
+        through: &Through,
+        server: Ipv4Addr,
     ) -> Result<(), KernelError> {
-        let mut through = arguments.route.clone();
-        if arguments.add_default_route == YesNo::Yes {
-            through.extend(HALVES);
+        let mut wanted: Vec<_> =
+            through.routes.iter().map(|route| (route.destination, route.metric)).collect();
+        match through.default {
+            Some(DefaultRoute::First) => wanted.extend(HALVES.map(|half| (half, 0))),
+            Some(DefaultRoute::Metric(metric)) => wanted.push((EVERYTHING, metric)),
+            None => {}
         }
-        let server = self.server_itself();
-        if through.iter().any(|destination| destination.contains(self.server)) {
-            let hop = self.kernel.hop_to(self.server).await?;
-            self.kernel.add(server, hop).await?;
-            self.to_server = Some(hop);
+        if wanted.iter().any(|(destination, _)| destination.contains(server)) {
+            self.pins.hold(&self.kernel, server).await?;
+            self.pinned = Some(server);
         }
-        for destination in through {
-            self.kernel.route_to_interface(destination, interface, None).await?;
+        for (destination, metric) in wanted {
+            self.kernel.route_by(destination, &self.interface, metric).await?;
+            self.routed.push((destination, metric));
         }
         Ok(())
     }
 
-    /// Takes away what does not go with the interface.
+    /// Takes all of it away.
     pub(super) async fn remove(&mut self) {
-        if let Some(hop) = self.to_server.take() {
-            // Somebody else may have taken it away already.
-            let _ = self.kernel.remove(self.server_itself(), hop).await;
+        for (destination, metric) in self.routed.drain(..) {
+            undone(self.kernel.unroute_by(destination, &self.interface, metric).await);
+        }
+        if let Some(address) = self.address.take() {
+            undone(self.kernel.remove_address(&self.interface, address).await);
+        }
+        if let Some(server) = self.pinned.take() {
+            self.pins.release(&self.kernel, server).await;
         }
     }
+}
 
-    const fn server_itself(&self) -> Destination {
-        Destination { address: self.server, length: 32 }
+const fn host(address: Ipv4Addr) -> Destination {
+    Destination { address, length: 32 }
+}
+
+/// Somebody else may have taken it away already.
+fn undone(result: Result<(), KernelError>) {
+    if let Err(error) = result {
+        debug!(%error, "gone already");
     }
 }

@@ -34,6 +34,12 @@ impl Device {
         self.0.name()
     }
 
+    /// Whether the interface is still there: somebody may have deleted it.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
     /// Shows in the kernel whether a tunnel is up on it: the interface's line. Waits for the
     /// kernel's lock of interfaces, which is why no worker does it.
     pub fn set_running(&self, running: bool) {

@@ -14,6 +14,7 @@ use super::{PortCounters, TunPort};
 #[derive(Debug)]
 pub struct StandingTun {
     name: String,
+    index: u32,
     queue: File,
     counters: Arc<PortCounters>,
 }
@@ -26,7 +27,8 @@ impl StandingTun {
     pub fn create(name: &str, mtu: u16) -> Result<Self, TunError> {
         let config = TunConfig { name: name.to_owned(), queues: 1, mtu, address: None };
         let queue = device::create(&config)?.pop().ok_or(TunError::Invalid("a queue"))?;
-        let standing = Self { name: config.name, queue, counters: Arc::default() };
+        let index = index(name).ok_or(TunError::Invalid("an index"))?;
+        let standing = Self { name: config.name, index, queue, counters: Arc::default() };
         standing.set_carrier(false);
         Ok(standing)
     }
@@ -35,6 +37,12 @@ impl StandingTun {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the interface is still there: somebody may have deleted it.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        index(&self.name) == Some(self.index)
     }
 
     /// What all of its ports count together.
@@ -59,4 +67,8 @@ impl StandingTun {
     pub fn port(&self) -> io::Result<TunPort> {
         Ok(TunPort::of(self.queue.try_clone()?, Arc::clone(&self.counters)))
     }
+}
+
+fn index(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok()
 }
