@@ -120,7 +120,7 @@ impl CommandLine {
         let mut process = Process::start("penstock serve", command)?;
         // The last thing that it says of its start.
         process.wait_line("the daemon's word that it serves", 0, START, |line| {
-            line.contains("rp_filter: ")
+            line.contains("rp_filter")
         })?;
         Ok(process)
     }
