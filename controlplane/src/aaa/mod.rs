@@ -24,6 +24,7 @@ use protocol::ppp::auth::{Accepted, Attempt, Refusal};
 use crate::daemon::Daemon;
 use crate::daemon::counters::Count;
 use crate::daemon::session::Session;
+use crate::daemon::starting::Ticket;
 use crate::terms::Terms;
 use place::Place;
 
@@ -100,9 +101,11 @@ pub enum Decision {
     },
 }
 
-/// Decides, and counts a wrong name or password against the peer. May wait for an older session of the same user to give its address back. A session
-/// that authenticates anew as the same user keeps the address that it has.
-pub async fn judge(daemon: &Daemon, login: &Login) -> Decision {
+/// Decides, and counts a wrong name or password against the peer. May wait for an older session of
+/// the same user to give its address back. A session that authenticates anew as the same user keeps
+/// the address that it has. `ticket` is given back as soon as the password is judged: it is the next
+/// one's turn then.
+pub async fn judge(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decision {
     let has_sessions = daemon.sessions.up_of_peer(login.peer) > 0;
     let trial = match daemon.lockouts.enter(login.peer, &login.attempt.name, has_sessions).await {
         Ok(trial) => trial,
@@ -112,17 +115,25 @@ pub async fn judge(daemon: &Daemon, login: &Login) -> Decision {
             return Decision::Refuse { refusal, reason };
         }
     };
-    let decision = decide(daemon, login).await;
+    // How long a guesser was made to wait says nothing of who judges.
+    let ticket = ticket.filter(|_| !trial.slowed());
+    let decision = decide(daemon, login, ticket).await;
     match &decision {
-        Decision::Refuse { refusal: Refusal::WrongPassword, reason } => trial.failed(reason).await,
+        Decision::Refuse { refusal: Refusal::WrongPassword, reason } => {
+            trial.failed(reason, login.attempt.is_retry).await;
+        }
         Decision::Grant { .. } => trial.succeeded(),
         Decision::Refuse { .. } | Decision::Nothing { .. } => {}
     }
     decision
 }
 
-async fn decide(daemon: &Daemon, login: &Login) -> Decision {
-    let (terms, accepted) = match by_password(daemon, login) {
+async fn decide(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decision {
+    let verdict = by_password(daemon, login);
+    if let Some(ticket) = ticket {
+        ticket.answered();
+    }
+    let (terms, accepted) = match verdict {
         Verdict::Granted { terms, accepted } => (terms, accepted),
         Verdict::Refused { refusal, count, reason } => {
             daemon.counters.add(count);

@@ -1,10 +1,14 @@
-//! How many connections may be there that have not logged in: in total, and of one address.
+//! How many connections may be there that have not logged in, in total and of one address, and how
+//! fast an address may open them.
 //!
-//! Such a connection costs us and proves nothing. A permit is a value: dropping it makes room.
+//! Memory is bounded: of addresses that opened connections, the latest are remembered. Such a connection costs us and proves nothing. A permit is a value: dropping it makes room.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hashlink::LruCache;
 
 use crate::config::Limits;
 
@@ -19,6 +23,41 @@ struct Inner {
     total: u32,
     per_address: u32,
     half_open: Mutex<HalfOpen>,
+    rate: Option<Mutex<Rate>>,
+}
+
+/// Addresses whose rate is remembered.
+const ADDRESSES: usize = 1 << 16;
+
+/// Connections a second of one address: a token bucket each, kept as the time at which it will be
+/// full again.
+#[derive(Debug)]
+struct Rate {
+    /// The time that a connection costs.
+    interval: Duration,
+    /// The time that may be owed.
+    burst: Duration,
+    full_at: LruCache<Ipv4Addr, Instant, std::hash::RandomState>,
+}
+
+impl Rate {
+    fn new(limits: &Limits) -> Option<Self> {
+        let interval = Duration::from_secs(1).checked_div(limits.connection_rate)?;
+        Some(Self {
+            interval,
+            burst: interval.saturating_mul(limits.connection_burst),
+            full_at: LruCache::with_hasher(ADDRESSES, std::hash::RandomState::new()),
+        })
+    }
+
+    fn allows(&mut self, peer: Ipv4Addr, now: Instant) -> bool {
+        let full_at = self.full_at.get(&peer).map_or(now, |at| now.max(*at)) + self.interval;
+        let allowed = full_at.saturating_duration_since(now) <= self.burst;
+        if allowed {
+            self.full_at.insert(peer, full_at);
+        }
+        allowed
+    }
 }
 
 #[derive(Debug, Default)]
@@ -42,15 +81,21 @@ impl Admission {
             total: limits.max_half_open,
             per_address: limits.max_half_open_per_address,
             half_open: Mutex::default(),
+            rate: Rate::new(limits).map(Mutex::new),
         }))
     }
 
     /// Lets a connection in.
     ///
     /// # Errors
-    /// With what to count, if there are as many as are allowed.
+    /// With what to count, if there are as many as are allowed, or they come too fast.
     pub fn enter(&self, peer: Ipv4Addr) -> Result<Permit, Count> {
         let inner = &self.0;
+        if let Some(rate) = &inner.rate
+            && !rate.lock().unwrap_or_else(PoisonError::into_inner).allows(peer, Instant::now())
+        {
+            return Err(Count::RateRefused);
+        }
         let mut half_open = inner.half_open.lock().unwrap_or_else(PoisonError::into_inner);
         let of_peer = half_open.by_address.get(&peer).copied().unwrap_or(0);
         if inner.per_address != 0 && of_peer >= inner.per_address {
@@ -98,6 +143,24 @@ mod tests {
         drop((second, third));
         let half_open = admission.0.half_open.lock().unwrap();
         assert_eq!((half_open.total, half_open.by_address.len()), (0, 0));
+    }
+
+    #[test]
+    fn connections_beyond_the_rate_are_refused_and_the_memory_for_it_is_bounded() {
+        let limits = Limits { connection_rate: 10, connection_burst: 5, ..Limits::default() };
+        let (mut rate, start) = (Rate::new(&limits).unwrap(), Instant::now());
+        let [a, b] = [1, 2].map(|n| Ipv4Addr::new(192, 0, 2, n));
+        let mut allowed = |peer, after| {
+            let now = start + Duration::from_millis(after);
+            (0..100).filter(|_| rate.allows(peer, now)).count()
+        };
+        assert_eq!((allowed(a, 0), allowed(b, 0)), (5, 5));
+        assert_eq!((allowed(a, 99), allowed(a, 100), allowed(a, 350)), (0, 1, 2));
+        assert_eq!(allowed(a, 100_000), 5);
+        for bits in 0..100_000 {
+            rate.allows(Ipv4Addr::from_bits(bits), start);
+        }
+        assert_eq!(rate.full_at.len(), ADDRESSES);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 use super::admission::Permit;
 use super::counters::Count;
 use super::ending::{Ended, Ending, TerminateCause};
+use super::starting::{Ticket, Turn};
 use super::subscriber::{Judging, Subscriber};
 use super::{Shared, stop_wanted};
 use crate::aaa::{self, Decision, Login};
@@ -41,6 +42,14 @@ struct Judged {
     decision: Decision,
 }
 
+/// A call that waits for its login's turn.
+struct Waiting {
+    call: CallHandle,
+    request: CallRequest,
+    ticket: Ticket,
+    since: Instant,
+}
+
 struct Task {
     shared: Shared,
     peer: SocketAddr,
@@ -50,6 +59,7 @@ struct Task {
     control: Control,
     calls: HashMap<CallHandle, Subscriber>,
     by_tunnel: HashMap<TunnelId, CallHandle>,
+    waiting: Vec<Waiting>,
     inbox: mpsc::Sender<Frame>,
     judged: mpsc::Sender<Judged>,
     wake: Arc<Notify>,
@@ -94,6 +104,7 @@ pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Sh
         control,
         calls: HashMap::new(),
         by_tunnel: HashMap::new(),
+        waiting: Vec::new(),
         inbox,
         judged,
         wake: Arc::default(),
@@ -140,7 +151,10 @@ impl Task {
                 events = self.control.next() => self.pending.extend(events),
                 Some(frame) = frames.recv() => self.frame(frame).await,
                 Some(judged) = verdicts.recv() => self.judged(judged).await,
-                () = wake.notified() => self.wishes().await,
+                () = wake.notified() => {
+                    self.wishes().await;
+                    self.turns().await;
+                }
                 () = stop_wanted(&mut stopping), if self.stop_at.is_none() => self.stop().await,
                 () = clock.wait(deadline) => self.deadlines().await,
             }
@@ -258,29 +272,59 @@ impl Task {
         }
     }
 
-    /// The peer wants a call: give it a tunnel, then tell it.
-    async fn requested(&mut self, handle: CallHandle, request: CallRequest) {
-        let input = match self.prepare(&request).await {
-            Ok(subscriber) => {
-                let own_call_id = subscriber.call.tunnel().own_call_id();
-                self.by_tunnel.insert(subscriber.call.tunnel().id(), handle);
-                self.calls.insert(handle, subscriber);
-                self.idle_until = None;
-                pptp::Input::Accept { call: handle, own_call_id }
-            }
-            Err(count) => {
-                self.shared.counters.add(count);
-                if self.shared.may_log_stranger() {
-                    warn!(peer = %self.peer, reason = count.name(), "call refused");
-                }
-                let refusal = Refusal::Error(GeneralError::NoResource);
-                pptp::Input::Refuse { call: handle, refusal }
-            }
-        };
-        self.pptp_input(input);
+    /// The peer wants a call, whose login has to wait for its turn.
+    async fn requested(&mut self, call: CallHandle, request: CallRequest) {
+        let ticket = self.shared.starting.join(Arc::clone(&self.wake));
+        let since = self.shared.plane.clock().now();
+        self.waiting.push(Waiting { call, request, ticket, since });
+        self.idle_until = None;
+        self.turns().await;
     }
 
-    async fn prepare(&self, request: &CallRequest) -> Result<Subscriber, Count> {
+    /// Accepts the calls whose turn has come.
+    async fn turns(&mut self) {
+        let decided = |waiting: &Waiting| waiting.ticket.turn() != Turn::Waits;
+        while let Some(index) = self.waiting.iter().position(decided) {
+            let Waiting { call, request, ticket, since } = self.waiting.remove(index);
+            if ticket.turn() == Turn::Refused {
+                self.refuse(call, Count::QueueTimeout);
+                continue;
+            }
+            // To wait was our wish.
+            self.login_until = self.login_until + (self.shared.plane.clock().now() - since);
+            match self.prepare(&request, ticket).await {
+                Ok(subscriber) => self.accept(call, subscriber),
+                Err(count) => self.refuse(call, count),
+            }
+        }
+    }
+
+    /// The call has its tunnel: tell the peer.
+    fn accept(&mut self, call: CallHandle, subscriber: Subscriber) {
+        let own_call_id = subscriber.call.tunnel().own_call_id();
+        self.by_tunnel.insert(subscriber.call.tunnel().id(), call);
+        self.calls.insert(call, subscriber);
+        self.pptp_input(pptp::Input::Accept { call, own_call_id });
+    }
+
+    fn refuse(&mut self, call: CallHandle, count: Count) {
+        self.shared.counters.add(count);
+        if self.shared.may_log_stranger() {
+            warn!(peer = %self.peer, reason = count.name(), "call refused");
+        }
+        let refusal = Refusal::Error(GeneralError::NoResource);
+        self.pptp_input(pptp::Input::Refuse { call, refusal });
+        self.rest();
+    }
+
+    /// Without a call the connection has to go some day.
+    fn rest(&mut self) {
+        if self.calls.is_empty() && self.waiting.is_empty() {
+            self.idle_until = Some(self.shared.plane.clock().now() + self.patience());
+        }
+    }
+
+    async fn prepare(&self, request: &CallRequest, ticket: Ticket) -> Result<Subscriber, Count> {
         let shared = &self.shared;
         let call_id = shared.plane.call_id(self.peer_address).map_err(|_| Count::CallsRefused)?;
         let window = request.peer_window().unwrap_or(DEFAULT_WINDOW);
@@ -327,7 +371,8 @@ impl Task {
                 Arc::clone(&self.wake),
             )
             .ok_or(Count::SessionsRefused)?;
-        Ok(Subscriber::new(call, session, self.connected, self.established, clock.now()))
+        let steps = (self.connected, self.established, clock.now());
+        Ok(Subscriber::new(call, session, ticket, steps))
     }
 
     async fn link_input(&mut self, handle: CallHandle, input: link::Input<'_>) {
@@ -355,8 +400,9 @@ impl Task {
                         local: self.local,
                         placed: call.placed(),
                     };
+                    let ticket = call.ticket().map(Ticket::asked);
                     let judging = Judging::start(async move {
-                        let decision = aaa::judge(&shared, &login).await;
+                        let decision = aaa::judge(&shared, &login, ticket).await;
                         // A connection that ended meanwhile gives the address back by dropping it.
                         let _ = judged.send(Judged { call: handle, identifier, decision }).await;
                     });
@@ -420,6 +466,11 @@ impl Task {
 
     /// A call is over: say so, and give back all that it had.
     fn cleared(&mut self, handle: CallHandle, cause: &ClearCause) {
+        if let Some(index) = self.waiting.iter().position(|waiting| waiting.call == handle) {
+            self.waiting.remove(index);
+            self.shared.counters.add(Count::GaveUpWaiting);
+            return self.rest();
+        }
         let Some(mut call) = self.calls.remove(&handle) else { return };
         self.by_tunnel.remove(&call.call.tunnel().id());
         // Why the control connection ended is told next.
@@ -430,9 +481,7 @@ impl Task {
         let ended = Ended::of_call(cause, closed);
         call.report(&ended, self.peer, self.local, &self.shared);
         drop(call);
-        if self.calls.is_empty() {
-            self.idle_until = Some(self.shared.plane.clock().now() + self.patience());
-        }
+        self.rest();
     }
 
     /// How long the next login may take.

@@ -18,6 +18,12 @@ pub enum Count {
     Violations,
     /// A call was refused: as many sessions as are allowed are there.
     SessionsRefused,
+    /// A call was refused: it waited too long for its login's turn.
+    QueueTimeout,
+    /// A caller hung up while its login waited for its turn.
+    GaveUpWaiting,
+    /// A connection was refused: its address opens too many in a short time.
+    RateRefused,
     /// A call was refused: no Call ID, or no room in the data plane.
     CallsRefused,
     /// A login succeeded.
@@ -38,13 +44,16 @@ pub enum Count {
 
 impl Count {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Connections,
         Self::HalfOpenRefused,
         Self::HalfOpenAddressRefused,
         Self::AcceptErrors,
         Self::Violations,
         Self::SessionsRefused,
+        Self::QueueTimeout,
+        Self::GaveUpWaiting,
+        Self::RateRefused,
         Self::CallsRefused,
         Self::Logins,
         Self::LoginsFailed,
@@ -65,6 +74,9 @@ impl Count {
             Self::AcceptErrors => "accept_errors",
             Self::Violations => "protocol_violations",
             Self::SessionsRefused => "refused_max_sessions",
+            Self::QueueTimeout => "refused_login_queue_timeout",
+            Self::GaveUpWaiting => "login_gave_up_waiting",
+            Self::RateRefused => "refused_connection_rate",
             Self::CallsRefused => "refused_no_resources",
             Self::Logins => "logins",
             Self::LoginsFailed => "logins_failed",

@@ -13,6 +13,7 @@
 //! | [`plan`] | the data plane's configuration out of ours |
 //! | [`quiet`] | how many lines strangers may cause in the log |
 //! | [`session`] | sessions as operators see them |
+//! | [`starting`] | logins begin when there is somebody to judge them |
 //! | `subscriber` | one call and what it has |
 
 mod account;
@@ -26,6 +27,7 @@ pub mod listener;
 pub mod plan;
 pub mod quiet;
 pub mod session;
+pub mod starting;
 mod subscriber;
 
 use std::collections::HashMap;
@@ -63,6 +65,7 @@ use admission::Admission;
 use counters::{Count, Counters};
 use quiet::Quiet;
 use session::Sessions;
+use starting::Starting;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +148,8 @@ pub struct Daemon {
     pub lockouts: Lockouts,
     /// Who else judges logins and is told of sessions.
     pub radius: radius::Client,
+    /// When logins begin.
+    pub starting: Starting,
     /// What happened so far.
     pub counters: Counters,
     /// How much strangers may have logged.
@@ -195,6 +200,7 @@ impl Daemon {
             admission: Admission::new(&config.limits),
             radius: radius::Client::start(&config)
                 .map_err(|error| StartError::System { what: "starting RADIUS", error })?,
+            starting: Starting::new(&config.limits),
             lockouts: Lockouts::open(&config.lockout, &config.database),
             counters: Counters::default(),
             quiet: Quiet::default(),
@@ -218,6 +224,11 @@ impl Daemon {
         let totals = self.plane.handle().totals();
         let mut control = self.counters.all();
         control.insert("inbox_full".to_owned(), self.plane.lost_frames());
+        let queue = self.starting.queue();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        control.insert("logins_waiting".to_owned(), count(queue.waiting));
+        control.insert("logins_starting".to_owned(), count(queue.starting));
+        control.insert("login_longest_wait_seconds".to_owned(), queue.longest_wait.as_secs());
         control.insert("refused_locked_out".to_owned(), self.lockouts.refused());
         control.extend(self.radius.counters().all());
         let by_kernel = self.lockouts.refused_by_kernel();
@@ -363,6 +374,7 @@ fn spawn(
         services.spawn(watch::watch(shared.users.clone(), file));
     }
     services.spawn(shared.lockouts.clone().serve());
+    services.spawn(shared.starting.clone().serve());
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(listener::serve(listener, Arc::clone(shared)));

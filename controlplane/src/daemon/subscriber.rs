@@ -17,6 +17,7 @@ use super::account::{Account, Ends};
 use super::counters::Count;
 use super::ending::Ended;
 use super::session::Listed;
+use super::starting::Ticket;
 use super::{Daemon, allowance};
 use crate::aaa::place::Place;
 use crate::call::{Bounds, Call};
@@ -59,6 +60,8 @@ pub(super) struct Subscriber {
     awaited: Option<u8>,
     /// Who judges it.
     judging: Option<Judging>,
+    /// Its turn to log in, until somebody judges it.
+    ticket: Option<Ticket>,
     /// Why it ends, once it is known better than PPTP knows it.
     pub(super) ended: Option<Ended>,
     connected: Instant,
@@ -70,12 +73,13 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
+    /// Begins with the times of the TCP connection, of what its control connection took, and of
+    /// now.
     pub(super) fn new(
         call: Call,
         session: Listed,
-        connected: Instant,
-        established: Option<Duration>,
-        now: Instant,
+        ticket: Ticket,
+        (connected, established, now): (Instant, Option<Duration>, Instant),
     ) -> Self {
         let mut steps = Vec::new();
         if let Some(established) = established {
@@ -90,6 +94,7 @@ impl Subscriber {
             name: None,
             awaited: None,
             judging: None,
+            ticket: Some(ticket),
             ended: None,
             connected,
             steps,
@@ -103,6 +108,11 @@ impl Subscriber {
         self.name = Some(name.to_vec());
         self.awaited = Some(identifier);
         self.judging = Some(judging);
+    }
+
+    /// Its turn to log in, for whoever judges the first attempt.
+    pub(super) fn ticket(&mut self) -> Option<Ticket> {
+        self.ticket.take()
     }
 
     /// Whether a verdict on this attempt still means something.

@@ -360,11 +360,27 @@ impl Lockouts {
 }
 
 impl Trial {
-    /// The name or the password was wrong. A suspect hears of it later.
-    pub async fn failed(self, reason: &str) {
-        let Self { lockouts, peer, user, has_sessions, lane } = self;
-        let failed = lockouts.locks_for(peer).map(|mut locks| {
-            let failed = locks.book.fail(peer, &user, has_sessions, Instant::now());
+    /// Whether it had to wait for its turn.
+    #[must_use]
+    pub const fn slowed(&self) -> bool {
+        self.lane.is_some()
+    }
+
+    /// The name or the password was wrong. A suspect hears of it later. What is tried again in
+    /// the same exchange was counted at its first failure.
+    pub async fn failed(self, reason: &str, again: bool) {
+        if !again {
+            self.count(reason);
+        }
+        if self.lane.is_some() {
+            tokio::time::sleep(PENANCE).await;
+        }
+    }
+
+    fn count(&self, reason: &str) {
+        let Self { lockouts, peer, user, has_sessions, .. } = self;
+        let failed = lockouts.locks_for(*peer).map(|mut locks| {
+            let failed = locks.book.fail(*peer, user, *has_sessions, Instant::now());
             for address in &failed.evicted {
                 locks.tell(*address, false);
             }
@@ -378,16 +394,13 @@ impl Trial {
         let failures = failed.as_ref().map(|failed| failed.failures);
         // The form of these two lines is what deploy/fail2ban reads: `from` stands first, before
         // anything that the peer chose.
-        warn!(from = %peer, user = &*user, reason, failures, "authentication failed");
+        warn!(from = %peer, user = &**user, reason, failures, "authentication failed");
         for (subject, lock) in failed.map(|failed| failed.locked).into_iter().flatten() {
             let length = lock.until.saturating_duration_since(Instant::now());
             let time =
                 Span::seconds(length.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
             let (address, user) = words(&subject);
             warn!(from = %peer, address, user, %time, "locked out");
-        }
-        if lane.is_some() {
-            tokio::time::sleep(PENANCE).await;
         }
     }
 

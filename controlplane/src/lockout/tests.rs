@@ -13,7 +13,12 @@ fn open(folder: &TempDir, settings: &str) -> Lockouts {
 }
 
 async fn fail(lockouts: &Lockouts, peer: Ipv4Addr, name: &str) {
-    lockouts.enter(peer, name.as_bytes(), false).await.unwrap().failed("wrong password").await;
+    lockouts
+        .enter(peer, name.as_bytes(), false)
+        .await
+        .unwrap()
+        .failed("wrong password", false)
+        .await;
 }
 
 #[tokio::test]
@@ -68,6 +73,8 @@ async fn what_is_neither_success_nor_failure_counts_as_nothing() {
     let lockouts = open(&folder, RULES);
     for _ in 0..50 {
         drop(lockouts.enter(GUESSER, b"ivan", false).await.unwrap());
+        let again = lockouts.enter(GUESSER, b"ivan", false).await.unwrap();
+        again.failed("wrong password", true).await;
     }
     assert!(!lockouts.refuses(GUESSER));
 }
@@ -78,7 +85,7 @@ async fn an_address_with_sessions_is_slowed_down_and_its_right_passwords_are_not
     let lockouts = open(&folder, RULES);
     for _ in 0..7 {
         let trial = lockouts.enter(GUESSER, b"ivan", true).await.unwrap();
-        trial.failed("wrong password").await;
+        trial.failed("wrong password", false).await;
     }
     assert!(!lockouts.refuses(GUESSER));
     // 50 guesses at once of a guesser who does not wait for answers.
@@ -88,7 +95,7 @@ async fn an_address_with_sessions_is_slowed_down_and_its_right_passwords_are_not
             let lockouts = lockouts.clone();
             tokio::spawn(async move {
                 match lockouts.enter(GUESSER, b"ivan", true).await {
-                    Ok(trial) => trial.failed("wrong password").await,
+                    Ok(trial) => trial.failed("wrong password", false).await,
                     Err(refused) => assert_eq!(refused, Refused::Slowed),
                 }
             })

@@ -208,3 +208,28 @@ async fn a_peer_that_reads_nothing_is_read_no_further() {
     assert!(stuck.is_err());
     peer.log_in(7).await.unwrap();
 }
+
+#[tokio::test]
+async fn logins_wait_for_their_turn_in_order_and_whoever_hangs_up_leaves_the_line() {
+    let server = Server::start("[limits]\nmax-starting = 1\nlogin-queue-timeout = \"1s\"\n").await;
+    let line = tokio::spawn(server.daemon.starting.clone().serve());
+    // The first has its turn and does nothing with it.
+    let mut dawdler = Peer::connect(&server, Caller::new(2, "ivan", "ivan-secret")).await;
+    dawdler.call(7).await;
+    let mut gone = Peer::connect(&server, Caller::new(3, "ivan", "ivan-secret")).await;
+    gone.ask_for_call(7).await;
+    server.until("a queue", |daemon| daemon.starting.queue().waiting == 1).await;
+    drop(gone);
+    server.until("an empty queue", |daemon| daemon.starting.queue().waiting == 0).await;
+    assert_eq!(server.count("login_gave_up_waiting"), 1);
+    // Nobody waits for ever.
+    let mut patient = Peer::connect(&server, Caller::new(4, "ivan", "ivan-secret")).await;
+    let refused = patient.refused(7).await;
+    assert!(refused.contains("no resource"), "{refused}");
+    assert_eq!(server.count("refused_login_queue_timeout"), 1);
+    // Whoever dawdles loses the turn, and the next one has it.
+    let mut anna = Peer::connect(&server, Caller::new(5, "anna", "anna-secret")).await;
+    server.until("the dawdler's turn to end", |daemon| daemon.starting.queue().starting == 0).await;
+    anna.log_in(7).await.unwrap();
+    line.abort();
+}

@@ -162,6 +162,13 @@ impl Peer {
         self.cleared().await
     }
 
+    /// Asks for a call, and does not wait for the answer.
+    pub async fn ask_for_call(&mut self, call_id: u16) {
+        self.request(call_id).await;
+        // What was asked is still in our hands.
+        self.control.flush().await;
+    }
+
     async fn request(&mut self, call_id: u16) {
         self.established().await;
         let own_call_id = call_id.try_into().unwrap();
