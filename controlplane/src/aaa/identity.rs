@@ -3,11 +3,12 @@
 //!
 //! Servers join accounts to logins and to each other by them, so they are the same in all.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use protocol::radius::Attributes;
 use protocol::radius::dictionary as names;
 
+use crate::config::{self, Config};
 use crate::daemon::Daemon;
 
 /// Service-Type (RFC 2865 §5.6): Framed.
@@ -23,14 +24,30 @@ const IPV4: u32 = 1;
 
 /// Who we are.
 #[must_use]
-pub fn nas(daemon: &Daemon) -> Attributes {
+pub fn nas(config: &Config, host_name: &str) -> Attributes {
     let mut attributes = Attributes::new();
-    let listen = daemon.config.server.listen.iter().map(|address| *address.ip());
-    if let Some(address) = listen.into_iter().find(|address| !address.is_unspecified()) {
+    if let Some(address) = address(config) {
         attributes.address(names::NAS_IP_ADDRESS, address);
     }
-    attributes.text(names::NAS_IDENTIFIER, &daemon.host_name);
+    let identifier = Some(&config.aaa.nas_identifier).filter(|name| !name.is_empty());
+    attributes.text(names::NAS_IDENTIFIER, identifier.map_or(host_name, String::as_str));
     attributes
+}
+
+/// The address that is configured, or from which the first server is asked. It is looked up once:
+/// accounts that name another NAS than their Accounting-On would stay open for ever.
+fn address(config: &Config) -> Option<Ipv4Addr> {
+    let to = |server: &config::Radius| {
+        let source = server.src_address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        // The kernel chooses the way; nothing is sent.
+        let socket = UdpSocket::bind((source, 0)).ok()?;
+        socket.connect((server.address, server.accounting_port.max(1))).ok()?;
+        match socket.local_addr().ok()?.ip() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    };
+    config.aaa.nas_ip_address.or_else(|| config.radius.iter().find_map(to))
 }
 
 /// A session: its number here, the name as its peer sent it, and both ends of its tunnel.
@@ -47,7 +64,7 @@ pub fn session(
     let mut attributes = Attributes::new();
     attributes
         .octets(names::USER_NAME, name)
-        .append(&nas(daemon))
+        .append(&daemon.nas)
         .integer(names::NAS_PORT, u32::from_be_bytes([a, b, c, d]))
         .integer(names::NAS_PORT_TYPE, VIRTUAL)
         .integer(names::SERVICE_TYPE, FRAMED)

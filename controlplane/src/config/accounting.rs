@@ -1,20 +1,17 @@
-//! `[accounting]`: what RADIUS servers are told of sessions, and the queue that it goes through.
+//! `[accounting]`: the queue of what RADIUS servers are told of sessions.
 //!
-//! Accounts are made where a RADIUS server takes them; without one there is no queue.
+//! There is one where `[aaa]` wants accounting and a server of `[[radius]]` takes it.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Config, ConfigError, Span};
+use super::{Config, ConfigError};
 
-/// What RADIUS servers are told of sessions.
+/// The queue of what RADIUS servers are told of sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Accounting {
-    /// How often a session is told of while it lives, where RADIUS does not say. Zero: never;
-    /// below a minute is a minute.
-    pub interim_update: Span,
     /// SQLite file of what no server has acknowledged yet; beside the users' if left out.
     pub queue: Option<PathBuf>,
     /// Records that it may hold.
@@ -23,7 +20,7 @@ pub struct Accounting {
 
 impl Default for Accounting {
     fn default() -> Self {
-        Self { interim_update: Span::seconds(0), queue: None, max_records: 1_000_000 }
+        Self { queue: None, max_records: 1_000_000 }
     }
 }
 
@@ -44,6 +41,12 @@ impl Accounting {
 }
 
 impl Config {
+    /// Whether sessions are accounted.
+    #[must_use]
+    pub fn accounts(&self) -> bool {
+        self.aaa.accounting && self.radius.iter().any(|server| server.accounting_port != 0)
+    }
+
     /// The accounting queue's file.
     #[must_use]
     pub fn accounting_queue(&self) -> PathBuf {

@@ -69,7 +69,7 @@ pub struct Config {
     pub limits: Limits,
     /// Who guesses passwords.
     pub lockout: Lockout,
-    /// What RADIUS servers are told of sessions.
+    /// The queue of what RADIUS servers are told of sessions.
     pub accounting: Accounting,
     /// Threads, ports and drivers of the packet path.
     pub dataplane: Dataplane,

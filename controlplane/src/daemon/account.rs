@@ -48,7 +48,7 @@ impl Account {
         let Ends { peer, local, address } = ends;
         let (id, terms) = (session.id(), session.terms()?);
         let identity = identity::session(daemon, id, name, peer, local);
-        let interim = daemon.config.accounting.interim_update.unless_zero();
+        let interim = daemon.config.aaa.interim_update.unless_zero();
         let attributes = match attributes(&identity, &terms, address) {
             Ok(attributes) => attributes,
             Err(error) => {

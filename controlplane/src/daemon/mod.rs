@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dataplane::api::{Events, Handle};
+use protocol::radius::Attributes;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as watch_channel;
@@ -45,7 +46,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::aaa::profile;
+use crate::aaa::{identity, profile};
 use crate::accounting::{Accounting, SessionIds};
 use crate::api::server::{self, ControlSocket, SocketError};
 use crate::api::types::{PoolStats, PortStats, Stats};
@@ -134,7 +135,9 @@ pub struct Daemon {
     pub addresses: Addresses,
     /// Who is there.
     pub sessions: Sessions,
-    /// Their Acct-Session-Ids.
+    /// Who we are to RADIUS servers.
+    pub nas: Attributes,
+    /// The sessions' Acct-Session-Ids.
     pub session_ids: SessionIds,
     /// What they use, told to RADIUS servers.
     pub accounting: Accounting,
@@ -186,9 +189,11 @@ impl Daemon {
         };
         getrandom::fill(&mut seed).map_err(random)?;
         let name = &config.server.host_name;
+        let host_name = if name.is_empty() { host_name() } else { name.clone() };
         Ok(Self {
             profiles: profile::templates(&config),
-            host_name: if name.is_empty() { host_name() } else { name.clone() },
+            nas: identity::nas(&config, &host_name),
+            host_name,
             users,
             clients: Clients::open(&config)?,
             addresses,

@@ -9,7 +9,7 @@ use controlplane::accounting::keeper::{Pace, Servers};
 use controlplane::accounting::record::Records;
 use controlplane::terms::Terms;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use protocol::ppp::link::Network;
 use protocol::radius::{Attributes, Code, Packet};
 use tempfile::TempDir;
@@ -63,7 +63,7 @@ async fn accounted(folder: &TempDir, heard: &Arc<Heard>) -> Server {
     let file = folder.path().join("accounting.db");
     let servers = Arc::new(Listening(Arc::clone(heard)));
     Server::start_with(
-        "[server]\nlisten = [\"127.0.0.1:1723\"]\nhost-name = \"bras\"\n",
+        "[server]\nhost-name = \"bras\"\n[aaa]\nnas-ip-address = \"127.0.0.1\"\n",
         |daemon| {
             let records = Records::new(Attributes::new(), daemon.session_ids.of(0));
             daemon.accounting =
@@ -115,14 +115,15 @@ async fn terms_that_are_used_up_end_the_session() {
         (|terms, _| terms.receive_limit = Some(25), "receive limit: the subscriber sent 25 bytes"),
         (|terms, _| terms.transmit_limit = Some(0), "transmit limit: the subscriber was sent 0"),
     ];
-    for (limit, reason) in limits {
+    let ends = limits.map(|(limit, reason)| async move {
         let server = Server::start("").await;
         let (mut peer, network) = log_in(&server).await;
         change(&server, |terms| limit(terms, second)).await;
         peer.send(&ip(253, network.local, FAR, b"there")).await;
         assert!(peer.down().await.contains(reason), "{reason}");
         server.until_empty().await;
-    }
+    });
+    join_all(ends).await;
 }
 
 #[tokio::test]
