@@ -3,8 +3,8 @@
 //!
 //! What sessions say is written in batches, as many as came while the disk was busy. Sessions are
 //! measured once a minute into the file, so that after a crash their Stops have those figures.
-//! A request carries nothing that changes between two tries (no Acct-Delay-Time, RFC 2866 §5.2;
-//! the event's own time instead), so that a server can tell a repetition.
+//! What the file has of a request never changes: with the same Acct-Session-Id, Acct-Status-Type
+//! and Event-Timestamp, a server can tell a repetition.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,11 +24,13 @@ use crate::daemon::ending::TerminateCause;
 
 /// Sends one request, and waits for the answer as long as it is worth it.
 pub trait Servers: Send + Sync + 'static {
-    /// Sends an Accounting-Request with these attributes to a server, and perhaps to others.
+    /// Sends an Accounting-Request with these attributes, about what happened `age` ago, to a
+    /// server, and perhaps to others.
     ///
     /// # Errors
     /// In an operator's words, if none answered. It will be asked again.
-    fn account(&self, attributes: Vec<u8>) -> BoxFuture<'static, Result<(), String>>;
+    fn account(&self, attributes: Vec<u8>, age: Duration)
+    -> BoxFuture<'static, Result<(), String>>;
 }
 
 /// How the queue is run.
@@ -390,8 +392,8 @@ impl Keeper {
         };
         while self.window.sent().len() < at_once {
             let Some(number) = self.next() else { return };
-            match self.store.attributes(number) {
-                Ok(Some(attributes)) => self.dispatch(number, attributes),
+            match self.store.request(number) {
+                Ok(Some((at, attributes))) => self.dispatch(number, at, attributes),
                 // Something newer took its place.
                 Ok(None) => {
                     self.window.done(number);
@@ -430,9 +432,10 @@ impl Keeper {
         }
     }
 
-    fn dispatch(&mut self, number: i64, attributes: Vec<u8>) {
+    fn dispatch(&mut self, number: i64, at: u64, attributes: Vec<u8>) {
         self.tries.entry(number).or_insert(Tries { at: Instant::now(), failures: 0 });
-        let answer = self.servers.account(attributes);
+        let age = Duration::from_secs(seconds(SystemTime::now()).saturating_sub(at));
+        let answer = self.servers.account(attributes, age);
         let outcomes = self.outcomes.clone();
         self.runtime.spawn(async move {
             let outcome = answer.await;

@@ -1,7 +1,7 @@
 //! What is in an Accounting-Request: RFC 2866 §5, RFC 2867 §4, RFC 2869 §5.1 to §5.3.
 //!
 //! Requests are laid out once, when the event happens, with its own time, and never change after
-//! that. No Acct-Delay-Time (RFC 2866 §5.2): it would make every try another request.
+//! that; Acct-Delay-Time (RFC 2866 §5.2) is whoever sends them to add.
 
 use std::net::Ipv4Addr;
 

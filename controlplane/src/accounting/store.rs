@@ -294,15 +294,16 @@ impl Store {
         read().map_err(|error| Self::error(&self.file, error))
     }
 
-    /// What is in a request; `None` if it was forgotten meanwhile.
+    /// When a request was made, in seconds since 1970, and what is in it; `None` if it was
+    /// forgotten meanwhile.
     ///
     /// # Errors
     /// If the file fails.
-    pub fn attributes(&self, number: i64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn request(&self, number: i64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
         let read = || {
             self.connection
-                .prepare_cached("SELECT attributes FROM request WHERE number = ?1")?
-                .query_row([number], |row| row.get(0))
+                .prepare_cached("SELECT at, attributes FROM request WHERE number = ?1")?
+                .query_row([number], |row| Ok((from_column(row.get(0)?), row.get(1)?)))
                 .optional()
         };
         read().map_err(|error| Self::error(&self.file, error))

@@ -49,7 +49,7 @@ fn contents(store: &Store) -> Vec<String> {
     let all = store.after(0, 1000).unwrap();
     assert_eq!(all.len() as u64, store.len());
     let text = |request: &Waiting| {
-        String::from_utf8(store.attributes(request.number).unwrap().unwrap()).unwrap()
+        String::from_utf8(store.request(request.number).unwrap().unwrap().1).unwrap()
     };
     all.iter().map(text).collect()
 }
@@ -252,7 +252,7 @@ struct Script {
 struct Scripted(Arc<Script>);
 
 impl Servers for Scripted {
-    fn account(&self, attributes: Vec<u8>) -> BoxFuture<'static, Result<(), String>> {
+    fn account(&self, attributes: Vec<u8>, _: Duration) -> BoxFuture<'static, Result<(), String>> {
         let script = Arc::clone(&self.0);
         async move {
             // Without further word, they answer.

@@ -11,6 +11,7 @@ use tokio::net::UnixStream;
 use tracing_subscriber::EnvFilter;
 
 use super::{Failure, runtime};
+use crate::accounting::store::Store;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::host::forwarding::{Firewall, Forwarding, ReversePath, firewall};
 use crate::host::port::owner;
@@ -70,6 +71,7 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
     findings.extend(interfaces(config, running));
     findings.extend(kernel(config));
     findings.extend(accounts(config));
+    findings.extend(accounting(config, running));
     let mut out = io::stdout().lock();
     for finding in &findings {
         writeln!(out, "{finding}")?;
@@ -192,6 +194,22 @@ fn accounts(config: &Config) -> Vec<Finding> {
     }
     findings.extend(users(config, addresses));
     findings
+}
+
+/// The queue of accounts is this program's alone while it is open.
+fn accounting(config: &Config, running: bool) -> Option<Finding> {
+    let queue = config.accounting_queue();
+    if !config.accounts() {
+        return None;
+    }
+    // Opening it would make it, or keep the daemon from it.
+    if running || !queue.exists() {
+        return Some(fine(format!("accounting queue {}", queue.display())));
+    }
+    Some(match Store::open(&queue, config.accounting.max_records) {
+        Ok(store) => fine(format!("accounting queue {}: {} wait", queue.display(), store.len())),
+        Err(reason) => error(reason.to_string()),
+    })
 }
 
 fn users(config: &Config, addresses: Addresses) -> Vec<Finding> {

@@ -8,7 +8,7 @@ use hyper::Method;
 
 use super::{Failure, output, runtime};
 use crate::api::client::Client;
-use crate::api::types::{Disconnected, Selector, SessionView, Stats};
+use crate::api::types::{AccountingStats, Disconnected, Selector, SessionView, Stats};
 use crate::config::{Config, Span};
 
 #[derive(Debug, Subcommand)]
@@ -165,6 +165,7 @@ pub(super) fn stats(json: bool, config: &Config) -> Result<(), Failure> {
         ("packets", counted(&stats.packets)),
         ("drops", counted(&stats.drops)),
         ("xdp", counted(&stats.xdp)),
+        ("accounting", stats.accounting.as_ref().map_or_else(|| "none".to_owned(), queue)),
     ])?;
     let ports: Vec<_> = stats
         .ports
@@ -187,6 +188,21 @@ pub(super) fn stats(json: bool, config: &Config) -> Result<(), Failure> {
         .map(|pool| vec![pool.name.clone(), pool.size.to_string(), pool.free.to_string()])
         .collect();
     Ok(output::table(&["POOL", "ADDRESSES", "FREE"], &pools)?)
+}
+
+/// The accounting queue in a line.
+fn queue(stats: &AccountingStats) -> String {
+    let oldest = stats.oldest.map(|oldest| format!(", oldest {}", Span::seconds(oldest)));
+    let away = if stats.servers_answer { "" } else { ", no server answers" };
+    let troubles = [
+        ("given up", stats.given_up),
+        ("lost", stats.lost),
+        ("failures of its file", stats.store_errors),
+    ];
+    let troubles = troubles.iter().filter(|(_, count)| *count > 0);
+    let troubles: String = troubles.map(|(what, count)| format!(", {what} {count}")).collect();
+    let oldest = oldest.unwrap_or_default();
+    format!("queued {}{oldest}{away}, answered {}{troubles}", stats.queued, stats.answered)
 }
 
 fn or_dash(value: Option<&impl ToString>) -> String {

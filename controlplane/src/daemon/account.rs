@@ -7,6 +7,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use protocol::radius::{Attributes, TooLong};
 use tracing::error;
 
@@ -14,9 +16,40 @@ use super::Daemon;
 use super::ending::TerminateCause;
 use super::session::Session;
 use crate::aaa::identity;
-use crate::accounting::record::{Authentic, Facts};
-use crate::accounting::{self, Volume};
+use crate::accounting::keeper::{Pace, Servers};
+use crate::accounting::record::{Authentic, Facts, Records};
+use crate::accounting::store::StoreError;
+use crate::accounting::{self, Accounting, Volume};
+use crate::radius::Client;
 use crate::terms::Terms;
+
+/// Opens the queue and tells the servers that the daemon begins, if any takes accounts.
+///
+/// # Errors
+/// If the queue's file cannot be used.
+pub(super) fn start(daemon: &Daemon) -> Result<Accounting, StoreError> {
+    if !daemon.radius.accounts() {
+        return Ok(Accounting::default());
+    }
+    let records = Records::new(daemon.nas.clone(), daemon.session_ids.of(0));
+    let (queue, limit) = (daemon.config.accounting_queue(), daemon.config.accounting.max_records);
+    Accounting::start(&queue, limit, records, Arc::new(daemon.radius.clone()), Pace::default())
+}
+
+impl Servers for Client {
+    fn account(
+        &self,
+        attributes: Vec<u8>,
+        age: Duration,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let client = self.clone();
+        async move {
+            let attributes = Attributes::from_bytes(&attributes).ok_or("it divides into none")?;
+            Self::account(&client, attributes, age).await.map_err(|failure| failure.to_string())
+        }
+        .boxed()
+    }
+}
 
 /// The account of a session that is up.
 #[derive(Debug)]

@@ -47,6 +47,7 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::aaa::{identity, profile};
+use crate::accounting::store::StoreError;
 use crate::accounting::{Accounting, SessionIds};
 use crate::api::server::{self, ControlSocket, SocketError};
 use crate::api::types::{PoolStats, PortStats, Stats};
@@ -99,6 +100,9 @@ pub enum StartError {
     /// The clients cannot be read.
     #[error(transparent)]
     Clients(#[from] clients::store::StoreError),
+    /// The accounting queue cannot be used.
+    #[error(transparent)]
+    Accounting(#[from] StoreError),
     /// The data plane does not start.
     #[error(transparent)]
     DataPlane(#[from] dataplane::api::StartError),
@@ -350,7 +354,9 @@ async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared
     let kernel = Kernel::connect()?;
     let (handle, events) = plane::start(plan::data_plane(&config)).await?;
     plan::complete(&config, &kernel).await?;
-    let shared = Arc::new(Daemon::new(config, users, addresses, kernel, handle)?);
+    let mut daemon = Daemon::new(config, users, addresses, kernel, handle)?;
+    daemon.accounting = account::start(&daemon)?;
+    let shared = Arc::new(daemon);
     let guarded = shared.lockouts.guard(&listeners);
     banner::show(&shared, file.as_deref(), guarded);
     Ok((spawn(&shared, listeners, control_socket, events, claim), shared))
@@ -399,6 +405,7 @@ impl Running {
             warn!(sessions = shared.sessions.count(), "some peers did not take leave in time");
         }
         self.listeners.shutdown().await;
+        shared.accounting.finish(patience).await;
         self.services.shutdown().await;
         shared.lockouts.write().await;
         let plane = shared.plane.clone();

@@ -39,7 +39,7 @@ fn secret() -> Secret {
 struct Udp(SocketAddr);
 
 impl Servers for Udp {
-    fn account(&self, attributes: Vec<u8>) -> BoxFuture<'static, Result<(), String>> {
+    fn account(&self, attributes: Vec<u8>, _: Duration) -> BoxFuture<'static, Result<(), String>> {
         let server = self.0;
         async move {
             let attributes = Attributes::from_bytes(&attributes).unwrap();

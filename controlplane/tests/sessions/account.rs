@@ -25,7 +25,7 @@ struct Heard(Mutex<Vec<Vec<u8>>>);
 struct Listening(Arc<Heard>);
 
 impl Servers for Listening {
-    fn account(&self, attributes: Vec<u8>) -> BoxFuture<'static, Result<(), String>> {
+    fn account(&self, attributes: Vec<u8>, _: Duration) -> BoxFuture<'static, Result<(), String>> {
         self.0.0.lock().unwrap().push(attributes);
         async { Ok(()) }.boxed()
     }
