@@ -38,6 +38,20 @@ impl Client {
         user: &str,
         password: &str,
     ) -> Result<Self> {
+        Self::dial_with(namespace, server, user, password, &[])
+    }
+
+    /// As [`Client::dial`], with more `options` of `penstock dial`.
+    ///
+    /// # Errors
+    /// As [`Client::dial`].
+    pub fn dial_with(
+        namespace: &Namespace,
+        server: Ipv4Addr,
+        user: &str,
+        password: &str,
+        options: &[&str],
+    ) -> Result<Self> {
         // A client pins its worker to the first core that it may use. Subscribers are machines of
         // their own: here they at least do not all share one core.
         let cores = std::thread::available_parallelism()?.get();
@@ -51,6 +65,7 @@ impl Client {
             "--route",
             CORE_PREFIX,
         ]);
+        command.args(options);
         let mut process = Process::start(&format!("penstock dial of {user}"), command)?;
         process.send(password)?;
         process.close_input();

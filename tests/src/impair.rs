@@ -201,10 +201,11 @@ fn is_gre(frame: &[u8]) -> bool {
 
 /// `SplitMix64`: a small generator whose whole state is the seed.
 #[derive(Debug)]
-pub(crate) struct SplitMix(pub(crate) u64);
+pub struct SplitMix(pub u64);
 
 impl SplitMix {
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -213,6 +214,6 @@ impl SplitMix {
     }
 
     fn happens(&mut self, per_mille: u16) -> bool {
-        self.next() % 1000 < u64::from(per_mille)
+        self.draw() % 1000 < u64::from(per_mille)
     }
 }

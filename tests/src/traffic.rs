@@ -31,7 +31,7 @@ pub fn payload(seed: u64, length: usize) -> Vec<u8> {
     let mut random = SplitMix(seed);
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
-        bytes.extend_from_slice(&random.next().to_be_bytes());
+        bytes.extend_from_slice(&random.draw().to_be_bytes());
     }
     bytes.truncate(length);
     bytes

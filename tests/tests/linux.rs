@@ -1,7 +1,7 @@
 //! A Linux server is dialled by a Linux client, so that the harness itself is known to be good, and
 //! by our client: two ends of ours agreeing is no proof.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -9,8 +9,9 @@ use std::time::Duration;
 use lab::capture::{Capture, Trace};
 use lab::client::Client;
 use lab::netns::{self, Namespace};
-use lab::traffic;
+use lab::server::{Driver, Server};
 use lab::uml::{Guest, Uplink};
+use lab::{traffic, wait};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
@@ -22,7 +23,7 @@ fn linux_server(wire: &Namespace) -> Guest {
     let uplink = Uplink { link: "server", address: "10.7.0.1/24", gateway: None };
     let mut server = Guest::boot(wire, &uplink).unwrap();
     for line in [
-        "printf 'alice * secret123 *\\n' > /etc/ppp/chap-secrets",
+        "printf 'alice * secret123 *\\n' | tee /etc/ppp/chap-secrets > /etc/ppp/pap-secrets",
         "printf 'name pptpd\\nrequire-mschap-v2\\nrequire-mppe-128\\n' > /etc/ppp/options",
         "printf 'localip 10.99.0.1\\nremoteip 10.99.0.10\\n' > /run/pptpd.conf",
         "pptpd -c /run/pptpd.conf -o /etc/ppp/options",
@@ -64,7 +65,7 @@ fn a_linux_client_dials_a_linux_server_and_nothing_passes_in_the_clear() {
 }
 
 #[test]
-fn our_client_dials_a_linux_server_and_pings_of_every_size_return() {
+fn our_clients_dial_a_linux_server_by_every_method_and_pings_of_every_size_return() {
     let (subscriber, wire) =
         (Namespace::new("subscriber").unwrap(), Namespace::new("wire").unwrap());
     netns::join((&subscriber, "wan"), (&wire, "subscriber")).unwrap();
@@ -84,5 +85,39 @@ fn our_client_dials_a_linux_server_and_pings_of_every_size_return() {
     let sizes = [0, 56, 500, 1000, 1300];
     subscriber.run(|| traffic::ping_exchange(INNER, sizes, 5)).unwrap();
     client.hang_up().unwrap();
+
+    // The daemon's own client mode, to the same server.
+    let settings = format!(
+        "[server]\nenabled = false\n[[client]]\nname = \"pptp-out1\"\nconnect-to = \"{SERVER}\"\n\
+         user = \"alice\"\npassword = \"secret123\"\n"
+    );
+    let daemon = Server::start(&subscriber, Driver::RawTun, &[], &settings).unwrap();
+    let pings = || subscriber.run(|| traffic::ping_exchange(INNER, [56, 1000], 5));
+    wait::until("the client's tunnel", LIMIT, || {
+        let list = daemon.command(&["client", "list", "--json"])?;
+        Ok(list.contains("\"connected\"").then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", daemon.log()));
+    pings().unwrap();
+    daemon.stop().unwrap();
     judge(&capture.finish().unwrap(), &traffic::payload(500, 500)[..16]);
+
+    // Each method that the server may insist on; only MS-CHAP gives keys.
+    for (method, options, encryption) in [
+        ("mschap1", "require-mschap\\nrequire-mppe-128", "require"),
+        ("chap", "require-chap\\nnomppe", "deny"),
+        ("pap", "require-pap\\nnomppe", "deny"),
+    ] {
+        let line = format!("printf 'name pptpd\\n{options}\\n' > /etc/ppp/options");
+        server.run(&line, LIMIT).unwrap().success().unwrap();
+        let options = ["--allow", method, "--encryption", encryption];
+        let dial =
+            |password| Client::dial_with(&subscriber, SERVER, "alice", password, &options).unwrap();
+        let mut client = dial("secret123");
+        client.wait_up().unwrap_or_else(|error| panic!("{method}: {error:?}"));
+        pings().unwrap_or_else(|error| panic!("{method}: {error:?}"));
+        client.hang_up().unwrap();
+        let status = dial("wrong").process().wait_exit(LIMIT).unwrap();
+        assert_eq!(status.code(), Some(7), "{method}");
+    }
 }

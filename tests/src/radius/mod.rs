@@ -7,6 +7,7 @@
 //! | [`record`] | what it wrote down of a request |
 //! | [`relay`] | a hop before it that delays, paces, forges and drops |
 //! | [`packet`] | RADIUS packets as bytes, to be spoiled and signed again |
+//! | [`scene`] | a concentrator whose users are FreeRADIUS's |
 //!
 //! Never touches a FreeRADIUS of the machine.
 
@@ -14,6 +15,7 @@ pub mod config;
 pub mod packet;
 pub mod record;
 pub mod relay;
+pub mod scene;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;

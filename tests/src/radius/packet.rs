@@ -54,6 +54,14 @@ pub fn answer(code: u8, request: &[u8], attributes: &[Vec<u8>], secret: &str) ->
         }
         place += attribute.len();
     }
+    authenticated(&packet, request, secret)
+}
+
+/// An answer with the response authenticator that fits its octets (RFC 2865 §3): what one can make
+/// who finds collisions of MD5 but cannot compute a Message-Authenticator.
+pub fn authenticated(answered: &[u8], request: &[u8], secret: &str) -> Option<Vec<u8>> {
+    let mut packet = answered.to_vec();
+    packet.get_mut(4..HEADER)?.copy_from_slice(request.get(4..HEADER)?);
     let mut digest = Md5::new();
     digest.update(&packet);
     digest.update(secret.as_bytes());

@@ -1,0 +1,140 @@
+//! Accounts that a real FreeRADIUS receives: exactly one Start and one
+//! Stop for each session, whatever dies in between.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lab::caller::Caller;
+use lab::impair::SplitMix;
+use lab::netns::Namespace;
+use lab::network::SERVER;
+use lab::radius::scene::{FIRST, Scene, section};
+use lab::radius::{Record, Settings};
+use lab::wait;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Users of our own, of whom RADIUS keeps the accounts.
+const LOCAL: [(&str, &str); 4] =
+    [("alice", "secret123"), ("bob", "hunter2"), ("carol", "12345"), ("dave", "swordfish")];
+
+/// A daemon that judges by itself and tells RADIUS.
+fn scene() -> Scene {
+    let server =
+        section(FIRST, "authentication-port = 0\ntimeout = \"1s\"\ntries = 1\ndead-time = \"1s\"");
+    Scene::with(&Settings::new(FIRST, ""), &LOCAL, &server).unwrap()
+}
+
+fn of<'a>(records: &'a [Record], user: &str, status: &str) -> Option<&'a Record> {
+    records.iter().find(|record| record.get("User-Name") == Some(user) && record.status() == status)
+}
+
+/// Judges what FreeRADIUS got: each session once begun and once ended, its end not before its
+/// beginning, and nothing less in the Stop than in what came before.
+fn each_session_began_once_and_ended_once(records: &[Record], sessions: usize) {
+    let mut seen: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
+    for record in records.iter().filter(|record| !record.status().starts_with("Accounting-")) {
+        seen.entry(record.text("Acct-Session-Id").unwrap()).or_default().push(record);
+    }
+    for (id, records) in &seen {
+        let count = |status| records.iter().filter(|record| record.status() == status).count();
+        assert_eq!((count("Start"), count("Stop")), (1, 1), "{id}: {records:#?}");
+        assert_eq!(records[0].status(), "Start", "{id}: {records:#?}");
+        assert_eq!(records[records.len() - 1].status(), "Stop", "{id}: {records:#?}");
+    }
+    assert_eq!(seen.len(), sessions, "{:?}", seen.keys());
+}
+
+fn stops(records: &[Record]) -> usize {
+    records.iter().filter(|record| record.status() == "Stop").count()
+}
+
+/// A call of this user that is up.
+fn call(subscriber: &Namespace, call_id: u16, user: usize) -> Option<Caller> {
+    let (user, password) = LOCAL[user];
+    let mut caller = Caller::connect(subscriber, SERVER).ok()?;
+    caller.start().ok()?;
+    caller.call(call_id).ok()?;
+    caller.log_in(user, password, None, Duration::from_secs(10)).ok()?.then_some(caller)
+}
+
+#[test]
+fn an_outage_of_radius_loses_no_account_and_keeps_nobody_out() {
+    let mut scene = scene();
+    let subscriber = scene.network.subscriber(1).unwrap();
+    let before = call(&subscriber, 1, 0).unwrap();
+    scene.radius.await_accounting("a start", |all| of(all, "alice", "Start").map(drop)).unwrap();
+    scene.radius.stop().unwrap();
+    // One that began before it and ends in it, one that lives in it, one that begins in it.
+    drop(before);
+    scene.await_gone("alice").unwrap();
+    drop(call(&subscriber, 2, 1).unwrap());
+    scene.await_gone("bob").unwrap();
+    let after = call(&subscriber, 3, 2).unwrap();
+    scene.radius.start_again(&scene.network.core).unwrap();
+    scene
+        .radius
+        .await_accounting("what waited", |all| {
+            (stops(all) == 2 && of(all, "carol", "Start").is_some()).then_some(())
+        })
+        .unwrap();
+    drop(after);
+    let records = scene
+        .radius
+        .await_accounting("the last stop", |all| (stops(all) == 3).then(|| all.to_vec()))
+        .unwrap();
+    each_session_began_once_and_ended_once(&records, 3);
+    // RFC 2866 §5.2, RFC 2869 §5.3: when it happened, not when it was told.
+    let delayed = of(&records, "bob", "Start").unwrap();
+    assert!(delayed.get("Event-Timestamp").is_some(), "{delayed:#?}");
+}
+
+/// All records, once each of so many sessions has ended.
+fn await_stops(scene: &Scene, sessions: usize) -> Vec<Record> {
+    let told = wait::until(&format!("{sessions} stops"), SOON, || {
+        Ok((stops(&scene.radius.accounting()?) >= sessions).then_some(()))
+    });
+    let records = scene.radius.accounting().unwrap();
+    told.unwrap_or_else(|error| panic!("{error}: {records:#?}\n{}", scene.logs()));
+    records
+}
+
+#[test]
+fn killed_at_random_points_with_radius_down_each_session_has_one_start_and_one_stop() {
+    let mut scene = scene();
+    let subscriber = scene.network.subscriber(1).unwrap();
+    let mut random = SplitMix(20_261_121);
+    let mut sessions = 0;
+    let mut call_id = 0;
+    scene.radius.stop().unwrap();
+    for round in 0..5 {
+        if round == 2 {
+            // What the first rounds left waits for nothing else, and nothing of it comes again.
+            scene.radius.start_again(&scene.network.core).unwrap();
+            await_stops(&scene, sessions);
+            scene.radius.stop().unwrap();
+        }
+        let mut up = Vec::new();
+        for user in 0..LOCAL.len() {
+            call_id += 1;
+            up.push(call(&subscriber, call_id, user).unwrap_or_else(|| panic!("{}", scene.logs())));
+            sessions += 1;
+            // Some end in good order, at once.
+            if random.draw().is_multiple_of(3) {
+                up.pop();
+            }
+        }
+        // The kill falls somewhere into what all that has set going.
+        std::thread::sleep(Duration::from_millis(random.draw() % 400));
+        scene.server.kill_and_restart(&scene.network.concentrator).unwrap();
+        drop(up);
+    }
+    scene.radius.start_again(&scene.network.core).unwrap();
+    let records = await_stops(&scene, sessions);
+    each_session_began_once_and_ended_once(&records, sessions);
+    // Those that the kill ended say so (RFC 2866 §5.10).
+    let rebooted = |record: &&Record| record.get("Acct-Terminate-Cause") == Some("NAS-Reboot");
+    assert!(records.iter().filter(rebooted).count() >= 4, "{records:#?}");
+}
