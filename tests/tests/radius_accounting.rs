@@ -23,7 +23,7 @@ const LOCAL: [(&str, &str); 4] =
 /// A daemon that judges by itself and tells RADIUS.
 fn scene() -> Scene {
     let server =
-        section(FIRST, "authentication-port = 0\ntimeout = \"1s\"\ntries = 1\ndead-time = \"1s\"");
+        section(FIRST, "authentication-port = 0\ntimeout = \"2s\"\ntries = 3\ndead-time = \"1s\"");
     Scene::with(&Settings::new(FIRST, ""), &LOCAL, &server).unwrap()
 }
 

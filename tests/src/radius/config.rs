@@ -74,6 +74,12 @@ fn radiusd(directory: &Path, settings: &Settings) -> String {
     } else {
         ""
     };
+    // Accounts wait for the pool's database: only where there is a pool.
+    let release = if settings.pool.is_empty() {
+        ""
+    } else {
+        "if (&Framed-IP-Address || \"%{Acct-Status-Type}\" =~ /^Accounting-/) {\n sqlippool\n}"
+    };
     format!(
         r#"
 raddbdir = {directory}
@@ -205,9 +211,7 @@ server default {{
     }}
     accounting {{
         accounting
-        if (&Framed-IP-Address || "%{{Acct-Status-Type}}" =~ /^Accounting-/) {{
-            sqlippool
-        }}
+        {release}
         ok
     }}
     post-auth {{
