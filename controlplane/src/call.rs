@@ -12,6 +12,7 @@ use protocol::ppp::link::{Encryption, Event, Input, Link, Network, Phase};
 use protocol::time::Instant;
 
 use crate::clock::Clock;
+use crate::kernel::Destination;
 use crate::plane::Tunnel;
 
 /// Whose packets pass through the tunnel.
@@ -30,11 +31,13 @@ pub struct Bounds {
     pub clamp_mss: bool,
     /// Largest inner packet to the peer, bytes, where it is below the link's.
     pub mtu: Option<u16>,
+    /// Networks behind the peer.
+    pub behind: Vec<Destination>,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { clamp_mss: true, mtu: None }
+        Self { clamp_mss: true, mtu: None, behind: Vec::new() }
     }
 }
 
@@ -46,8 +49,7 @@ pub struct Call {
     clock: Clock,
     reach: Reach,
     bounds: Bounds,
-    /// The device that its packets pass, if it has one to itself.
-    device: Option<api::Device>,
+    forward: api::Forward,
     /// What the data plane lets pass, while the network is up.
     network: Option<Network>,
     deadline: Option<Instant>,
@@ -82,7 +84,7 @@ impl Call {
             clock,
             reach,
             bounds: Bounds::default(),
-            device: None,
+            forward: api::Forward::Fast,
             network: None,
             deadline: None,
             watch,
@@ -100,14 +102,22 @@ impl Call {
         }
     }
 
-    /// Says who forwards its packets from the next time on that the network comes up.
+    /// Says who forwards its packets from now on.
     pub async fn set_forward(&mut self, forward: api::Forward) {
-        self.device = match &forward {
-            api::Forward::Device(device) => Some(device.clone()),
-            api::Forward::Fast | api::Forward::Kernel => None,
-        };
         let tunnel = self.tunnel.id();
+        self.forward = forward.clone();
         self.tunnel.command(api::Command::SetForward { tunnel, forward }).await;
+        // It takes effect with the network.
+        if let Some(network) = &self.network {
+            self.tunnel.command(self.open_network(network)).await;
+            self.show_running(true);
+        }
+    }
+
+    /// Who forwards its packets.
+    #[must_use]
+    pub const fn forward(&self) -> &api::Forward {
+        &self.forward
     }
 
     /// The tunnel.
@@ -194,7 +204,7 @@ impl Call {
     }
 
     fn show_running(&self, running: bool) {
-        if let Some(device) = &self.device {
+        if let api::Forward::Device(device) = &self.forward {
             device.set_running(running);
         }
     }
@@ -226,12 +236,18 @@ impl Call {
     }
 
     fn open_network(&self, network: &Network) -> api::Command {
-        let prefix = match self.reach {
+        let own = match self.reach {
             Reach::Peer => api::Prefix::host(network.remote),
             Reach::Everything => api::Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 },
         };
+        let behind = self.bounds.behind.iter();
+        let behind = behind.map(|&Destination { address, length }| api::Prefix { address, length });
+        // Which sources may come by an interface of the peer's own the kernel knows: routes that
+        // name it are the operator's to make, and so are filters.
+        let any = matches!(self.forward, api::Forward::Device(_))
+            .then_some(api::Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 });
         let network = api::Network {
-            prefixes: vec![prefix],
+            prefixes: std::iter::once(own).chain(behind).chain(any).collect(),
             mtu: self.mtu(network),
             local: network.local,
             clamp_mss: self.bounds.clamp_mss,

@@ -10,6 +10,9 @@ use std::pin::pin;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteScope,
 };
@@ -43,6 +46,17 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// The prefix of this length that an address lies in.
+    #[must_use]
+    pub const fn around(address: Ipv4Addr, length: u8) -> Self {
+        let length = if length > 32 { 32 } else { length };
+        let host = match u32::MAX.checked_shr(length as u32) {
+            Some(host) => host,
+            None => 0,
+        };
+        Self { address: Ipv4Addr::from_bits(address.to_bits() & !host), length }
+    }
+
     /// Whether the address lies in it.
     #[must_use]
     pub fn contains(&self, address: Ipv4Addr) -> bool {
@@ -118,6 +132,56 @@ impl Kernel {
             .execute()
             .await
             .map_err(|error| KernelError::new(format!("address {local} on {interface}"), &error))
+    }
+
+    /// Subnets that an interface is in.
+    ///
+    /// # Errors
+    /// If there is no such interface or the kernel does not say.
+    pub async fn subnets(&self, interface: &str) -> Result<Vec<Destination>, KernelError> {
+        let failed = |error: &rtnetlink::Error| {
+            KernelError::new(format!("addresses of {interface}"), &error)
+        };
+        let mut addresses =
+            pin!(self.0.address().get().set_link_index_filter(index(interface)?).execute());
+        let mut subnets = Vec::new();
+        while let Some(found) = addresses.try_next().await.map_err(|error| failed(&error))? {
+            let length = found.header.prefix_len;
+            let prefixes = found.attributes.iter().filter_map(|attribute| match attribute {
+                AddressAttribute::Address(IpAddr::V4(address)) => {
+                    Some(Destination::around(*address, length))
+                }
+                _ => None,
+            });
+            subnets.extend(prefixes);
+        }
+        Ok(subnets)
+    }
+
+    /// Has the kernel answer ARP requests for an address on an interface (RFC 1027).
+    ///
+    /// # Errors
+    /// If there is no such interface or the kernel refuses.
+    pub async fn proxy_arp(&self, address: Ipv4Addr, interface: &str) -> Result<(), KernelError> {
+        let request = self.0.neighbours().add(index(interface)?, IpAddr::V4(address));
+        let request = request.state(NeighbourState::None).flags(NeighbourFlags::Proxy).replace();
+        let what = || format!("proxy ARP for {address} on {interface}");
+        request.execute().await.map_err(|error| KernelError::new(what(), &error))
+    }
+
+    /// Ends what [`Self::proxy_arp`] began.
+    ///
+    /// # Errors
+    /// If there is no such interface or no such entry.
+    pub async fn unproxy_arp(&self, address: Ipv4Addr, interface: &str) -> Result<(), KernelError> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.ifindex = index(interface)?;
+        message.header.flags = NeighbourFlags::Proxy;
+        message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(address)));
+        let what = || format!("proxy ARP for {address} on {interface}");
+        let request = self.0.neighbours().del(message);
+        request.execute().await.map_err(|error| KernelError::new(what(), &error))
     }
 
     /// Takes an address from an interface, and the route to its peer with it.

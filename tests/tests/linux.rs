@@ -121,3 +121,44 @@ fn our_clients_dial_a_linux_server_by_every_method_and_pings_of_every_size_retur
         assert_eq!(status.code(), Some(7), "{method}");
     }
 }
+
+/// The daemon's client mode with a server that is not ours.
+#[test]
+fn our_daemon_dials_a_linux_server_and_comes_back_when_pppd_is_killed() {
+    let (subscriber, wire) =
+        (Namespace::new("subscriber").unwrap(), Namespace::new("wire").unwrap());
+    netns::join((&subscriber, "wan"), (&wire, "subscriber")).unwrap();
+    netns::join((&wire, "to-server"), (&wire, "server")).unwrap();
+    subscriber.address("wan", "10.7.1.2/24").unwrap();
+    subscriber.route("default", Ipv4Addr::new(10, 7, 1, 1)).unwrap();
+    wire.address("subscriber", "10.7.1.1/24").unwrap();
+    wire.address("to-server", "10.7.0.2/24").unwrap();
+    wire.sysctl("net/ipv4/ip_forward", "1").unwrap();
+    let mut server = linux_server(&wire);
+    server.run("ip route add 10.7.1.0/24 via 10.7.0.2", LIMIT).unwrap().success().unwrap();
+
+    let settings = "server.enabled = false\n[[profile]]\nname = \"default\"\n\
+                    local-address = \"10.77.0.1\"\n";
+    let daemon = Server::start(&subscriber, Driver::RawTun, &[], settings).unwrap();
+    let connected = |calls: u64| {
+        wait::until("the tunnel", LIMIT, || {
+            let clients = daemon.command(&["client", "list", "--json"])?;
+            let client = serde_json::from_str::<Vec<serde_json::Value>>(&clients)?.remove(0);
+            let up = client["status"] == "connected" && client["calls"].as_u64() >= Some(calls);
+            Ok(up.then_some(client))
+        })
+        .unwrap()
+    };
+    let add = ["client", "add", "--connect-to", "10.7.0.1", "--user", "alice"];
+    daemon.command_with_input(&add, "secret123\n").unwrap();
+    let client = connected(1);
+    assert_eq!(
+        (&client["encoding"], &client["local-address"]),
+        (&serde_json::json!("MPPE128 stateless"), &serde_json::json!("10.99.0.10"),)
+    );
+    // pptpd's pty loses what comes in a burst, and the first packet: each is tried again.
+    subscriber.run(|| traffic::ping_exchange(INNER, [0, 56, 500, 1000, 1300], 5)).unwrap();
+    server.run("kill -9 $(cat /run/ppp0.pid)", LIMIT).unwrap();
+    connected(2);
+    subscriber.run(|| traffic::ping_exchange(INNER, [56, 1000], 5)).unwrap();
+}

@@ -8,6 +8,7 @@
 //! | `DELETE /v1/users/{name}` | remove one |
 //! | `GET /v1/sessions` | all sessions, those that log in too |
 //! | `POST /v1/sessions/disconnect` | end those that a [`types::Selector`] means |
+//! | `GET /v1/bindings` | interfaces of users ([`types::BindingView`]) |
 //! | `GET /v1/clients` | all tunnels that we dial ([`clients::ClientView`]) |
 //! | `POST /v1/clients` | add one ([`crate::config::Client`]) |
 //! | `PATCH /v1/clients/{name}` | change one ([`clients::ClientChange`]) |

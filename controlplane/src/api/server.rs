@@ -21,8 +21,8 @@ use tracing::warn;
 
 use super::clients::{Added, ClientChange, ClientView};
 use super::types::{
-    Cleared, Disconnected, LockoutSelector, LockoutView, NewUser, Refusal, Selector, SessionView,
-    Stats, UserChange, UserView,
+    BindingView, Cleared, Disconnected, LockoutSelector, LockoutView, NewUser, Refusal, Selector,
+    SessionView, Stats, UserChange, UserView,
 };
 use crate::clients::ClientError;
 use crate::config::Client;
@@ -105,6 +105,7 @@ pub async fn serve(socket: ControlSocket, shared: Shared) -> io::Result<()> {
         .route("/v1/sessions/disconnect", post(disconnect))
         .route("/v1/lockouts", get(list_lockouts))
         .route("/v1/lockouts/clear", post(clear_lockouts))
+        .route("/v1/bindings", get(list_bindings))
         .route("/v1/clients", get(list_clients).post(add_client))
         .route("/v1/clients/{name}", patch(change_client).delete(remove_client))
         .route("/v1/stats", get(stats))
@@ -218,6 +219,10 @@ async fn clear_lockouts(
         0 if !all => Err(Failure(StatusCode::NOT_FOUND, "there is no such lock".to_owned())),
         cleared => Ok(Json(Cleared { cleared })),
     }
+}
+
+async fn list_bindings(State(shared): State<Shared>) -> Json<Vec<BindingView>> {
+    Json(shared.bindings.views())
 }
 
 async fn list_clients(State(shared): State<Shared>) -> Json<Vec<ClientView>> {

@@ -158,6 +158,8 @@ pub struct SessionView {
     pub state: String,
     /// Who, as sent by the peer; `null` before authentication.
     pub user: Option<String>,
+    /// The interface that the session has to itself; `null` for dynamic ones.
+    pub interface: Option<String>,
     /// Where the tunnel comes from.
     pub peer_address: Ipv4Addr,
     /// The subscriber's inner address; `null` before the session is up.
@@ -190,6 +192,22 @@ pub struct SessionView {
     pub drops: BTreeMap<String, u64>,
     /// Seconds since a data packet passed, `null` if none did.
     pub idle_time: Option<u64>,
+}
+
+/// An interface that a user has to itself, as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BindingView {
+    /// The interface.
+    pub name: String,
+    /// Whose it is.
+    pub user: String,
+    /// RouterOS's flag X.
+    pub disabled: bool,
+    /// A session has it.
+    pub running: bool,
+    /// The operator's note.
+    pub comment: String,
 }
 
 /// Which sessions are meant. At least one key; all that are given must fit.

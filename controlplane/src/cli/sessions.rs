@@ -8,12 +8,13 @@ use hyper::Method;
 
 use super::{Failure, output, runtime};
 use crate::api::client::Client;
-use crate::api::types::{AccountingStats, Disconnected, Selector, SessionView, Stats};
+use crate::api::types::{AccountingStats, BindingView, Disconnected, Selector, SessionView, Stats};
 use crate::config::{Config, Span};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List sessions that are up
+    /// List sessions that are up, and interfaces whose users are not there; flags: X disabled,
+    /// D dynamic (no interface of its own), R running
     List {
         /// Print JSON
         #[arg(long)]
@@ -66,7 +67,11 @@ pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
             if json {
                 return Ok(output::json(&sessions)?);
             }
-            let rows: Vec<_> = sessions.iter().map(|session| row(session, all)).collect();
+            let bindings: Vec<BindingView> =
+                runtime.block_on(client.call(Method::GET, "/v1/bindings", &()))?;
+            let idle = bindings.iter().filter(|binding| !binding.running);
+            let rows = sessions.iter().map(|session| row(session, all)).chain(idle.map(idle_row));
+            let rows: Vec<_> = rows.collect();
             Ok(output::table(head(all), &rows)?)
         }
         Command::Show { id, json } => {
@@ -94,8 +99,10 @@ pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
 }
 
 fn head(all: bool) -> &'static [&'static str] {
-    const HEAD: [&str; 10] = [
+    const HEAD: [&str; 12] = [
+        "",
         "ID",
+        "NAME",
         "USER",
         "ADDRESS",
         "CLIENT-ADDRESS",
@@ -106,12 +113,20 @@ fn head(all: bool) -> &'static [&'static str] {
         "TX-BYTES",
         "STATE",
     ];
-    if all { &HEAD } else { &HEAD[..9] }
+    if all { &HEAD } else { &HEAD[..11] }
 }
 
 fn row(session: &SessionView, all: bool) -> Vec<String> {
+    let dynamic = session.interface.is_none();
+    let running = session.state == "up";
+    let user = || session.user.as_deref().map(|user| format!("<pptp-{user}>"));
     let mut row = vec![
+        [(dynamic, 'D'), (running, 'R')]
+            .into_iter()
+            .filter_map(|(is, flag)| is.then_some(flag))
+            .collect(),
         session.id.to_string(),
+        or_dash(session.interface.clone().or_else(user).as_ref()),
         or_dash(session.user.as_ref()),
         or_dash(session.address.as_ref()),
         session.peer_address.to_string(),
@@ -127,12 +142,19 @@ fn row(session: &SessionView, all: bool) -> Vec<String> {
     row
 }
 
+/// An interface whose user is not there, as RouterOS lists it beside the others.
+fn idle_row(binding: &BindingView) -> Vec<String> {
+    let flags = if binding.disabled { "X" } else { "" };
+    vec![flags.to_owned(), "-".to_owned(), binding.name.clone(), binding.user.clone()]
+}
+
 fn show(session: &SessionView) -> Result<(), Failure> {
     let idle = session.idle_time.map(Span::seconds);
     Ok(output::pairs([
         ("id", session.id.to_string()),
         ("state", session.state.clone()),
         ("user", output::shown(&or_dash(session.user.as_ref()))),
+        ("interface", or_dash(session.interface.as_ref())),
         ("peer-address", session.peer_address.to_string()),
         ("address", or_dash(session.address.as_ref())),
         ("local-address", or_dash(session.local_address.as_ref())),

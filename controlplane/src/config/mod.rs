@@ -5,6 +5,7 @@
 //! nothing here is ever written by us.
 
 mod accounting;
+mod binding;
 mod client;
 mod dataplane;
 mod error;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use accounting::Accounting;
+pub use binding::Binding;
 pub use client::{Client, Secret, interface_name};
 pub use dataplane::{Dataplane, Interface, Role};
 pub use error::ConfigError;
@@ -83,6 +85,8 @@ pub struct Config {
     pub radius: Vec<Radius>,
     /// Orders of RADIUS servers.
     pub radius_incoming: RadiusIncoming,
+    /// Interfaces of their own for users.
+    pub binding: Vec<Binding>,
     /// Tunnels that we dial ourselves.
     pub client: Vec<Client>,
 }
@@ -105,6 +109,7 @@ impl Default for Config {
             aaa: Aaa::default(),
             radius: Vec::new(),
             radius_incoming: RadiusIncoming::default(),
+            binding: Vec::new(),
             client: Vec::new(),
         }
     }
@@ -166,6 +171,7 @@ impl Config {
         self.validate_pools()?;
         self.validate_profiles()?;
         self.validate_radius()?;
-        self.validate_clients()
+        self.validate_clients()?;
+        self.validate_bindings()
     }
 }

@@ -9,7 +9,7 @@ use protocol::ppp::auth::{self, Method};
 use protocol::ppp::ccp;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, DEFAULT_PROFILE, Span};
+use super::{ConfigError, DEFAULT_PROFILE, Span, interface_name};
 
 /// RouterOS's `/interface pptp-server server`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -36,6 +36,8 @@ pub struct Server {
     pub keepalive_timeout: Span,
     /// Profile of users that name none.
     pub default_profile: String,
+    /// Interfaces on which we answer ARP for subscribers whose address is in their subnet.
+    pub proxy_arp: Vec<String>,
 }
 
 impl Default for Server {
@@ -51,6 +53,7 @@ impl Default for Server {
             max_mru: 1450,
             keepalive_timeout: Span::seconds(30),
             default_profile: DEFAULT_PROFILE.to_owned(),
+            proxy_arp: Vec::new(),
         }
     }
 }
@@ -113,6 +116,10 @@ impl Server {
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let fail = |reason: String| Err(ConfigError::new(reason));
+        for name in &self.proxy_arp {
+            interface_name(name)
+                .map_err(|reason| ConfigError::new(format!("`proxy-arp`: {reason}")))?;
+        }
         if self.listen.is_empty() {
             return fail("`listen` is empty: to accept no calls set `enabled = false`".to_owned());
         }

@@ -55,6 +55,7 @@ fn the_example_shows_every_key_that_is_known() {
         "[[radius]]",
         "[radius-incoming]",
         "[[radius-incoming.client]]",
+        "[[binding]]",
         "[[client]]",
     ];
     for table in tables {

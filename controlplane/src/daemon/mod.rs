@@ -51,6 +51,7 @@ use crate::accounting::store::StoreError;
 use crate::accounting::{Accounting, SessionIds};
 use crate::api::server::{self, ControlSocket, SocketError};
 use crate::api::types::{PoolStats, PortStats, Stats};
+use crate::bindings::Bindings;
 use crate::clients::{self, Clients};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
@@ -133,6 +134,8 @@ pub struct Daemon {
     pub host_name: String,
     /// Who may in.
     pub users: Users,
+    /// Interfaces that users have to themselves.
+    pub bindings: Bindings,
     /// Tunnels that we dial ourselves.
     pub clients: Clients,
     /// Their addresses.
@@ -199,6 +202,7 @@ impl Daemon {
             nas: identity::nas(&config, &host_name),
             host_name,
             users,
+            bindings: Bindings::make(&config, &handle)?,
             clients: Clients::open(&config)?,
             addresses,
             sessions: Sessions::default(),

@@ -76,6 +76,6 @@ fn local_addresses(config: &Config) -> Vec<Ipv4Addr> {
 }
 
 /// Whether this machine has the address: only then can a socket be bound to it.
-fn is_ours(address: Ipv4Addr) -> bool {
+pub(crate) fn is_ours(address: Ipv4Addr) -> bool {
     std::net::UdpSocket::bind((address, 0)).is_ok()
 }

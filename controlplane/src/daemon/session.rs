@@ -64,6 +64,8 @@ pub struct Facts {
     pub phase: Phase,
     /// Who, once it is known.
     pub user: Option<String>,
+    /// The interface that it has to itself.
+    pub interface: Option<String>,
     /// What it is given and held to, once the login is granted.
     pub terms: Option<Arc<Terms>>,
     /// The subscriber's inner address, once it is up.
@@ -170,6 +172,7 @@ impl Sessions {
         let facts = Facts {
             phase: Phase::Lcp,
             user: None,
+            interface: None,
             terms: None,
             address: None,
             local_address: None,
@@ -337,6 +340,7 @@ impl Session {
             id: self.id,
             state: state(facts.phase).to_owned(),
             user: facts.user,
+            interface: facts.interface,
             peer_address: self.peer,
             address: facts.address,
             local_address: facts.local_address,

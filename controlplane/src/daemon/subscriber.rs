@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{self, Duration};
 
+use dataplane::api;
 use protocol::ppp::link::{self, Network, Phase};
 use protocol::time::Instant;
 use tokio::task::AbortHandle;
@@ -19,9 +20,9 @@ use super::ending::Ended;
 use super::session::Listed;
 use super::starting::Ticket;
 use super::{Daemon, allowance};
-use crate::aaa::place::Place;
+use crate::aaa::place::{self, Place};
 use crate::call::{Bounds, Call};
-use crate::terms::Terms;
+use crate::terms::{Forward, Terms};
 use crate::text::printable;
 
 /// A peer that hung up sooner may simply have sent nothing yet.
@@ -132,7 +133,10 @@ impl Subscriber {
         place: Option<Place>,
     ) -> Option<link::Addresses> {
         self.place = place.or(self.place.take());
-        let addresses = terms.addresses(self.place.as_ref()?.address());
+        let place = self.place.as_ref()?;
+        let addresses = terms.addresses(place.address());
+        let interface = place.device().map(|device| device.name().to_owned());
+        self.session.update(|facts| facts.interface = interface);
         self.take_terms(Arc::new(terms)).await;
         // Wishes were about the terms of the login before.
         if let Some((_, version)) = self.session.wanted_terms() {
@@ -150,8 +154,10 @@ impl Subscriber {
     }
 
     async fn take_terms(&mut self, terms: Arc<Terms>) {
-        let bounds = Bounds { clamp_mss: terms.clamp_mss, mtu: terms.mtu };
-        self.call.set_bounds(bounds).await;
+        let networks = self.place.as_ref().map(|place| place::networks(&terms, place.address()));
+        let behind = networks.unwrap_or_default().iter().map(|route| route.destination).collect();
+        self.call.set_bounds(Bounds { clamp_mss: terms.clamp_mss, mtu: terms.mtu, behind }).await;
+        self.forward_by(terms.forward).await;
         self.session.update(|facts| {
             facts.user = Some(terms.user.clone());
             facts.terms = Some(terms);
@@ -159,6 +165,27 @@ impl Subscriber {
         self.hold_to_allowance(self.call.clock().now());
         if let Some(account) = &self.account {
             account.renew(&self.session);
+        }
+    }
+
+    /// Packets pass the session's own interface, or the way that its terms say.
+    async fn forward_by(&mut self, forward: Forward) {
+        let device = self.place.as_ref().and_then(Place::device);
+        let (wanted, same) = match (device, forward, self.call.forward()) {
+            (Some(device), _, before) => {
+                let same =
+                    matches!(before, api::Forward::Device(had) if had.name() == device.name());
+                (api::Forward::Device(device.clone()), same)
+            }
+            (None, Forward::Fast, before) => {
+                (api::Forward::Fast, matches!(before, api::Forward::Fast))
+            }
+            (None, Forward::Kernel, before) => {
+                (api::Forward::Kernel, matches!(before, api::Forward::Kernel))
+            }
+        };
+        if !same {
+            self.call.set_forward(wanted).await;
         }
     }
 
@@ -191,8 +218,8 @@ impl Subscriber {
         daemon: &Daemon,
     ) {
         let mtu = self.call.mtu(network);
-        if let Some(place) = &mut self.place
-            && let Err(error) = place.route(daemon, mtu).await
+        if let (Some(place), Some(terms)) = (&mut self.place, self.session.terms())
+            && let Err(error) = place.route(daemon, network.local, mtu, &terms).await
         {
             warn!(session = self.session.id(), address = %network.remote, %error, "no route");
         }

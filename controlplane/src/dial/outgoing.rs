@@ -189,7 +189,7 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
         let link = link(settings, control.path_mtu())?;
         let clock = plane.clock();
         let mut call = Call::new(link, tunnel, clock, Reach::Everything, settings.keepalive);
-        call.set_bounds(Bounds { clamp_mss: settings.clamp_mss, mtu: None }).await;
+        call.set_bounds(Bounds { clamp_mss: settings.clamp_mss, ..Bounds::default() }).await;
         call.set_forward(settings.forward.clone()).await;
         Ok(Self {
             settings,
