@@ -7,6 +7,7 @@
 //! | [`local`] | secrets and profiles |
 //! | [`place`] | the session's address and the kernel's route to it |
 //! | [`profile`] | profiles as terms |
+//! | [`radius`] | logins that RADIUS judges |
 //!
 //! Nobody learns from an answer whether it was the name or the password that was wrong; the log
 //! says it.
@@ -15,12 +16,15 @@ pub mod identity;
 mod local;
 pub mod place;
 pub mod profile;
+pub mod radius;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use protocol::ppp::auth::{Accepted, Attempt, Refusal};
+use protocol::radius::client::Failure;
 
+use crate::config::{Aaa, Fallback, Order};
 use crate::daemon::Daemon;
 use crate::daemon::counters::Count;
 use crate::daemon::session::Session;
@@ -61,6 +65,10 @@ enum Verdict {
         count: Count,
         /// In ours, for the log.
         reason: String,
+        /// The challenge of another try, if there may be one.
+        retry: Option<Vec<u8>>,
+        /// What the user is to read.
+        message: Option<String>,
     },
     /// The password is right, but there is nothing to give.
     Nothing {
@@ -71,7 +79,7 @@ enum Verdict {
 
 impl Verdict {
     fn refused(refusal: Refusal, count: Count, reason: &str) -> Self {
-        Self::Refused { refusal, count, reason: reason.to_owned() }
+        Self::Refused { refusal, count, reason: reason.to_owned(), retry: None, message: None }
     }
 }
 
@@ -93,6 +101,10 @@ pub enum Decision {
         refusal: Refusal,
         /// In ours, for the log.
         reason: String,
+        /// The challenge of another try in the same exchange (MS-CHAP's `R=1` and `C=`).
+        retry: Option<Vec<u8>>,
+        /// What the user is to read, if there is more to say than "Access denied".
+        message: Option<String>,
     },
     /// The password is right, but there is nothing to give: the link is closed.
     Nothing {
@@ -112,14 +124,14 @@ pub async fn judge(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> De
         // Nobody learns from the answer whether this password would have been right.
         Err(refused) => {
             let (refusal, reason) = (Refusal::WrongPassword, refused.to_string());
-            return Decision::Refuse { refusal, reason };
+            return Decision::Refuse { refusal, reason, retry: None, message: None };
         }
     };
     // How long a guesser was made to wait says nothing of who judges.
     let ticket = ticket.filter(|_| !trial.slowed());
     let decision = decide(daemon, login, ticket).await;
     match &decision {
-        Decision::Refuse { refusal: Refusal::WrongPassword, reason } => {
+        Decision::Refuse { refusal: Refusal::WrongPassword, reason, .. } => {
             trial.failed(reason, login.attempt.is_retry).await;
         }
         Decision::Grant { .. } => trial.succeeded(),
@@ -129,15 +141,15 @@ pub async fn judge(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> De
 }
 
 async fn decide(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decision {
-    let verdict = by_password(daemon, login);
+    let verdict = by_password(daemon, login).await;
     if let Some(ticket) = ticket {
         ticket.answered();
     }
     let (terms, accepted) = match verdict {
         Verdict::Granted { terms, accepted } => (terms, accepted),
-        Verdict::Refused { refusal, count, reason } => {
+        Verdict::Refused { refusal, count, reason, retry, message } => {
             daemon.counters.add(count);
-            return Decision::Refuse { refusal, reason };
+            return Decision::Refuse { refusal, reason, retry, message };
         }
         Verdict::Nothing { reason } => return nothing(daemon, reason),
     };
@@ -151,10 +163,32 @@ async fn decide(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decis
     }
 }
 
-fn by_password(daemon: &Daemon, login: &Login) -> Verdict {
-    local::judge(daemon, &login.attempt).unwrap_or_else(|| {
-        Verdict::refused(Refusal::WrongPassword, Count::WrongPassword, "unknown user")
-    })
+/// Asks our own users and RADIUS, in the configured order.
+async fn by_password(daemon: &Daemon, login: &Login) -> Verdict {
+    let ours = || local::judge(daemon, &login.attempt);
+    let unknown = || Verdict::refused(Refusal::WrongPassword, Count::WrongPassword, "unknown user");
+    let silent = |failure: Failure| Verdict::Nothing { reason: failure.to_string() };
+    let Aaa { order, fallback, .. } = daemon.config.aaa;
+    if !daemon.radius.judges() {
+        return ours().unwrap_or_else(unknown);
+    }
+    match order {
+        Order::LocalFirst => match ours() {
+            Some(Verdict::Refused { .. }) if fallback == Fallback::Refused => {}
+            None if fallback != Fallback::No => {}
+            verdict => return verdict.unwrap_or_else(unknown),
+        },
+        Order::RadiusFirst => match radius::judge(daemon, login).await {
+            Ok(refused @ Verdict::Refused { .. }) if fallback == Fallback::Refused => {
+                return ours().unwrap_or(refused);
+            }
+            Err(failure) if fallback != Fallback::No => {
+                return ours().unwrap_or_else(|| silent(failure));
+            }
+            verdict => return verdict.unwrap_or_else(silent),
+        },
+    }
+    radius::judge(daemon, login).await.unwrap_or_else(silent)
 }
 
 fn nothing(daemon: &Daemon, reason: String) -> Decision {

@@ -441,6 +441,8 @@ impl Task {
         }
         let input = match decision {
             Decision::Grant { terms, place, accepted } => {
+                // What was wrong with an earlier try of the same exchange.
+                call.ended = None;
                 let encryption = Some(terms.encryption);
                 match call.granted(*terms, place).await {
                     Some(addresses) => {
@@ -451,12 +453,12 @@ impl Task {
                     None => link::Input::Close(link::Reason::Closed("no address".to_owned())),
                 }
             }
-            Decision::Refuse { refusal, reason } => {
+            Decision::Refuse { refusal, reason, retry, message } => {
                 call.ended = Some(Ended { reason, cause: TerminateCause::UserError });
-                let message = "Access denied".to_owned();
+                let message = message.unwrap_or_else(|| "Access denied".to_owned());
                 link::Input::Verdict {
                     identifier,
-                    verdict: Verdict::Reject { refusal, message, retry: None },
+                    verdict: Verdict::Reject { refusal, message, retry },
                 }
             }
             Decision::Nothing { reason } => link::Input::Close(link::Reason::Closed(reason)),

@@ -34,6 +34,10 @@ pub enum Count {
     WrongPassword,
     /// A login was refused: the user is disabled.
     Disabled,
+    /// A login was refused by RADIUS, and not for its password.
+    RadiusRefused,
+    /// A login could not be judged: RADIUS did not answer.
+    RadiusSilent,
     /// A login was refused: no address.
     NoAddress,
     /// A login failed, and no GRE packet of the peer had come.
@@ -44,7 +48,7 @@ pub enum Count {
 
 impl Count {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Connections,
         Self::HalfOpenRefused,
         Self::HalfOpenAddressRefused,
@@ -59,6 +63,8 @@ impl Count {
         Self::LoginsFailed,
         Self::WrongPassword,
         Self::Disabled,
+        Self::RadiusRefused,
+        Self::RadiusSilent,
         Self::NoAddress,
         Self::GreFiltered,
         Self::LogLinesWithheld,
@@ -82,6 +88,8 @@ impl Count {
             Self::LoginsFailed => "logins_failed",
             Self::WrongPassword => "login_wrong_password",
             Self::Disabled => "login_disabled",
+            Self::RadiusRefused => "login_radius_refused",
+            Self::RadiusSilent => "login_radius_silent",
             Self::NoAddress => "login_no_address",
             Self::GreFiltered => "login_gre_filtered",
             Self::LogLinesWithheld => "log_lines_withheld",

@@ -5,7 +5,7 @@
 
 use crate::mppe::Strength;
 use crate::mschap::{AuthenticatorResponse, Challenge, NtResponse};
-use crate::ppp::auth::StartKeys;
+use crate::ppp::auth::{Failure, StartKeys};
 use crate::ppp::ccp::Strengths;
 use zeroize::Zeroizing;
 
@@ -60,55 +60,23 @@ impl Chap2Success {
     }
 }
 
-/// An MS-CHAP-Error (RFC 2548 §2.1.5) with the text of RFC 2433 §9 or RFC 2759 §6.
+/// An MS-CHAP-Error (RFC 2548 §2.1.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChapError {
     /// Of the Response that it refuses.
     pub identifier: u8,
-    /// `E=`: 691 and the like.
-    pub code: Option<u32>,
-    /// `R=1`: the peer may try again.
-    pub retry: bool,
-    /// `C=`: the challenge of the next try, 8 or 16 octets.
-    pub challenge: Option<Vec<u8>>,
-    /// `M=`: for the user's eyes. Whatever the server put there.
-    pub message: Option<Vec<u8>>,
+    /// What a Failure packet would say: the text is the same.
+    pub failure: Failure,
 }
 
 impl ChapError {
-    /// Reads a value. What the text leaves out or garbles is not there; `None` if there is not
-    /// even an identifier.
+    /// Reads a value. What the text leaves out is not there; `None` if there is not even an
+    /// identifier.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (&identifier, text) = value.split_first()?;
-        // The message is the last and may hold spaces.
-        let (words, message) = match find(text, b"M=") {
-            Some(at) => (&text[..at], Some(text[at + 2..].to_vec())),
-            None => (text, None),
-        };
-        let word =
-            |key: &[u8]| words.split(|octet| *octet == b' ').find_map(|w| w.strip_prefix(key));
-        let number = |key| std::str::from_utf8(word(key)?).ok()?.parse::<u32>().ok();
-        Some(Self {
-            identifier,
-            code: number(b"E="),
-            retry: number(b"R=") == Some(1),
-            challenge: word(b"C=").and_then(hexadecimal).filter(|c| [8, 16].contains(&c.len())),
-            message,
-        })
+        Some(Self { identifier, failure: Failure::parse(text) })
     }
-}
-
-fn find(text: &[u8], word: &[u8]) -> Option<usize> {
-    (0..text.len()).find(|&at| text[at..].starts_with(word) && (at == 0 || text[at - 1] == b' '))
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<Vec<u8>> {
-    if !digits.len().is_multiple_of(2) || digits.len() > 32 {
-        return None;
-    }
-    let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    digits.chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
 /// Why an Access-Accept yields no keys.

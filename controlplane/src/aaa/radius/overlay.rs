@@ -1,0 +1,207 @@
+//! Attributes laid over terms: what an Access-Accept gives, and what a CoA-Request changes.
+//!
+//! RFC 2865 §5, RFC 2869 §5, RFC 2548 §2.7, and Mikrotik's and WISPr's attributes. What cannot be
+//! used is named and leaves the terms as they were; the caller decides what that means.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use protocol::radius::dictionary::{self as names};
+use protocol::radius::route;
+use protocol::radius::value::Kind;
+use protocol::radius::{Definition, Packet, dictionary};
+
+use super::number;
+use crate::config::is_for_hosts;
+use crate::kernel::Destination;
+use crate::rate_limit::{MAX_RATE, Rate, RateLimit};
+use crate::terms::{Remote, Route, Terms};
+use crate::text::printable;
+
+/// Framed-IP-Address (RFC 2865 §5.8): the peer chooses.
+const PEER_CHOOSES: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 255);
+/// Framed-IP-Address (RFC 2865 §5.8): we choose.
+const WE_CHOOSE: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 254);
+/// RFC 2869 §5.16: an interim interval is no less than a minute.
+const SHORTEST_INTERIM: Duration = Duration::from_secs(60);
+/// Every host takes packets of so many octets (RFC 791 §3.1).
+const SMALLEST_MTU: u32 = 68;
+
+/// An attribute that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// Which.
+    pub attribute: &'static str,
+    /// Why.
+    pub reason: String,
+    /// Whether a session without it would be given more than the server meant.
+    pub is_grave: bool,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.attribute, self.reason)
+    }
+}
+
+fn unusable(definition: Definition, is_grave: bool, reason: impl Into<String>) -> Unusable {
+    Unusable { attribute: definition.name, reason: reason.into(), is_grave }
+}
+
+/// Everything that an Access-Accept may give. Values were checked.
+pub fn at_login(terms: &mut Terms, packet: &Packet<'_>) -> Vec<Unusable> {
+    let mut problems = Vec::new();
+    if let Some(pool) = packet.first(names::FRAMED_POOL) {
+        terms.remote = Some(Remote::Pool(printable(pool)));
+    }
+    match address(packet, names::FRAMED_IP_ADDRESS) {
+        None | Some(WE_CHOOSE) => {}
+        Some(PEER_CHOOSES) => terms.remote = Some(Remote::PeerChoice),
+        Some(address) if is_for_hosts(address) => terms.remote = Some(Remote::Address(address)),
+        Some(address) => {
+            let reason = format!("{address} is no address of a host");
+            problems.push(unusable(names::FRAMED_IP_ADDRESS, true, reason));
+        }
+    }
+    if let Some(mask) = address(packet, names::FRAMED_IP_NETMASK) {
+        if mask.to_bits().leading_ones() == mask.to_bits().count_ones() && !mask.is_unspecified() {
+            terms.netmask = Some(mask).filter(|mask| *mask != Ipv4Addr::BROADCAST);
+        } else {
+            let reason = format!("{mask} is no mask");
+            problems.push(unusable(names::FRAMED_IP_NETMASK, false, reason));
+        }
+    }
+    for text in packet.all(names::FRAMED_ROUTE) {
+        match framed_route(text) {
+            Ok(route) => terms.routes.push(route),
+            Err(reason) => problems.push(unusable(names::FRAMED_ROUTE, false, reason)),
+        }
+    }
+    let ([first_dns, second_dns], [first_wins, second_wins]) = (&mut terms.dns, &mut terms.wins);
+    for (place, definition) in [
+        (first_dns, names::MS_PRIMARY_DNS_SERVER),
+        (second_dns, names::MS_SECONDARY_DNS_SERVER),
+        (first_wins, names::MS_PRIMARY_NBNS_SERVER),
+        (second_wins, names::MS_SECONDARY_NBNS_SERVER),
+    ] {
+        if let Some(server) = address(packet, definition) {
+            *place = Some(server).filter(|server| !server.is_unspecified());
+        }
+    }
+    if let Some(mtu) = number(packet, names::FRAMED_MTU) {
+        let mtu = u16::try_from(mtu.max(SMALLEST_MTU)).unwrap_or(u16::MAX);
+        terms.mtu = Some(terms.mtu.map_or(mtu, |before| before.min(mtu)));
+    }
+    if let Some(limit) = number(packet, names::PORT_LIMIT) {
+        terms.port_limit = Some(limit);
+    }
+    problems.extend(while_it_lives(terms, packet));
+    problems
+}
+
+/// What may change while a session lives. Values were checked.
+pub fn while_it_lives(terms: &mut Terms, packet: &Packet<'_>) -> Vec<Unusable> {
+    let mut problems = Vec::new();
+    match rate_limit(packet) {
+        Ok(Some(limit)) => terms.rate_limit = limit,
+        Ok(None) => {}
+        Err(reason) => problems.push(unusable(names::MIKROTIK_RATE_LIMIT, false, reason)),
+    }
+    // A timeout of zero is none.
+    let timeout = |definition| {
+        number(packet, definition)
+            .map(|seconds| Some(Duration::from_secs(seconds.into())).filter(|t| !t.is_zero()))
+    };
+    if let Some(timeout) = timeout(names::SESSION_TIMEOUT) {
+        terms.session_timeout = timeout;
+    }
+    if let Some(timeout) = timeout(names::IDLE_TIMEOUT) {
+        terms.idle_timeout = timeout;
+    }
+    if let Some(interval) = timeout(names::ACCT_INTERIM_INTERVAL) {
+        terms.interim = interval.map(|interval| interval.max(SHORTEST_INTERIM));
+    }
+    let limit = |low, high| {
+        let octets = |definition| number(packet, definition).map(u64::from);
+        match (octets(low), octets(high)) {
+            (None, None) => None,
+            (low, high) => Some(high.unwrap_or(0) << 32 | low.unwrap_or(0)),
+        }
+    };
+    if let Some(octets) = limit(names::MIKROTIK_RECV_LIMIT, names::MIKROTIK_RECV_LIMIT_GIGAWORDS) {
+        terms.receive_limit = Some(octets).filter(|octets| *octets != 0);
+    }
+    if let Some(octets) = limit(names::MIKROTIK_XMIT_LIMIT, names::MIKROTIK_XMIT_LIMIT_GIGAWORDS) {
+        terms.transmit_limit = Some(octets).filter(|octets| *octets != 0);
+    }
+    let class: Vec<Vec<u8>> = packet.all(names::CLASS).map(<[u8]>::to_vec).collect();
+    if !class.is_empty() {
+        terms.class = class;
+    }
+    for filter in packet.all(names::FILTER_ID).map(printable) {
+        // As RouterOS has it: of one direction only by its ending.
+        match (filter.strip_suffix(".in"), filter.strip_suffix(".out")) {
+            (Some(name), _) => terms.incoming_filter = Some(name.to_owned()),
+            (None, Some(name)) => terms.outgoing_filter = Some(name.to_owned()),
+            (None, None) => {
+                terms.incoming_filter = Some(filter.clone());
+                terms.outgoing_filter = Some(filter);
+            }
+        }
+    }
+    let lists: Vec<String> = packet.all(names::MIKROTIK_ADDRESS_LIST).map(printable).collect();
+    if !lists.is_empty() {
+        terms.address_lists = lists;
+    }
+    problems
+}
+
+/// Mikrotik-Rate-Limit, or else WISPr's attributes.
+fn rate_limit(packet: &Packet<'_>) -> Result<Option<RateLimit>, String> {
+    if let Some(text) = packet.first(names::MIKROTIK_RATE_LIMIT) {
+        return printable(text).parse().map(Some);
+    }
+    let rate = |definition| {
+        number(packet, definition).map(|bits| {
+            let rate = u64::from(bits).min(MAX_RATE);
+            (rate != 0).then_some(Rate { rate, burst: None, min: None })
+        })
+    };
+    let (up, down) = (rate(names::WISPR_BANDWIDTH_MAX_UP), rate(names::WISPR_BANDWIDTH_MAX_DOWN));
+    if up.is_none() && down.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(RateLimit { rx: up.flatten(), tx: down.flatten(), priority: None }))
+}
+
+fn framed_route(text: &[u8]) -> Result<Route, String> {
+    let text = printable(text);
+    let route: route::Route<Ipv4Addr> = text.parse().map_err(|error| format!("{error}"))?;
+    Ok(Route {
+        destination: Destination { address: route.destination, length: route.length },
+        gateway: route.gateway,
+        metric: route.metric.unwrap_or(0),
+    })
+}
+
+/// All attributes by name, for hooks; no passwords and keys.
+#[must_use]
+pub fn by_name(packet: &Packet<'_>) -> Vec<(String, String)> {
+    packet
+        .attributes()
+        .filter_map(|attribute| Some((dictionary::find(attribute.id)?, attribute.value)))
+        .filter(|(definition, _)| {
+            definition.kind != Kind::Hidden && *definition != names::MESSAGE_AUTHENTICATOR
+        })
+        .filter_map(|(definition, octets)| {
+            let value = definition.read(octets).ok()?;
+            Some((definition.name.to_owned(), value.to_string()))
+        })
+        .collect()
+}
+
+/// The address in an attribute. Values were checked.
+fn address(packet: &Packet<'_>, definition: Definition) -> Option<Ipv4Addr> {
+    packet.value(definition).ok().flatten().and_then(|value| value.address())
+}
