@@ -1,4 +1,4 @@
-//! Accounts that a real FreeRADIUS receives: exactly one Start and one
+//! Accounts that a real FreeRADIUS receives: totals to the byte, and exactly one Start and one
 //! Stop for each session, whatever dies in between.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -10,11 +10,13 @@ use lab::caller::Caller;
 use lab::impair::SplitMix;
 use lab::netns::Namespace;
 use lab::network::SERVER;
-use lab::radius::scene::{FIRST, Scene, section};
+use lab::radius::scene::{ECHO, FIRST, Scene, section};
 use lab::radius::{Record, Settings};
-use lab::wait;
+use lab::{traffic, wait};
 
 const SOON: Duration = Duration::from_secs(30);
+/// IPv4 and UDP headers, which are octets of the inner packet too.
+const HEADERS: u64 = 28;
 
 /// Users of our own, of whom RADIUS keeps the accounts.
 const LOCAL: [(&str, &str); 4] =
@@ -29,6 +31,53 @@ fn scene() -> Scene {
 
 fn of<'a>(records: &'a [Record], user: &str, status: &str) -> Option<&'a Record> {
     records.iter().find(|record| record.get("User-Name") == Some(user) && record.status() == status)
+}
+
+#[test]
+fn totals_are_what_was_sent_to_the_byte_and_the_packet() {
+    let users = "alice Cleartext-Password := \"secret123\"\n\tAcct-Interim-Interval = 60\n";
+    let scene = Scene::new(users, "").unwrap();
+    let subscriber = scene.network.subscriber(1).unwrap();
+    let client = scene.dial(&subscriber, "alice", "secret123", &[]).unwrap();
+    let sizes = || (1..1400).step_by(13).chain(std::iter::repeat_n(1400, 100));
+    // What is sent and what comes back is counted by the kernel of the subscriber: what is lost
+    // on the way is sent again.
+    let exchanged = subscriber.run(|| traffic::udp_exchange(ECHO, sizes(), 0)).unwrap();
+    assert!(exchanged.whole(), "{exchanged:?}");
+    let packets = sizes().count() as u64;
+    let octets: u64 = sizes().map(|size| size as u64 + HEADERS).sum();
+    client.hang_up().unwrap();
+
+    let records = scene
+        .radius
+        .await_accounting("the stop", |all| of(all, "alice", "Stop").map(|_| all.to_vec()))
+        .unwrap();
+    let stop = of(&records, "alice", "Stop").unwrap();
+    // RFC 2866 §5.3: input is what came from the subscriber.
+    for direction in ["Input", "Output"] {
+        assert_eq!(stop.octets(direction).unwrap(), octets, "{direction}: {stop:#?}");
+        assert_eq!(stop.number(&format!("Acct-{direction}-Packets")).unwrap(), packets);
+    }
+    let start = of(&records, "alice", "Start").unwrap();
+    assert_eq!(start.octets("Input").unwrap() + start.octets("Output").unwrap(), 0);
+    let login = &scene.radius.requests().unwrap()[0];
+    for name in
+        ["Acct-Session-Id", "NAS-Port", "NAS-IP-Address", "NAS-Identifier", "Calling-Station-Id"]
+    {
+        assert!(login.text(name).is_ok(), "{login:#?}");
+        assert_eq!(start.get(name), login.get(name), "{name}");
+        assert_eq!(stop.get(name), login.get(name), "{name}");
+    }
+    assert!(stop.number("Event-Timestamp").is_err(), "a date, as FreeRADIUS prints it: {stop:#?}");
+    assert_eq!(records[0].status(), "Accounting-On", "{records:#?}");
+
+    let Scene { server, radius, network: _network, .. } = scene;
+    server.stop().unwrap();
+    radius
+        .await_accounting("Accounting-Off", |all| {
+            (all.last()?.status() == "Accounting-Off").then_some(())
+        })
+        .unwrap();
 }
 
 /// Judges what FreeRADIUS got: each session once begun and once ended, its end not before its
