@@ -17,6 +17,7 @@
 //! | [`disk`] | a small disk, to be filled |
 //! | [`radius`] | a real FreeRADIUS in a namespace, and answers spoiled on their way |
 //! | [`caller`] | a PPTP client driven by hand, for what no honest client does |
+//! | [`load`] | thousands of clients that dial at once or one after the other |
 //! | [`uml`] | a Linux guest on the host's own root, driven line by line |
 //!
 //! Everything needs root. What a lab made is gone when its values are dropped, after a panic too,
@@ -28,6 +29,7 @@ pub mod capture;
 pub mod client;
 pub mod disk;
 pub mod impair;
+pub mod load;
 pub mod netns;
 pub mod network;
 pub mod packet;
