@@ -9,7 +9,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DURATION)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint ebpf bench-mppe bench-pipeline
+.PHONY: help run test check lint ebpf bench-mppe bench-pipeline bench-dial
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -48,3 +48,7 @@ bench-mppe: ## what encryption costs, against libraries' ciphers; writes target/
 
 bench-pipeline: ## what a packet costs a worker, and the road without encryption; writes target/bench/pipeline.json
 	cargo run --release --locked -p penstock-bench -- pipeline
+
+bench-dial: ## how fast thousands of clients get in, and what they cost; needs root; writes target/bench/dial.json
+	cargo build --release --locked -p penstock -p penstock-bench --bins
+	$(AS_ROOT) target/release/penstock-bench dial

@@ -93,6 +93,8 @@ struct Session<'a> {
     sequence: u32,
     began: StdInstant,
     steps: Steps,
+    /// The call is there.
+    open: bool,
     up: bool,
     ended: Option<String>,
     events: VecDeque<pptp::Event>,
@@ -138,6 +140,7 @@ impl<'a> Session<'a> {
             sequence: 0,
             began,
             steps: Steps { tcp: began.elapsed(), ..Steps::default() },
+            open: false,
             up: false,
             ended: None,
             events: VecDeque::new(),
@@ -180,7 +183,8 @@ impl<'a> Session<'a> {
                 Ok(0) | Err(_) => self.control(pptp::Input::PeerClosed).await,
                 Ok(length) => self.control(pptp::Input::Received(&buffer[..length])).await,
             },
-            Some(frame) = self.frames.recv() => self.ppp(link::Input::Frame(&frame)),
+            // The server's first frame may overtake the reply that opens the call.
+            Some(frame) = self.frames.recv(), if self.open => self.ppp(link::Input::Frame(&frame)),
             () = at(connection) => self.control(pptp::Input::DeadlinePassed).await,
             () = at(link) => self.ppp(link::Input::Deadline),
         }
@@ -217,6 +221,7 @@ impl<'a> Session<'a> {
                     self.call = Some(call);
                     self.peer_call_id = peer_call_id;
                     self.steps.call = self.began.elapsed();
+                    self.open = true;
                     self.ppp(link::Input::Open);
                 }
                 pptp::Event::CallCleared { cause, .. } => self.end(format!("call: {cause}")),
