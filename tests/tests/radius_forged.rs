@@ -169,3 +169,36 @@ fn answers_that_come_late_or_twice_are_no_answers_to_the_next_request() {
         scene.await_gone("quick").unwrap();
     }
 }
+
+#[test]
+fn a_flood_of_garbage_before_the_honest_answer_does_not_hide_it() {
+    let server = section(SECOND, "timeout = \"5s\"\ntries = 1\naccounting-port = 0");
+    let settings = format!("{}{server}", aaa(""));
+    let users = "alice Cleartext-Password := \"secret\"\n";
+    let scene = Scene::with(&Settings::new(FIRST, users), &[], &settings).unwrap();
+    let at = |address: Ipv4Addr| SocketAddrV4::new(address, AUTHENTICATION);
+    let fate: relay::Fate = Box::new(|request, answer| {
+        let garbage = (0..2000_u64).map(|seed| {
+            let length = usize::try_from(seed).unwrap() % 300;
+            let mut octets = lab::traffic::payload(seed, length);
+            // Every other one looks like an Access-Accept to this request.
+            if seed % 2 == 0 && length >= 20 {
+                octets[..2].copy_from_slice(&[packet::ACCESS_ACCEPT, request[1]]);
+                octets[2..4].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
+            }
+            (Duration::ZERO, octets)
+        });
+        garbage.chain([(Duration::from_millis(300), answer.to_vec())]).collect()
+    });
+    let _relay = Relay::start(&scene.network.core, at(SECOND), at(FIRST), fate).unwrap();
+    let subscriber = scene.network.subscriber(1).unwrap();
+    let before = scene.server.footprint().unwrap();
+    for _ in 0..3 {
+        scene.dial(&subscriber, "alice", "secret", &[]).unwrap().hang_up().unwrap();
+        scene.await_gone("alice").unwrap();
+    }
+    let after = scene.server.footprint().unwrap();
+    assert!(after.resident < before.resident + 8192, "{before:?} {after:?}");
+    let log = scene.server.log();
+    assert!(log.lines().count() < 200, "the flood fills the log:\n{log}");
+}
