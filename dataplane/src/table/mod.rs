@@ -10,7 +10,7 @@ mod tunnel;
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 
-use crate::api::{Outer, TunnelId};
+use crate::api::{Outer, Prefix, TunnelId};
 use crate::mailbox::{Destinations, Opening};
 use crate::mppe::{ReceiveState, SendState, States};
 use crate::prefetch::prefetch;
@@ -42,10 +42,14 @@ struct Entry {
     outer: Outer,
     owner: u16,
     next: u32,
-    destinations: Destinations,
+    prefixes: Vec<Prefix>,
+    /// Packets for them have to come from the kernel.
+    through_kernel: bool,
     /// With the owner.
     tunnel: Option<Box<Tunnel>>,
 }
+
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
 
 /// Where a packet belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,9 +103,15 @@ impl Table {
         }
         let head = &mut self.calls[usize::from(outer.own_call_id)];
         let tunnel = (owner == self.worker).then(|| Box::new(Tunnel::new(id, outer, shared)));
-        let entry =
-            Entry { id, outer, owner, next: *head, destinations: Destinations::default(), tunnel };
-        self.entries[slot] = Some(entry);
+        self.entries[slot] = Some(Entry {
+            id,
+            outer,
+            owner,
+            next: *head,
+            prefixes: Vec::new(),
+            through_kernel: false,
+            tunnel,
+        });
         *head = id.slot;
     }
 
@@ -116,7 +126,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
-        for &prefix in &entry.destinations.prefixes {
+        for &prefix in &entry.prefixes {
             self.prefixes.remove(prefix, slot);
         }
         let call = usize::from(entry.outer.own_call_id);
@@ -142,13 +152,14 @@ impl Table {
         if entry.id != id {
             return;
         }
-        for &prefix in &entry.destinations.prefixes {
+        for &prefix in &entry.prefixes {
             self.prefixes.remove(prefix, id.slot);
         }
         for &prefix in &destinations.prefixes {
             self.prefixes.insert(prefix, id.slot);
         }
-        entry.destinations = destinations;
+        entry.through_kernel = destinations.through_kernel;
+        entry.prefixes = destinations.prefixes;
     }
 
     /// The tunnel that a GRE packet with these addresses and this Call ID in its key belongs to.
@@ -171,8 +182,8 @@ impl Table {
     pub(crate) fn destination(&self, address: Ipv4Addr) -> Option<Destination> {
         let slot = self.prefixes.lookup(address)?;
         let entry = self.entry(slot)?;
-        let through_kernel = entry.destinations.through_kernel;
-        Some(Destination { place: self.place(slot, entry), through_kernel })
+        let place = self.place(slot, entry);
+        Some(Destination { place, through_kernel: entry.through_kernel })
     }
 
     /// The peer of the tunnel in a slot.
