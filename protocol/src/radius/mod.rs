@@ -10,6 +10,7 @@
 //! | [`client`] | the machine that asks servers: identifiers, retransmission, failover |
 //! | [`dictionary`] | names, numbers and kinds of the attributes that we know |
 //! | [`hiding`] | User-Password and the key attributes |
+//! | [`incoming`] | the gate for CoA-Requests and Disconnect-Requests |
 //! | [`microsoft`] | the MS-CHAP attributes |
 //! | [`packet`] | the view of a received packet |
 //! | [`route`] | the text of Framed-Route and Framed-IPv6-Route |
@@ -20,6 +21,7 @@ pub mod attributes;
 pub mod client;
 pub mod dictionary;
 pub mod hiding;
+pub mod incoming;
 pub mod microsoft;
 pub mod packet;
 pub mod route;
