@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use protocol::radius::Secret;
 use serde::{Deserialize, Deserializer};
@@ -28,7 +29,7 @@ pub struct Radius {
     pub accounting_port: u16,
     /// How long its first answer is waited for; each further time twice as long.
     #[serde(default = "defaults::timeout")]
-    pub timeout: Span,
+    pub timeout: Timeout,
     /// How often a request is sent before the next server is asked.
     #[serde(default = "defaults::tries")]
     pub tries: u32,
@@ -49,8 +50,38 @@ pub struct Radius {
     pub max_in_flight: u32,
 }
 
+/// A length of time that may be a part of a second, as RouterOS's default is: "300ms", "2s".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Timeout(Duration);
+
+impl Timeout {
+    /// The same as the standard library's type.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Timeout {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let time = match text.strip_suffix("ms") {
+            Some(digits) => digits
+                .parse()
+                .map(Duration::from_millis)
+                .map_err(|_| format!("`{text}` is no length of time: write \"300ms\" or \"2s\""))?,
+            None => text.parse::<Span>()?.duration(),
+        };
+        Ok(Self(time))
+    }
+}
+
 mod defaults {
-    use super::Span;
+    use std::time::Duration;
+
+    use super::{Span, Timeout};
 
     pub(super) const fn authentication_port() -> u16 {
         1812
@@ -60,8 +91,8 @@ mod defaults {
         1813
     }
 
-    pub(super) const fn timeout() -> Span {
-        Span::seconds(2)
+    pub(super) const fn timeout() -> Timeout {
+        Timeout(Duration::from_secs(2))
     }
 
     pub(super) const fn tries() -> u32 {
@@ -241,8 +272,9 @@ impl Radius {
         if self.authentication_port == 0 && self.accounting_port == 0 {
             return fail("it has neither an `authentication-port` nor an `accounting-port`");
         }
-        if !(1..=60).contains(&self.timeout.duration().as_secs()) {
-            return fail("`timeout`: give \"1s\" to \"60s\"");
+        let range = Duration::from_millis(100)..=Duration::from_secs(60);
+        if !range.contains(&self.timeout.duration()) {
+            return fail("`timeout`: give \"100ms\" to \"60s\"");
         }
         if !(1..=10).contains(&self.tries) {
             return fail("`tries`: give 1 to 10");
@@ -294,9 +326,15 @@ mod tests {
         let config = Config::parse(SERVER).unwrap();
         let [server] = config.radius.as_slice() else { panic!("one server") };
         assert_eq!((server.authentication_port, server.accounting_port), (1812, 1813));
-        assert_eq!((server.timeout, server.tries, server.weight), (Span::seconds(2), 3, 0));
+        assert_eq!((server.timeout.duration().as_secs(), server.tries, server.weight), (2, 3, 0));
         assert!(server.require_message_authenticator);
         assert!(slip("[[radius]]\naddress = \"192.0.2.10\"\n").contains("missing field `secret`"));
+    }
+
+    #[test]
+    fn a_timeout_may_be_routeros_default() {
+        let config = Config::parse(&format!("{SERVER}timeout = \"300ms\"\n")).unwrap();
+        assert_eq!(config.radius[0].timeout.duration(), Duration::from_millis(300));
     }
 
     #[test]
@@ -311,6 +349,7 @@ mod tests {
         let answers = [
             server("authentication-port = 0\naccounting-port = 0"),
             server("timeout = \"0s\""),
+            server("timeout = \"fastms\""),
             server("tries = 0"),
             server("max-in-flight = 0"),
             server("src-address = \"2001:db8::1\""),

@@ -60,7 +60,7 @@ use crate::kernel::{Kernel, KernelError};
 use crate::lockout::Lockouts;
 use crate::plane::{self, Plane};
 use crate::pool::Addresses;
-use crate::radius;
+use crate::radius::{self, incoming};
 use crate::terms::Terms;
 use crate::users::claim::{Claim, ClaimError};
 use crate::users::{UserError, Users, watch};
@@ -349,6 +349,10 @@ async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared
     } else {
         Ok(Vec::new())
     }?;
+    let orders = incoming::bind(&config).await.map_err(|error| StartError::System {
+        what: "taking the port of [radius-incoming]",
+        error,
+    })?;
     let addresses = Addresses::new(&config);
     let users = Users::open(&config, addresses.clone())?;
     let claim = Claim::lay(&config.database)?;
@@ -363,7 +367,11 @@ async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared
     let shared = Arc::new(daemon);
     let guarded = shared.lockouts.guard(&listeners);
     banner::show(&shared, file.as_deref(), guarded);
-    Ok((spawn(&shared, listeners, control_socket, events, claim), shared))
+    let mut running = spawn(&shared, listeners, control_socket, events, claim);
+    if let Some(socket) = orders {
+        running.services.spawn(incoming::serve(socket, Arc::clone(&shared)));
+    }
+    Ok((running, shared))
 }
 
 fn spawn(

@@ -255,6 +255,12 @@ impl Session {
         self.tunnel
     }
 
+    /// Where the tunnel comes from.
+    #[must_use]
+    pub const fn peer(&self) -> Ipv4Addr {
+        self.peer
+    }
+
     /// What is known of it.
     #[must_use]
     pub fn facts(&self) -> Facts {
@@ -317,6 +323,12 @@ impl Session {
             wanted.terms = None;
         }
         self.progress.send_modify(|progress| progress.version = version);
+    }
+
+    /// Returns once it has ended.
+    pub async fn ended(&self) {
+        // The sender is ours, so it lives.
+        let _ = self.progress.subscribe().wait_for(|progress| progress.ended).await;
     }
 
     /// Wants it to end. The first reason counts.

@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`counters`] | what is counted |
+//! | [`incoming`] | the port for CoA and Disconnect |
 //! | `news` | what operators read of servers |
 //! | `ports` | UDP ports towards servers |
 //! | `service` | the task that drives [`protocol::radius::client`] |
@@ -10,6 +11,7 @@
 //! Who asks decides what an answer means; here is only how it comes.
 
 pub mod counters;
+pub mod incoming;
 mod news;
 mod ports;
 mod service;

@@ -23,14 +23,14 @@ pub(super) struct News {
 
 /// Counts what is not told.
 #[derive(Debug, Default)]
-struct Quiet {
+pub(super) struct Quiet {
     told: Option<Instant>,
     since: u64,
 }
 
 impl Quiet {
     /// How often it happened since it was told, if it is to be told again.
-    fn speak(&mut self, now: Instant) -> Option<u64> {
+    pub(super) fn speak(&mut self, now: Instant) -> Option<u64> {
         self.since += 1;
         if self.told.is_some_and(|told| now - told < PAUSE) {
             return None;

@@ -8,6 +8,10 @@ mod api;
 mod hostile;
 mod lockout;
 mod peer;
+mod radius;
+#[path = "../radius/server.rs"]
+#[allow(dead_code, reason = "another test uses the rest")]
+mod radius_server;
 mod server;
 mod terms;
 mod wire;

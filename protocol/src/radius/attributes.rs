@@ -109,6 +109,22 @@ impl Attributes {
         self
     }
 
+    /// Whether an attribute of this kind has this value.
+    #[must_use]
+    pub fn has(&self, definition: Definition, value: &[u8]) -> bool {
+        let mut one = Self::new();
+        one.octets(definition, value);
+        let mut rest = self.bytes.as_slice();
+        while let [_number, length, ..] = rest {
+            let (attribute, more) = rest.split_at(usize::from(*length).clamp(2, rest.len()));
+            if attribute == one.bytes {
+                return true;
+            }
+            rest = more;
+        }
+        false
+    }
+
     /// The octets.
     ///
     /// # Errors

@@ -3,12 +3,14 @@
 //! | module | what |
 //! |---|---|
 //! | [`overlay`] | attributes laid over terms, at a login and by CoA |
+//! | [`orders`] | CoA and Disconnect on live sessions |
 //! | `encryption` | what RADIUS says of MPPE |
 //!
 //! Implements RFC 2865 §4.1 to §4.4 and RFC 2548 §2. A server that does not answer, or answers
 //! what cannot be used, is never counted against the user.
 
 mod encryption;
+pub mod orders;
 pub mod overlay;
 #[cfg(test)]
 mod tests;

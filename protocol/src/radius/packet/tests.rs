@@ -148,6 +148,15 @@ fn a_value_that_does_not_fit_is_not_sent_in_part() {
 }
 
 #[test]
+fn a_list_knows_what_is_in_it() {
+    let mut list = Attributes::new();
+    list.text(USER_NAME, "alice").text(MIKROTIK_GROUP, "gold");
+    assert!(list.has(USER_NAME, b"alice") && list.has(MIKROTIK_GROUP, b"gold"));
+    assert!(!list.has(USER_NAME, b"alic") && !list.has(CLASS, b"alice"));
+    assert!(!Attributes::new().has(USER_NAME, b""));
+}
+
+#[test]
 fn a_list_that_was_kept_is_taken_up_again() {
     let mut list = Attributes::new();
     list.text(USER_NAME, "alice").octets(CLASS, &[]);
