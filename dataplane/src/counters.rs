@@ -8,6 +8,8 @@ use protocol::time::Instant;
 
 use crate::api::counters::{DropReason, Drops, TunnelCounters, WorkerTotals};
 use crate::io::Counter;
+use crate::prefetch::prefetch;
+use crate::table::Direction;
 
 /// One counter per reason.
 #[derive(Debug)]
@@ -45,9 +47,10 @@ impl Moment {
     }
 }
 
-/// What a tunnel's owner and the control plane share.
+/// What a tunnel's owner and the control plane share. The counters of each direction have a cache
+/// line of their own.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(crate) struct TunnelShared {
     /// Set before the close is announced: an order to open that is still on its way is void then.
     pub(crate) closed: AtomicBool,
@@ -65,6 +68,15 @@ pub(crate) struct TunnelShared {
 }
 
 impl TunnelShared {
+    /// Asks the processor to load what a packet of a direction counts.
+    #[inline]
+    pub(crate) fn prefetch(&self, direction: Direction) {
+        match direction {
+            Direction::Uplink => prefetch(&self.rx_packets),
+            Direction::Downlink => prefetch(&self.tx_packets),
+        }
+    }
+
     pub(crate) fn read(&self, now: Instant) -> TunnelCounters {
         let active = self.rx_active.get().max(self.tx_active.get());
         TunnelCounters {

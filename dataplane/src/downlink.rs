@@ -19,7 +19,7 @@ use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::mppe::{Payloads, SendBurst};
 use crate::shape::{Offer, Release, Store};
-use crate::table::{Place, Protection, Tunnel};
+use crate::table::{Direction, Place, Protection, Tunnel};
 use crate::worker::{BURST, Core, From, Sink};
 
 /// All that can come before an inner packet: Ethernet 14, IPv4 20, GRE 16, PPP 4, MPPE 2 and the
@@ -166,7 +166,7 @@ pub(crate) fn run(core: &mut Core) -> bool {
     let mut stages = std::mem::take(&mut core.downlink);
     stages.waiting.iter().for_each(|packet| packet.frame.prefetch_headroom());
     let slots = stages.waiting.iter().map(|packet| packet.slot);
-    core.table.expect_tunnels(slots.clone());
+    core.table.expect_tunnels(slots.clone(), Direction::Downlink);
     core.exits.expect(slots.filter_map(|slot| core.table.peer(slot)));
     stages.mppe.clear();
     let mut waiting = std::mem::take(&mut stages.waiting);

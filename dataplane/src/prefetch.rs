@@ -3,20 +3,23 @@
 //!
 //! A hint changes nothing that a program can see. Elsewhere than on x86-64 it does nothing.
 
+use std::ops::Range;
+
 /// Octets of a cache line.
 const LINE: usize = 64;
 
 /// Asks the processor to load a value.
 #[inline]
 pub(crate) fn prefetch<T>(value: &T) {
-    prefetch_first(value, size_of::<T>());
+    prefetch_range(value, 0..size_of::<T>());
 }
 
-/// Asks the processor to load the first `octets` octets of a value.
+/// Asks the processor to load a range of the octets of a value that begins at a cache line.
 #[inline]
-pub(crate) fn prefetch_first<T>(value: &T, octets: usize) {
+pub(crate) fn prefetch_range<T>(value: &T, octets: Range<usize>) {
     let first = std::ptr::from_ref(value).cast::<u8>();
-    for offset in (0..octets.min(size_of::<T>())).step_by(LINE) {
+    let begin = octets.start / LINE * LINE;
+    for offset in (begin..octets.end.min(size_of::<T>())).step_by(LINE) {
         prefetch_line(first.wrapping_add(offset));
     }
 }

@@ -80,11 +80,14 @@ impl Trie {
         for slot in addresses.clone().filter_map(second) {
             prefetch(slot);
         }
-        for node in addresses.clone().filter_map(second).filter_map(|slot| slot.child.as_deref()) {
+        let third = |address| second(address)?.child.as_deref();
+        for node in addresses.clone().filter_map(third) {
             prefetch(node);
         }
-        for node in addresses.filter_map(second).filter_map(|slot| slot.child.as_deref()) {
-            prefetch_line(node.runs.values.as_ptr().cast());
+        for node in addresses.filter_map(third) {
+            if let Values::Many(values) = &node.runs.values {
+                prefetch_line(values.as_ptr().cast());
+            }
         }
     }
 
@@ -202,7 +205,35 @@ struct Runs {
     /// Runs that begin before each of these words.
     before: [u8; 4],
     /// One for each run.
-    values: Box<[u32]>,
+    values: Values,
+}
+
+/// Few values stand in the node itself: a lookup waits for memory once less.
+#[derive(Debug, Clone)]
+enum Values {
+    Few([u32; 6]),
+    Many(Box<[u32]>),
+}
+
+impl Values {
+    fn of(values: &[u32]) -> Self {
+        let mut few = [NONE; 6];
+        match few.get_mut(..values.len()) {
+            Some(room) => {
+                room.copy_from_slice(values);
+                Self::Few(few)
+            }
+            None => Self::Many(values.into()),
+        }
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> u32 {
+        match self {
+            Self::Few(values) => values[index],
+            Self::Many(values) => values[index],
+        }
+    }
 }
 
 impl Runs {
@@ -225,11 +256,12 @@ impl Runs {
                 values.push(value);
             }
         }
-        Self { starts, before, values: values.into() }
+        Self { starts, before, values: Values::of(&values) }
     }
 
     fn is_empty(&self) -> bool {
-        *self.values == [NONE]
+        // Slot 0 begins the only run.
+        self.starts == [1, 0, 0, 0] && self.values.get(0) == NONE
     }
 
     /// The value of the run that began last at or before the slot.
@@ -238,6 +270,6 @@ impl Runs {
         let word = usize::from(slot >> 6);
         let up_to_slot = u64::MAX >> (63 - (slot & 63));
         let begun = (self.starts[word] & up_to_slot).count_ones() as usize;
-        self.values[usize::from(self.before[word]) + begun - 1]
+        self.values.get(usize::from(self.before[word]) + begun - 1)
     }
 }

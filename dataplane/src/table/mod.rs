@@ -17,7 +17,7 @@ use crate::prefetch::prefetch;
 use crate::worker::BURST;
 use prefixes::Prefixes;
 use tunnel::Mppe;
-pub(crate) use tunnel::{Inside, Protection, Tunnel, Way};
+pub(crate) use tunnel::{Direction, Inside, Protection, Tunnel, Way};
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -222,7 +222,7 @@ impl Table {
             *slot = self.calls[usize::from(call_id)];
             self.expect_entry(*slot);
         }
-        self.expect_tunnels(slots);
+        self.expect_tunnels(slots, Direction::Uplink);
     }
 
     /// Fetches what is known of the tunnel in a slot.
@@ -241,11 +241,18 @@ impl Table {
     }
 
     /// Fetches the state of this worker's tunnels in these slots.
-    pub(crate) fn expect_tunnels(&self, slots: impl IntoIterator<Item = u32>) {
-        for slot in slots {
-            if let Some(Entry { tunnel: Some(tunnel), .. }) = self.entry(slot) {
-                tunnel.prefetch();
-            }
+    pub(crate) fn expect_tunnels(
+        &self,
+        slots: impl IntoIterator<Item = u32> + Clone,
+        direction: Direction,
+    ) {
+        let tunnel = |slot| self.entry(slot)?.tunnel.as_deref();
+        for tunnel in slots.clone().into_iter().filter_map(tunnel) {
+            tunnel.prefetch(direction);
+        }
+        // The way to the counters is in what was just asked for.
+        for tunnel in slots.into_iter().filter_map(tunnel) {
+            tunnel.shared.prefetch(direction);
         }
     }
 

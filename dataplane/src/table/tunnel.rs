@@ -21,13 +21,22 @@ use crate::inner::icmp;
 use crate::ipv4::View;
 use crate::limit::Bucket;
 use crate::mppe::{ReceiveState, SendState};
-use crate::prefetch::prefetch_first;
+use crate::prefetch::prefetch_range;
 use crate::shape::{Depth, Meter, Queue, Store};
 
-/// A tunnel's state. What each packet needs comes first, and is fetched as a whole.
+/// From the subscriber, or to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Uplink,
+    Downlink,
+}
+
+/// A tunnel's state, in an order in which what packets of one direction need stands together: the
+/// window is the uplink's, the skipped keys at the end of [`ReceiveState`] are rarely anyone's.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Tunnel {
+    pub(crate) window: Window,
     pub(crate) shared: Arc<TunnelShared>,
     pub(crate) id: TunnelId,
     pub(crate) outer: Outer,
@@ -44,7 +53,6 @@ pub(crate) struct Tunnel {
     clear_frames: u32,
     pub(crate) acknowledger: Acknowledger,
     pub(crate) network: Option<Inside>,
-    pub(crate) window: Window,
     pub(crate) protection: Protection,
     pub(crate) control: ControlLimit,
     /// ICMP errors about packets for it.
@@ -54,14 +62,19 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    /// Octets that each packet needs: all up to the skipped keys of [`ReceiveState`], which come
-    /// last in it.
-    const HOT: usize = std::mem::offset_of!(Self, protection) + 192;
+    /// Octets of [`Protection`] before [`ReceiveState`], and before the skipped keys in it.
+    const SEND: usize = 64;
+    const RECEIVE: usize = 192;
 
-    /// Asks the processor to load what each packet needs.
+    /// Asks the processor to load what each packet of a direction needs.
     #[inline]
-    pub(crate) fn prefetch(&self) {
-        prefetch_first(self, Self::HOT);
+    pub(crate) fn prefetch(&self, direction: Direction) {
+        let protection = std::mem::offset_of!(Self, protection);
+        let octets = match direction {
+            Direction::Uplink => 0..protection + Self::RECEIVE,
+            Direction::Downlink => std::mem::offset_of!(Self, shared)..protection + Self::SEND,
+        };
+        prefetch_range(self, octets);
     }
 
     pub(crate) fn new(id: TunnelId, outer: Outer, shared: Arc<TunnelShared>) -> Self {
