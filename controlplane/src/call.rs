@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dataplane::api;
+use dataplane::api::{self, Limits, Rules};
 use protocol::machine::{Action, drive};
 use protocol::ppp::link::{Encryption, Event, Input, Link, Network, Phase};
 use protocol::time::Instant;
@@ -33,11 +33,24 @@ pub struct Bounds {
     pub mtu: Option<u16>,
     /// Networks behind the peer.
     pub behind: Vec<Destination>,
+    /// How fast, each way.
+    pub limits: Limits,
+    /// Which packets of the peer pass.
+    pub incoming: Rules,
+    /// Which packets to the peer pass.
+    pub outgoing: Rules,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { clamp_mss: true, mtu: None, behind: Vec::new() }
+        Self {
+            clamp_mss: true,
+            mtu: None,
+            behind: Vec::new(),
+            limits: Limits::default(),
+            incoming: Rules::default(),
+            outgoing: Rules::default(),
+        }
     }
 }
 
@@ -94,10 +107,21 @@ impl Call {
 
     /// Bounds what passes from now on.
     pub async fn set_bounds(&mut self, bounds: Bounds) {
+        let tunnel = self.tunnel.id();
         let before = std::mem::replace(&mut self.bounds, bounds);
-        if before != self.bounds
-            && let Some(network) = &self.network
-        {
+        let now = &self.bounds;
+        if before.limits != now.limits {
+            let limits = now.limits;
+            self.tunnel.command(api::Command::SetLimits { tunnel, limits }).await;
+        }
+        if before.incoming != now.incoming || before.outgoing != now.outgoing {
+            let (incoming, outgoing) = (now.incoming.clone(), now.outgoing.clone());
+            self.tunnel.command(api::Command::SetFilters { tunnel, incoming, outgoing }).await;
+        }
+        let network_differs = before.clamp_mss != now.clamp_mss
+            || before.mtu != now.mtu
+            || before.behind != now.behind;
+        if network_differs && let Some(network) = &self.network {
             self.tunnel.command(self.open_network(network)).await;
         }
     }

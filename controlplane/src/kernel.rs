@@ -17,6 +17,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteScope,
 };
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use serde::{Deserialize, Serialize};
 
 /// Why the kernel was not told.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +38,8 @@ impl KernelError {
 pub struct Kernel(Handle);
 
 /// A prefix as the kernel routes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Destination {
     /// Network address.
     pub address: Ipv4Addr,
@@ -55,6 +57,16 @@ impl Destination {
             None => 0,
         };
         Self { address: Ipv4Addr::from_bits(address.to_bits() & !host), length }
+    }
+
+    /// Whether the two share an address.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        if self.length < other.length {
+            self.contains(other.address)
+        } else {
+            other.contains(self.address)
+        }
     }
 
     /// Whether the address lies in it.
@@ -84,6 +96,20 @@ impl std::str::FromStr for Destination {
             return Err(format!("`{text}` has bits beyond its prefix length"));
         }
         Ok(Self { address, length })
+    }
+}
+
+impl TryFrom<String> for Destination {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Destination> for String {
+    fn from(destination: Destination) -> Self {
+        destination.to_string()
     }
 }
 

@@ -151,19 +151,19 @@ impl Addresses {
         Ok(Lease { address, addresses: self.clone() })
     }
 
-    /// Says which addresses belong to single users from now on: no pool gives them to others.
-    pub fn reserve(&self, reserved: HashSet<Ipv4Addr>) {
+    /// From now on the address belongs to one user: no pool gives it to others.
+    pub fn reserve(&self, address: Ipv4Addr) {
         let mut state = self.state();
-        let before = std::mem::replace(&mut state.reserved, reserved);
-        let taken: Vec<_> = state.reserved.difference(&before).copied().collect();
-        for address in taken {
+        if state.reserved.insert(address) {
             state.withdraw(address);
         }
-        let returned: Vec<_> = before.difference(&state.reserved).copied().collect();
-        for address in returned {
-            if !state.holders.contains_key(&address) {
-                state.restore(address);
-            }
+    }
+
+    /// The address belongs to its pool again, if it has one.
+    pub fn unreserve(&self, address: Ipv4Addr) {
+        let mut state = self.state();
+        if state.reserved.remove(&address) && !state.holders.contains_key(&address) {
+            state.restore(address);
         }
     }
 

@@ -7,9 +7,11 @@
 //! and shown, and have no effect, because no queue of ours competes with another. Never rounds.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
+use dataplane::api::{self, Limit, Limits};
 use serde::{Deserialize, Serialize};
 
 /// Above this it is a slip of the pen: a terabit a second.
@@ -57,6 +59,22 @@ impl RateLimit {
     #[must_use]
     pub const fn is_unlimited(&self) -> bool {
         self.rx.is_none() && self.tx.is_none()
+    }
+
+    /// What of it the data plane keeps: rates and bursts.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let burst = |burst: Burst| {
+            Some(api::Burst {
+                rate: NonZeroU64::new(burst.rate)?,
+                threshold: NonZeroU64::new(burst.threshold)?,
+                time: burst.time,
+            })
+        };
+        let limit = |rate: Rate| {
+            Some(Limit { rate: NonZeroU64::new(rate.rate)?, burst: rate.burst.and_then(burst) })
+        };
+        Limits { uplink: self.rx.and_then(limit), downlink: self.tx.and_then(limit) }
     }
 }
 

@@ -90,6 +90,46 @@ pub enum Remote {
     PeerChoice,
 }
 
+/// The subscriber's end as operators write it: an address, or the name of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum RemoteAddress {
+    /// This address.
+    Address(Ipv4Addr),
+    /// One of this pool.
+    Pool(String),
+}
+
+impl From<String> for RemoteAddress {
+    fn from(text: String) -> Self {
+        text.parse().map_or(Self::Pool(text), Self::Address)
+    }
+}
+
+impl From<RemoteAddress> for String {
+    fn from(remote: RemoteAddress) -> Self {
+        remote.to_string()
+    }
+}
+
+impl From<RemoteAddress> for Remote {
+    fn from(remote: RemoteAddress) -> Self {
+        match remote {
+            RemoteAddress::Address(address) => Self::Address(address),
+            RemoteAddress::Pool(pool) => Self::Pool(pool),
+        }
+    }
+}
+
+impl fmt::Display for RemoteAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Pool(pool) => f.write_str(pool),
+        }
+    }
+}
+
 /// What becomes of a second session of the same user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnlyOne {

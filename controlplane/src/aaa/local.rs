@@ -2,46 +2,88 @@
 //!
 //! Answers from memory; never waits.
 
-use std::sync::Arc;
+use std::net::Ipv4Addr;
 
-use protocol::ppp::auth::{Attempt, Credential, Refusal};
+use protocol::ppp::auth::{Refusal, Unproven};
 
-use super::Verdict;
+use super::{Login, Verdict};
 use crate::daemon::Daemon;
 use crate::daemon::counters::Count;
-use crate::terms::{Remote, Terms};
+use crate::terms::Terms;
 use crate::users::User;
 
 /// Judges by the secrets. `None`: there is no such user here.
-pub(super) fn judge(daemon: &Daemon, attempt: &Attempt) -> Option<Verdict> {
-    let user = daemon.users.find(&attempt.name)?;
-    Some(by_secret(daemon, attempt, &user))
-}
-
-fn by_secret(daemon: &Daemon, attempt: &Attempt, user: &Arc<User>) -> Verdict {
-    let accepted = match attempt.verify(&Credential::of_hash(user.nt_hash.clone())) {
+pub(super) fn judge(daemon: &Daemon, login: &Login) -> Option<Verdict> {
+    let user = daemon.users.find(&login.attempt.name)?;
+    let accepted = match login.attempt.verify(&user.credential) {
         Ok(accepted) => accepted,
         Err(unproven) => {
-            let reason = unproven.to_string();
-            return Verdict::refused(Refusal::WrongPassword, Count::WrongPassword, &reason);
+            // Only a wrong password is a guess, which lockout counts.
+            let (refusal, count) = match unproven {
+                Unproven::WrongPassword => (Refusal::WrongPassword, Count::WrongPassword),
+                Unproven::NoClearPassword => (Refusal::NoDialIn, Count::NotAllowed),
+            };
+            return Some(Verdict::refused(refusal, count, &unproven.to_string()));
         }
     };
-    if user.disabled {
-        return Verdict::refused(Refusal::Disabled, Count::Disabled, "user is disabled");
+    if let Err((refusal, count, reason)) = allowed(daemon, &user, login.peer) {
+        return Some(Verdict::refused(refusal, count, &reason));
     }
-    match terms(daemon, user) {
+    Some(match terms(daemon, &user) {
         Ok(terms) => Verdict::Granted { terms: Box::new(terms), accepted },
         Err(reason) => Verdict::Nothing { reason },
+    })
+}
+
+/// Whether the user may come in from there, now that the password is right.
+pub(super) fn allowed(
+    daemon: &Daemon,
+    user: &User,
+    peer: Ipv4Addr,
+) -> Result<(), (Refusal, Count, String)> {
+    let not_allowed = |reason| Err((Refusal::NoDialIn, Count::NotAllowed, reason));
+    if user.disabled {
+        let reason = "user is disabled".to_owned();
+        return Err((Refusal::Disabled, Count::Disabled, reason));
     }
+    if !user.service.is_ours() {
+        return not_allowed(format!("the secret is for service {}", user.service));
+    }
+    if !user.caller_id.is_empty() && !user.caller_id.iter().any(|from| from.contains(peer)) {
+        return not_allowed(format!("`caller-id` does not allow {peer}"));
+    }
+    if !user.remote_access && !daemon.config.server.is_local_network(peer) {
+        let reason = format!("`remote-access = no`, and {peer} is not in `local-networks`");
+        return not_allowed(reason);
+    }
+    Ok(())
 }
 
 /// What a session of this user is given.
-fn terms(daemon: &Daemon, user: &User) -> Result<Terms, String> {
+///
+/// # Errors
+/// If there is nothing to give, with the reason for the log.
+pub(super) fn terms(daemon: &Daemon, user: &User) -> Result<Terms, String> {
     let mut terms = defaults(daemon, user.profile.as_deref())?;
     terms.user.clone_from(&user.name);
-    if let Some(address) = user.remote_address {
-        terms.remote = Some(Remote::Address(address));
+    if let Some(address) = user.local_address {
+        terms.local_address = address;
     }
+    if let Some(remote) = user.remote_address.clone() {
+        terms.remote = Some(remote.into());
+    }
+    if let Some(limit) = user.rate_limit {
+        terms.rate_limit = limit;
+    }
+    if let Some(timeout) = user.session_timeout {
+        terms.session_timeout = timeout.unless_zero();
+    }
+    if let Some(timeout) = user.idle_timeout {
+        terms.idle_timeout = timeout.unless_zero();
+    }
+    terms.receive_limit = user.limit_bytes_in.or(terms.receive_limit);
+    terms.transmit_limit = user.limit_bytes_out.or(terms.transmit_limit);
+    terms.routes.extend(&user.routes);
     Ok(terms)
 }
 

@@ -4,6 +4,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`identity`] | who asks RADIUS, and about whom |
+//! | [`live`] | changes that live sessions follow |
 //! | [`local`] | secrets and profiles |
 //! | [`place`] | the session's address and the kernel's route to it |
 //! | [`profile`] | profiles as terms |
@@ -13,6 +14,7 @@
 //! says it.
 
 pub mod identity;
+pub mod live;
 mod local;
 pub mod place;
 pub mod profile;
@@ -165,7 +167,7 @@ async fn decide(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decis
 
 /// Asks our own users and RADIUS, in the configured order.
 async fn by_password(daemon: &Daemon, login: &Login) -> Verdict {
-    let ours = || local::judge(daemon, &login.attempt);
+    let ours = || local::judge(daemon, login);
     let unknown = || Verdict::refused(Refusal::WrongPassword, Count::WrongPassword, "unknown user");
     let silent = |failure: Failure| Verdict::Nothing { reason: failure.to_string() };
     let Aaa { order, fallback, .. } = daemon.config.aaa;

@@ -5,8 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::Config;
 use crate::host::name_servers;
-use crate::rate_limit::RateLimit;
-use crate::terms::{Forward, OnlyOne, Remote, Terms};
+use crate::terms::Terms;
 
 /// The terms of all profiles by name, completed by `default`, with `system` looked up. Their user
 /// is empty.
@@ -23,27 +22,27 @@ fn template(config: &Config, name: &str) -> Option<Terms> {
         user: String::new(),
         profile: name.to_owned(),
         local_address: resolved.local_address,
-        remote: resolved.pool.map(Remote::Pool),
+        remote: resolved.remote_address.map(Into::into),
         netmask: None,
-        routes: Vec::new(),
+        routes: resolved.routes,
         dns: two(&name_servers(&resolved.dns_servers)),
         wins: two(&resolved.wins_servers),
         mtu: None,
         clamp_mss: resolved.change_tcp_mss,
-        encryption: config.server.encryption.into(),
-        rate_limit: RateLimit::default(),
-        session_timeout: None,
-        idle_timeout: None,
+        encryption: resolved.encryption.into(),
+        rate_limit: resolved.rate_limit,
+        session_timeout: resolved.session_timeout.unless_zero(),
+        idle_timeout: resolved.idle_timeout.unless_zero(),
         receive_limit: None,
         transmit_limit: None,
-        only_one: OnlyOne::No,
+        only_one: resolved.only_one,
         port_limit: None,
-        incoming_filter: None,
-        outgoing_filter: None,
-        address_lists: Vec::new(),
+        incoming_filter: resolved.incoming_filter,
+        outgoing_filter: resolved.outgoing_filter,
+        address_lists: resolved.address_list,
         class: Vec::new(),
-        interim: None,
-        forward: Forward::Fast,
+        interim: resolved.interim_update.unless_zero(),
+        forward: resolved.forward,
         radius: Vec::new(),
     })
 }

@@ -3,10 +3,13 @@
 //! | method and path | what |
 //! |---|---|
 //! | `GET /v1/users` | all users |
-//! | `POST /v1/users` | add one ([`types::NewUser`]) |
-//! | `PATCH /v1/users/{name}` | change one ([`types::UserChange`]) |
-//! | `DELETE /v1/users/{name}` | remove one |
+//! | `POST /v1/users` | add one ([`crate::users::Change`], with name and password) |
+//! | `POST /v1/users/import` | add many ([`types::Import`]) |
+//! | `GET /v1/users/{name}` | one user |
+//! | `PATCH /v1/users/{name}` | change one ([`crate::users::Change`]); `?apply=true` live sessions too |
+//! | `DELETE /v1/users/{name}` | remove one; `?apply=true` end live sessions |
 //! | `GET /v1/sessions` | all sessions, those that log in too |
+//! | `POST /v1/sessions/set` | change what sessions are held to ([`types::SessionSet`]) |
 //! | `POST /v1/sessions/disconnect` | end those that a [`types::Selector`] means |
 //! | `GET /v1/bindings` | interfaces of users ([`types::BindingView`]) |
 //! | `GET /v1/clients` | all tunnels that we dial ([`clients::ClientView`]) |

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path as Segment, State};
+use axum::extract::{DefaultBodyLimit, Path as Segment, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
@@ -21,14 +21,18 @@ use tracing::warn;
 
 use super::clients::{Added, ClientChange, ClientView};
 use super::types::{
-    BindingView, Cleared, Disconnected, LockoutSelector, LockoutView, NewUser, Refusal, Selector,
-    SessionView, Stats, UserChange, UserView,
+    Applied, Apply, BindingView, Cleared, Disconnected, Import, LockoutSelector, LockoutView,
+    Refusal, Selector, SessionChange, SessionSet, SessionView, Stats, UserView,
 };
+use crate::aaa::live;
 use crate::clients::ClientError;
 use crate::config::Client;
 use crate::daemon::Shared;
 use crate::daemon::ending::Ending;
-use crate::users::UserError;
+use crate::users::{Change, Imported, UserError};
+
+/// Most bytes of an import: some 100,000 users.
+const MAX_IMPORT: usize = 64 << 20;
 
 /// Why the socket cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +104,11 @@ pub async fn serve(socket: ControlSocket, shared: Shared) -> io::Result<()> {
     let ControlSocket { listener, file: _file } = socket;
     let router = Router::new()
         .route("/v1/users", get(list_users).post(add_user))
-        .route("/v1/users/{name}", patch(change_user).delete(remove_user))
+        .route("/v1/users/import", post(import_users).layer(DefaultBodyLimit::max(MAX_IMPORT)))
+        .route("/v1/users/{name}", get(show_user).patch(change_user).delete(remove_user))
         .route("/v1/sessions", get(list_sessions))
         .route("/v1/sessions/disconnect", post(disconnect))
+        .route("/v1/sessions/set", post(set_sessions))
         .route("/v1/lockouts", get(list_lockouts))
         .route("/v1/lockouts/clear", post(clear_lockouts))
         .route("/v1/bindings", get(list_bindings))
@@ -128,10 +134,8 @@ impl From<UserError> for Failure {
                 StatusCode::CONFLICT
             }
             UserError::Unknown(_) => StatusCode::NOT_FOUND,
-            UserError::Name | UserError::Profile(_) | UserError::NoHost(_) => {
-                StatusCode::BAD_REQUEST
-            }
             UserError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
         };
         Self(status, error.to_string())
     }
@@ -161,25 +165,55 @@ async fn list_users(State(shared): State<Shared>) -> Json<Vec<UserView>> {
     Json(shared.users.list().iter().map(|(user, source)| UserView::new(user, *source)).collect())
 }
 
+async fn show_user(
+    State(shared): State<Shared>,
+    Segment(name): Segment<String>,
+) -> Answer<UserView> {
+    let (user, source) = shared.users.get(&name).ok_or(UserError::Unknown(name))?;
+    Ok(Json(UserView::new(&user, source)))
+}
+
 async fn add_user(
     State(shared): State<Shared>,
-    body: Result<Json<NewUser>, JsonRejection>,
+    body: Result<Json<Change>, JsonRejection>,
 ) -> Answer<()> {
     let Json(new) = body?;
-    blocking(move || shared.users.add(new.into())).await
+    Ok(Json(blocking(move || shared.users.add(new.into_user()?)).await?))
+}
+
+async fn import_users(
+    State(shared): State<Shared>,
+    body: Result<Json<Import>, JsonRejection>,
+) -> Answer<Imported> {
+    let Json(Import { users, on_conflict }) = body?;
+    let users = users.into_iter().map(Change::into_user).collect::<Result<Vec<_>, _>>()?;
+    Ok(Json(blocking(move || shared.users.import(users, on_conflict)).await?))
 }
 
 async fn change_user(
     State(shared): State<Shared>,
     Segment(name): Segment<String>,
-    body: Result<Json<UserChange>, JsonRejection>,
-) -> Answer<()> {
+    Query(Apply { apply }): Query<Apply>,
+    body: Result<Json<Change>, JsonRejection>,
+) -> Answer<Applied> {
     let Json(change) = body?;
-    blocking(move || shared.users.change(&name, change.into())).await
+    let (users, changed) = (shared.users.clone(), name.clone());
+    blocking(move || users.change(&changed, change)).await?;
+    Ok(Json(applied(&shared, &name, apply).await))
 }
 
-async fn remove_user(State(shared): State<Shared>, Segment(name): Segment<String>) -> Answer<()> {
-    blocking(move || shared.users.remove(&name)).await
+async fn remove_user(
+    State(shared): State<Shared>,
+    Segment(name): Segment<String>,
+    Query(Apply { apply }): Query<Apply>,
+) -> Answer<Applied> {
+    let (users, removed) = (shared.users.clone(), name.clone());
+    blocking(move || users.remove(&removed)).await?;
+    Ok(Json(applied(&shared, &name, apply).await))
+}
+
+async fn applied(shared: &Shared, name: &str, apply: bool) -> Applied {
+    if apply { live::follow(shared, name).await } else { Applied::default() }
 }
 
 async fn list_sessions(State(shared): State<Shared>) -> Json<Vec<SessionView>> {
@@ -234,7 +268,8 @@ async fn add_client(
     body: Result<Json<Client>, JsonRejection>,
 ) -> Answer<Added> {
     let Json(client) = body?;
-    blocking(move || shared.clients.add(client, &shared).map(|name| Added { name })).await
+    let added = move || shared.clients.add(client, &shared).map(|name| Added { name });
+    Ok(Json(blocking(added).await?))
 }
 
 async fn change_client(
@@ -243,11 +278,29 @@ async fn change_client(
     body: Result<Json<ClientChange>, JsonRejection>,
 ) -> Answer<()> {
     let Json(change) = body?;
-    blocking(move || shared.clients.change(&name, change, &shared)).await
+    Ok(Json(blocking(move || shared.clients.change(&name, change, &shared)).await?))
 }
 
 async fn remove_client(State(shared): State<Shared>, Segment(name): Segment<String>) -> Answer<()> {
-    blocking(move || shared.clients.remove(&name)).await
+    Ok(Json(blocking(move || shared.clients.remove(&name)).await?))
+}
+
+async fn set_sessions(
+    State(shared): State<Shared>,
+    body: Result<Json<SessionSet>, JsonRejection>,
+) -> Answer<Applied> {
+    let Json(set) = body?;
+    if set.sessions.is_empty() || set.change == SessionChange::default() {
+        let reason = "say which sessions (id, user, address, peer-address or all) and what to set";
+        return Err(Failure(StatusCode::BAD_REQUEST, reason.to_owned()));
+    }
+    let changed = live::set(&shared, &set)
+        .await
+        .map_err(|reason| Failure(StatusCode::BAD_REQUEST, reason))?;
+    match changed {
+        0 => Err(Failure(StatusCode::NOT_FOUND, "there is no such session".to_owned())),
+        changed => Ok(Json(Applied { changed, disconnected: 0 })),
+    }
 }
 
 async fn stats(State(shared): State<Shared>) -> Json<Stats> {
@@ -255,13 +308,15 @@ async fn stats(State(shared): State<Shared>) -> Json<Stats> {
 }
 
 /// Changes of users and clients wait for the disk: not on a thread that drives sessions.
-async fn blocking<T, E>(change: impl FnOnce() -> Result<T, E> + Send + 'static) -> Answer<T>
+async fn blocking<T, E>(
+    change: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Failure>
 where
     T: Send + 'static,
     E: Into<Failure> + Send + 'static,
 {
     match tokio::task::spawn_blocking(change).await {
-        Ok(done) => done.map(Json).map_err(Into::into),
+        Ok(done) => done.map_err(Into::into),
         Err(error) => Err(Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }

@@ -1,6 +1,7 @@
 //! What crosses the API: JSON objects with RouterOS's words in kebab-case as keys.
 //!
-//! Both ends use these types. A password never crosses, only its NT hash.
+//! Both ends use these types. Of a password its NT hash crosses; the password itself only for users
+//! who may use CHAP-MD5.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -8,8 +9,13 @@ use std::net::Ipv4Addr;
 use protocol::mschap::NtHash;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::config::Span;
+use crate::kernel::Destination;
 use crate::lockout::{Locked, Subject, Which};
-use crate::users::{Change, Source, User};
+use crate::rate_limit::RateLimit;
+use crate::terms::{RemoteAddress, Route};
+use crate::users::secret::Service;
+use crate::users::{Change, OnConflict, Source, User};
 
 /// An [`NtHash`] as 32 hexadecimal digits.
 #[derive(Debug, Clone)]
@@ -38,89 +44,48 @@ impl<'de> Deserialize<'de> for HexHash {
     }
 }
 
-/// A user to add.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct NewUser {
-    /// The name.
-    pub name: String,
-    /// Hash of the password.
-    pub nt_hash: HexHash,
-    /// The profile; without it the server's `default-profile`.
-    pub profile: Option<String>,
-    /// An address of the user's own.
-    pub remote_address: Option<Ipv4Addr>,
-    /// Refused until enabled again.
-    #[serde(default)]
-    pub disabled: bool,
-    /// The operator's note.
-    #[serde(default)]
-    pub comment: String,
-}
-
-impl From<NewUser> for User {
-    fn from(new: NewUser) -> Self {
-        Self {
-            name: new.name,
-            nt_hash: new.nt_hash.0,
-            profile: new.profile,
-            remote_address: new.remote_address,
-            disabled: new.disabled,
-            comment: new.comment,
-        }
-    }
-}
-
-/// What to change of a user. A key left out leaves as it is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct UserChange {
-    /// Hash of another password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nt_hash: Option<HexHash>,
-    /// Another profile; `null` takes it away.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub profile: Option<Option<String>>,
-    /// Another address; `null` takes it away.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub remote_address: Option<Option<Ipv4Addr>>,
-    /// Refused or not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<bool>,
-    /// Another note.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub comment: Option<String>,
-}
-
-impl From<UserChange> for Change {
-    fn from(change: UserChange) -> Self {
-        Self {
-            nt_hash: change.nt_hash.map(|hash| hash.0),
-            profile: change.profile,
-            remote_address: change.remote_address,
-            disabled: change.disabled,
-            comment: change.comment,
-        }
-    }
-}
-
 /// Tells a key that is `null` from one that is not there.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+///
+/// # Errors
+/// If the value makes no sense.
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// A user as the API shows one.
+/// A user as the API shows one: all but the password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct UserView {
     /// The name.
     pub name: String,
+    /// What the secret is for.
+    pub service: Service,
+    /// Where the user may call from; empty is from everywhere.
+    pub caller_id: Vec<Destination>,
     /// The profile, if the user has one of their own.
     pub profile: Option<String>,
-    /// The address, if the user has one of their own.
-    pub remote_address: Option<Ipv4Addr>,
+    /// Our end of the tunnel, if it is not the profile's.
+    pub local_address: Option<Ipv4Addr>,
+    /// The address or pool, if it is not the profile's.
+    pub remote_address: Option<RemoteAddress>,
+    /// Networks behind the user.
+    pub routes: Vec<Route>,
+    /// The rate, if it is not the profile's.
+    pub rate_limit: Option<RateLimit>,
+    /// The time a session may last, if it is not the profile's.
+    pub session_timeout: Option<Span>,
+    /// The time a session may carry no packet, if it is not the profile's.
+    pub idle_timeout: Option<Span>,
+    /// Octets that a session may send us.
+    pub limit_bytes_in: Option<u64>,
+    /// Octets that a session may be sent.
+    pub limit_bytes_out: Option<u64>,
+    /// Whether the user may call from outside of `local-networks`.
+    pub remote_access: bool,
+    /// Whether the user may use CHAP-MD5: the clear password is kept.
+    pub allow_chap: bool,
     /// Refused until enabled again.
     pub disabled: bool,
     /// The operator's note.
@@ -130,21 +95,61 @@ pub struct UserView {
 }
 
 impl UserView {
-    /// Everything of a user but the password's hash.
+    /// Everything of a user but the password and its hash.
     #[must_use]
     pub fn new(user: &User, source: Source) -> Self {
+        let user = user.clone();
         Self {
-            name: user.name.clone(),
-            profile: user.profile.clone(),
+            name: user.name,
+            service: user.service,
+            caller_id: user.caller_id,
+            profile: user.profile,
+            local_address: user.local_address,
             remote_address: user.remote_address,
+            routes: user.routes,
+            rate_limit: user.rate_limit,
+            session_timeout: user.session_timeout,
+            idle_timeout: user.idle_timeout,
+            limit_bytes_in: user.limit_bytes_in,
+            limit_bytes_out: user.limit_bytes_out,
+            remote_access: user.remote_access,
+            allow_chap: user.credential.clear().is_some(),
             disabled: user.disabled,
-            comment: user.comment.clone(),
+            comment: user.comment,
             source: match source {
                 Source::Database => "database".to_owned(),
                 Source::File => "users-file".to_owned(),
             },
         }
     }
+}
+
+/// Users to import.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Import {
+    /// They, each with name and password.
+    pub users: Vec<Change>,
+    /// What to do with those that exist already.
+    #[serde(default)]
+    pub on_conflict: OnConflict,
+}
+
+/// Whether live sessions are to follow a change of their user.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Apply {
+    /// They are.
+    pub apply: bool,
+}
+
+/// How many live sessions followed a change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Sessions that were changed.
+    pub changed: usize,
+    /// Sessions that were told to end.
+    pub disconnected: usize,
 }
 
 /// A session as the API shows one. `rx` is from the subscriber, `tx` to the subscriber; packets
@@ -241,6 +246,38 @@ impl Selector {
             && self.address.is_none_or(|address| session.address == Some(address))
             && self.peer_address.is_none_or(|address| session.peer_address == address)
     }
+}
+
+/// What live sessions are to be held to from now on. A key left out leaves as it is; empty takes
+/// the limit away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SessionChange {
+    /// How fast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// How long from their beginning; zero is for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_timeout: Option<Span>,
+    /// How long without a packet; zero is for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Span>,
+    /// Filter for packets from the subscriber.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incoming_filter: Option<String>,
+    /// Filter for packets to the subscriber.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outgoing_filter: Option<String>,
+}
+
+/// Which sessions to change, and how.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SessionSet {
+    /// Which.
+    pub sessions: Selector,
+    /// How.
+    pub change: SessionChange,
 }
 
 /// How many sessions were told to end.

@@ -186,7 +186,7 @@ fn accounts(config: &Config) -> Vec<Finding> {
         } else {
             fine(format!("profile {name}: name servers {}", servers.join(", ")))
         });
-        if resolved.pool.is_none() {
+        if resolved.remote_address.is_none() {
             findings.push(warning(format!(
                 "profile {name} has no pool: only users with a remote-address can use it"
             )));

@@ -5,6 +5,7 @@
 
 mod check;
 mod clients;
+mod fields;
 mod lockout;
 mod output;
 mod password;
@@ -50,10 +51,10 @@ struct Arguments {
 enum Command {
     /// Accept calls, until SIGTERM or Ctrl-C
     Serve,
-    /// Add, change, remove and list users
+    /// Add, change, remove, list and import users
     #[command(subcommand)]
     User(users::Command),
-    /// List, show and disconnect sessions of the running daemon
+    /// List, show, change and disconnect sessions of the running daemon
     #[command(subcommand)]
     Session(sessions::Command),
     /// List and clear locks on addresses and users that failed to log in too often

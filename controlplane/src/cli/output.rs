@@ -9,6 +9,11 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     io::stdout().write_all(render(head, rows).as_bytes())
 }
 
+/// Prints what went wrong without ending the command.
+pub(super) fn warn(text: &str) -> io::Result<()> {
+    io::stderr().write_all(format!("penstock: {}\n", shown(text)).as_bytes())
+}
+
 /// Prints one value as JSON.
 pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;

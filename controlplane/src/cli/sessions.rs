@@ -8,7 +8,10 @@ use hyper::Method;
 
 use super::{Failure, output, runtime};
 use crate::api::client::Client;
-use crate::api::types::{AccountingStats, BindingView, Disconnected, Selector, SessionView, Stats};
+use crate::api::types::{
+    AccountingStats, Applied, BindingView, Disconnected, Selector, SessionChange, SessionSet,
+    SessionView, Stats,
+};
 use crate::config::{Config, Span};
 
 #[derive(Debug, Subcommand)]
@@ -31,8 +34,53 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Change what sessions are held to, until they end
+    Set(Set),
     /// End sessions
     Disconnect(Disconnect),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Set {
+    /// The session's id, as in `session list`, or a user, whose sessions are all meant
+    which: String,
+    /// What to set: rate-limit=2M/10M, session-timeout=8h, idle-timeout=30m, incoming-filter=NAME,
+    /// outgoing-filter=NAME; an empty value takes the limit away
+    #[arg(required = true, value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+impl Set {
+    fn into_request(self) -> Result<SessionSet, Failure> {
+        // A user may well be called by a number; then only the number of a session is meant.
+        let sessions = match self.which.parse() {
+            Ok(id) => Selector { id: Some(id), ..Selector::default() },
+            Err(_) => Selector { user: Some(self.which), ..Selector::default() },
+        };
+        let mut change = SessionChange::default();
+        for setting in &self.settings {
+            let wrong = |reason: String| Failure::Usage(format!("`{setting}`: {reason}"));
+            let (key, value) = setting
+                .split_once('=')
+                .ok_or_else(|| wrong("write KEY=VALUE, as rate-limit=2M/10M".to_owned()))?;
+            let time = || {
+                if value.is_empty() { Ok(Span::seconds(0)) } else { value.parse().map_err(wrong) }
+            };
+            match key {
+                "rate-limit" => change.rate_limit = Some(value.parse().map_err(wrong)?),
+                "session-timeout" => change.session_timeout = Some(time()?),
+                "idle-timeout" => change.idle_timeout = Some(time()?),
+                "incoming-filter" => change.incoming_filter = Some(value.to_owned()),
+                "outgoing-filter" => change.outgoing_filter = Some(value.to_owned()),
+                _ => {
+                    let known = "rate-limit, session-timeout, idle-timeout, incoming-filter, \
+                                 outgoing-filter";
+                    return Err(wrong(format!("there is no such key; known: {known}")));
+                }
+            }
+        }
+        Ok(SessionSet { sessions, change })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +128,12 @@ pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
             let session =
                 session.ok_or_else(|| Failure::NotFound(format!("there is no session {id}")))?;
             if json { Ok(output::json(session)?) } else { show(session) }
+        }
+        Command::Set(set) => {
+            let request = set.into_request()?;
+            let path = "/v1/sessions/set";
+            let answer: Applied = runtime.block_on(client.call(Method::POST, path, &request))?;
+            Ok(output::pairs([("changed", answer.changed.to_string())])?)
         }
         Command::Disconnect(which) => {
             let selector = Selector {

@@ -9,6 +9,7 @@ mod binding;
 mod client;
 mod dataplane;
 mod error;
+mod filter;
 mod limits;
 mod lockout;
 mod network;
@@ -32,6 +33,7 @@ pub use binding::Binding;
 pub use client::{Client, Secret, interface_name};
 pub use dataplane::{Dataplane, Interface, Role};
 pub use error::ConfigError;
+pub use filter::Filter;
 pub use limits::Limits;
 pub use lockout::Lockout;
 pub use network::Network;
@@ -79,6 +81,8 @@ pub struct Config {
     pub profile: Vec<Profile>,
     /// Addresses for sessions.
     pub pool: Vec<Pool>,
+    /// Which packets of sessions pass, by name.
+    pub filter: Vec<Filter>,
     /// Who judges logins and what is told of sessions.
     pub aaa: Aaa,
     /// RADIUS servers.
@@ -106,6 +110,7 @@ impl Default for Config {
             dataplane: Dataplane::default(),
             profile: vec![Profile::built_in()],
             pool: vec![Pool::built_in()],
+            filter: Vec::new(),
             aaa: Aaa::default(),
             radius: Vec::new(),
             radius_incoming: RadiusIncoming::default(),
@@ -169,6 +174,7 @@ impl Config {
         self.accounting.validate()?;
         self.dataplane.validate()?;
         self.validate_pools()?;
+        self.validate_filters()?;
         self.validate_profiles()?;
         self.validate_radius()?;
         self.validate_clients()?;

@@ -7,7 +7,9 @@ use std::net::Ipv4Addr;
 
 use serde::Deserialize;
 
-use super::{AddressRange, Config, ConfigError};
+use super::{AddressRange, Config, ConfigError, is_for_hosts};
+use crate::kernel::Destination;
+use crate::terms::Route;
 
 /// Addresses for sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -32,6 +34,51 @@ impl Pool {
 }
 
 impl Config {
+    /// Whether there is a pool of that name.
+    #[must_use]
+    pub fn has_pool(&self, name: &str) -> bool {
+        self.pool.iter().any(|pool| pool.name == name)
+    }
+
+    /// The pool that the address lies in.
+    #[must_use]
+    pub fn pool_of(&self, address: Ipv4Addr) -> Option<&Pool> {
+        let holds = |range: &AddressRange| range.first <= address && address <= range.last;
+        self.pool.iter().find(|pool| pool.ranges.iter().any(holds))
+    }
+
+    /// Whether a network can be behind a subscriber: one that holds none of our own addresses and
+    /// none of a pool, because those are other subscribers'.
+    ///
+    /// # Errors
+    /// With the reason, if it cannot.
+    pub fn accepts_route(&self, route: &Route) -> Result<(), String> {
+        let network = route.destination;
+        let refuse = |reason: String| Err(format!("route `{route}`: {reason}"));
+        if network.length == 0 {
+            return refuse("a default route would send everybody's packets there".to_owned());
+        }
+        if !is_for_hosts(network.address) {
+            return refuse("no host can have an address of that network".to_owned());
+        }
+        let own = self.profile.iter().filter_map(|profile| profile.local_address);
+        let listen = self.server.listen.iter().map(|address| *address.ip());
+        if let Some(own) = own.chain(listen).find(|own| network.contains(*own)) {
+            return refuse(format!("it holds {own}, which is this server's"));
+        }
+        let clash = |prefix: &(Ipv4Addr, u8)| {
+            Destination { address: prefix.0, length: prefix.1 }.overlaps(&network)
+        };
+        let pool = self
+            .pool
+            .iter()
+            .find(|pool| pool.ranges.iter().any(|range| range.prefixes().iter().any(clash)));
+        match pool {
+            Some(pool) => refuse(format!("it overlaps pool `{}`", pool.name)),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn validate_pools(&self) -> Result<(), ConfigError> {
         let mut seen = HashSet::new();
         let mut ranges = Vec::new();

@@ -8,7 +8,9 @@ use std::net::Ipv4Addr;
 
 use serde::Deserialize;
 
-use super::{Config, ConfigError, DEFAULT_PROFILE};
+use super::{Config, ConfigError, DEFAULT_PROFILE, Encryption, Span, is_for_hosts};
+use crate::rate_limit::RateLimit;
+use crate::terms::{self, Forward, RemoteAddress, Route};
 
 /// RouterOS's `/ppp profile`. A key left out is taken from the profile `default`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -18,14 +20,36 @@ pub struct Profile {
     pub name: String,
     /// Our end of the tunnel; all sessions may share it.
     pub local_address: Option<Ipv4Addr>,
-    /// The subscriber's end: the name of a pool.
-    pub remote_address: Option<String>,
+    /// The subscriber's end: the name of a pool, or an address, which one session can have.
+    pub remote_address: Option<RemoteAddress>,
     /// Name servers for the subscriber, at most two.
     pub dns_server: Option<Vec<DnsServer>>,
     /// WINS servers for the subscriber, at most two.
     pub wins_server: Option<Vec<Ipv4Addr>>,
+    /// How fast the subscriber may be.
+    pub rate_limit: Option<RateLimit>,
+    /// What becomes of a second session of the same user.
+    pub only_one: Option<OnlyOne>,
+    /// How long a session may last; zero is for ever.
+    pub session_timeout: Option<Span>,
+    /// How long a session may carry no packet; zero is for ever.
+    pub idle_timeout: Option<Span>,
+    /// Whether data is encrypted.
+    pub use_encryption: Option<UseEncryption>,
     /// Whether the segment size of TCP connections is lowered to what the tunnel carries.
     pub change_tcp_mss: Option<bool>,
+    /// The `[[filter]]` for packets from the subscriber; empty is none.
+    pub incoming_filter: Option<String>,
+    /// The `[[filter]]` for packets to the subscriber; empty is none.
+    pub outgoing_filter: Option<String>,
+    /// Sets of addresses that the subscriber's is in while the session lasts.
+    pub address_list: Option<Vec<String>>,
+    /// Which way packets go.
+    pub forward: Option<Forward>,
+    /// Networks behind each subscriber of the profile.
+    pub routes: Option<Vec<Route>>,
+    /// Time between two interim accounts; zero is never.
+    pub interim_update: Option<Span>,
 }
 
 impl Profile {
@@ -33,12 +57,87 @@ impl Profile {
         Self {
             name: DEFAULT_PROFILE.to_owned(),
             local_address: Some(Ipv4Addr::new(10, 99, 0, 1)),
-            remote_address: Some("default".to_owned()),
+            remote_address: Some(RemoteAddress::Pool("default".to_owned())),
             dns_server: Some(vec![DnsServer::System]),
             wins_server: Some(Vec::new()),
+            rate_limit: Some(RateLimit::default()),
+            only_one: Some(OnlyOne::No),
+            session_timeout: Some(Span::seconds(0)),
+            idle_timeout: Some(Span::seconds(0)),
+            use_encryption: Some(UseEncryption::Default),
             change_tcp_mss: Some(true),
+            incoming_filter: Some(String::new()),
+            outgoing_filter: Some(String::new()),
+            address_list: Some(Vec::new()),
+            forward: Some(Forward::Fast),
+            routes: Some(Vec::new()),
+            interim_update: Some(Span::seconds(0)),
         }
     }
+
+    /// What is left out here, from there.
+    fn or(&self, default: Option<&Self>) -> Self {
+        let Some(default) = default.cloned() else { return self.clone() };
+        let own = self.clone();
+        Self {
+            name: own.name,
+            local_address: own.local_address.or(default.local_address),
+            remote_address: own.remote_address.or(default.remote_address),
+            dns_server: own.dns_server.or(default.dns_server),
+            wins_server: own.wins_server.or(default.wins_server),
+            rate_limit: own.rate_limit.or(default.rate_limit),
+            only_one: own.only_one.filter(|own| *own != OnlyOne::Default).or(default.only_one),
+            session_timeout: own.session_timeout.or(default.session_timeout),
+            idle_timeout: own.idle_timeout.or(default.idle_timeout),
+            use_encryption: own
+                .use_encryption
+                .filter(|own| *own != UseEncryption::Default)
+                .or(default.use_encryption),
+            change_tcp_mss: own.change_tcp_mss.or(default.change_tcp_mss),
+            incoming_filter: own.incoming_filter.or(default.incoming_filter),
+            outgoing_filter: own.outgoing_filter.or(default.outgoing_filter),
+            address_list: own.address_list.or(default.address_list),
+            forward: own.forward.or(default.forward),
+            routes: own.routes.or(default.routes),
+            interim_update: own.interim_update.or(default.interim_update),
+        }
+    }
+}
+
+/// RouterOS's words for [`terms::OnlyOne`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnlyOne {
+    /// As the profile `default` says; there it is `no`.
+    Default,
+    /// A user may have several sessions.
+    No,
+    /// A second login is refused, as RouterOS does.
+    Yes,
+    /// A second login ends the first session.
+    Replace,
+}
+
+impl From<OnlyOne> for terms::OnlyOne {
+    fn from(only_one: OnlyOne) -> Self {
+        match only_one {
+            OnlyOne::Default | OnlyOne::No => Self::No,
+            OnlyOne::Yes => Self::Refuse,
+            OnlyOne::Replace => Self::Replace,
+        }
+    }
+}
+
+/// Whether a profile's data is encrypted, in RouterOS's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UseEncryption {
+    /// As the profile `default` says; there it is as `[server]` says.
+    Default,
+    /// Never.
+    No,
+    /// MPPE, or no session.
+    Required,
 }
 
 /// A name server to give to subscribers.
@@ -69,47 +168,75 @@ impl TryFrom<String> for DnsServer {
 pub struct ResolvedProfile {
     /// Our end of the tunnel.
     pub local_address: Ipv4Addr,
-    /// The pool of the subscriber's end. `None`: only users with an address of their own.
-    pub pool: Option<String>,
+    /// The subscriber's end. `None`: only users with an address of their own.
+    pub remote_address: Option<RemoteAddress>,
     /// Name servers, with `system` still to be looked up.
     pub dns_servers: Vec<DnsServer>,
     /// WINS servers.
     pub wins_servers: Vec<Ipv4Addr>,
+    /// How fast the subscriber may be.
+    pub rate_limit: RateLimit,
+    /// What becomes of a second session.
+    pub only_one: terms::OnlyOne,
+    /// How long a session may last; zero is for ever.
+    pub session_timeout: Span,
+    /// How long a session may carry no packet; zero is for ever.
+    pub idle_timeout: Span,
+    /// Whether data is encrypted.
+    pub encryption: Encryption,
     /// Whether the segment size of TCP connections is lowered to what the tunnel carries.
     pub change_tcp_mss: bool,
+    /// The filter for packets from the subscriber.
+    pub incoming_filter: Option<String>,
+    /// The filter for packets to the subscriber.
+    pub outgoing_filter: Option<String>,
+    /// Sets of addresses.
+    pub address_list: Vec<String>,
+    /// Which way packets go.
+    pub forward: Forward,
+    /// Networks behind each subscriber.
+    pub routes: Vec<Route>,
+    /// Time between two interim accounts; zero is never.
+    pub interim_update: Span,
 }
 
 impl Config {
-    /// What a session of this profile gets, or `None` if there is no such profile.
+    /// What a session of this profile gets, or `None` if there is no such profile or no address of
+    /// ours for it.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Option<ResolvedProfile> {
         let named = |name: &str| self.profile.iter().find(|profile| profile.name == name);
-        let profile = named(name)?;
-        let default = named(DEFAULT_PROFILE);
-        let or_default = |field: Option<Ipv4Addr>| {
-            field.or_else(|| default.and_then(|default| default.local_address))
-        };
+        let profile = named(name)?.or(named(DEFAULT_PROFILE));
+        let filter = |name: Option<String>| name.filter(|name| !name.is_empty());
+        let never = Span::seconds(0);
         Some(ResolvedProfile {
-            local_address: or_default(profile.local_address)?,
-            pool: profile
-                .remote_address
-                .clone()
-                .or_else(|| default.and_then(|default| default.remote_address.clone())),
-            dns_servers: profile
-                .dns_server
-                .clone()
-                .or_else(|| default.and_then(|default| default.dns_server.clone()))
-                .unwrap_or_default(),
-            wins_servers: profile
-                .wins_server
-                .clone()
-                .or_else(|| default.and_then(|default| default.wins_server.clone()))
-                .unwrap_or_default(),
-            change_tcp_mss: profile
-                .change_tcp_mss
-                .or_else(|| default.and_then(|default| default.change_tcp_mss))
-                .unwrap_or(true),
+            local_address: profile.local_address?,
+            remote_address: profile.remote_address,
+            dns_servers: profile.dns_server.unwrap_or_default(),
+            wins_servers: profile.wins_server.unwrap_or_default(),
+            rate_limit: profile.rate_limit.unwrap_or_default(),
+            only_one: profile.only_one.unwrap_or(OnlyOne::No).into(),
+            session_timeout: profile.session_timeout.unwrap_or(never),
+            idle_timeout: profile.idle_timeout.unwrap_or(never),
+            encryption: match profile.use_encryption {
+                None | Some(UseEncryption::Default) => self.server.encryption,
+                Some(UseEncryption::No) => Encryption::Deny,
+                Some(UseEncryption::Required) => Encryption::Require,
+            },
+            change_tcp_mss: profile.change_tcp_mss.unwrap_or(true),
+            incoming_filter: filter(profile.incoming_filter),
+            outgoing_filter: filter(profile.outgoing_filter),
+            address_list: profile.address_list.unwrap_or_default(),
+            forward: profile.forward.unwrap_or_default(),
+            routes: profile.routes.unwrap_or_default(),
+            interim_update: profile.interim_update.unwrap_or(never),
         })
+    }
+
+    /// Whether the address is our end of some profile's tunnels.
+    #[must_use]
+    pub fn is_local_address(&self, address: Ipv4Addr) -> bool {
+        self.profile.iter().any(|profile| profile.local_address == Some(address))
     }
 
     pub(super) fn validate_profiles(&self) -> Result<(), ConfigError> {
@@ -130,12 +257,32 @@ impl Config {
                     "profile `{name}`: IPCP can give two `dns-server` and two `wins-server`"
                 ));
             }
-            if let Some(pool) = &resolved.pool
-                && !self.pool.iter().any(|known| &known.name == pool)
-            {
-                return fail(format!(
-                    "profile `{name}`: `remote-address = \"{pool}\"` names no [[pool]]"
-                ));
+            match &resolved.remote_address {
+                Some(RemoteAddress::Pool(pool)) if !self.has_pool(pool) => {
+                    return fail(format!(
+                        "profile `{name}`: `remote-address = \"{pool}\"` names no [[pool]]"
+                    ));
+                }
+                Some(RemoteAddress::Address(address))
+                    if !is_for_hosts(*address) || self.is_local_address(*address) =>
+                {
+                    return fail(format!(
+                        "profile `{name}`: `remote-address = \"{address}\"`: no subscriber can \
+                         have this address"
+                    ));
+                }
+                _ => {}
+            }
+            for filter in [&resolved.incoming_filter, &resolved.outgoing_filter] {
+                if let Some(filter) = filter
+                    && !self.filter.iter().any(|known| known.name == *filter)
+                {
+                    return fail(format!("profile `{name}`: there is no [[filter]] `{filter}`"));
+                }
+            }
+            for route in &resolved.routes {
+                self.accepts_route(route)
+                    .map_err(|reason| ConfigError::new(format!("profile `{name}`: {reason}")))?;
             }
         }
         if seen.contains(&self.server.default_profile) {

@@ -9,7 +9,8 @@ use protocol::ppp::auth::{self, Method};
 use protocol::ppp::ccp;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, DEFAULT_PROFILE, Span, interface_name};
+use super::{ConfigError, DEFAULT_PROFILE, Network, Span, interface_name};
+use crate::users::charset::Charset;
 
 /// RouterOS's `/interface pptp-server server`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -38,6 +39,12 @@ pub struct Server {
     pub default_profile: String,
     /// Interfaces on which we answer ARP for subscribers whose address is in their subnet.
     pub proxy_arp: Vec<String>,
+    /// Where control connections are accepted from; empty is from everywhere.
+    pub client_ip_range: Vec<Network>,
+    /// Where users without `remote-access` may call from.
+    pub local_networks: Vec<Network>,
+    /// Charsets that the names of local users are looked for in, the first one first.
+    pub name_charset: Vec<Charset>,
 }
 
 impl Default for Server {
@@ -54,6 +61,9 @@ impl Default for Server {
             keepalive_timeout: Span::seconds(30),
             default_profile: DEFAULT_PROFILE.to_owned(),
             proxy_arp: Vec::new(),
+            client_ip_range: Vec::new(),
+            local_networks: Vec::new(),
+            name_charset: Charset::ALL.to_vec(),
         }
     }
 }
@@ -131,6 +141,22 @@ impl Server {
                 return fail(format!("`{key} = {value}`: give 576 to 1500 bytes"));
             }
         }
+        if self.name_charset.is_empty() {
+            return fail("`name-charset` is empty: no user could be found".to_owned());
+        }
         Ok(())
+    }
+
+    /// Whether control connections from this address are accepted.
+    #[must_use]
+    pub fn serves(&self, peer: Ipv4Addr) -> bool {
+        self.client_ip_range.is_empty()
+            || self.client_ip_range.iter().any(|network| network.contains(peer))
+    }
+
+    /// Whether users without `remote-access` may call from this address.
+    #[must_use]
+    pub fn is_local_network(&self, peer: Ipv4Addr) -> bool {
+        self.local_networks.iter().any(|network| network.contains(peer))
     }
 }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::terms::RemoteAddress;
 
 /// The example with its commented-out keys switched on.
 fn uncommented() -> String {
@@ -48,9 +49,12 @@ fn the_example_shows_every_key_that_is_known() {
         "[server]",
         "[limits]",
         "[dataplane]",
+        "[accounting]",
+        "[lockout]",
         "[[dataplane.interface]]",
         "[[profile]]",
         "[[pool]]",
+        "[[filter]]",
         "[aaa]",
         "[[radius]]",
         "[radius-incoming]",
@@ -132,11 +136,11 @@ fn a_profile_is_completed_by_default() {
     .unwrap();
     let gold = config.resolve("gold").unwrap();
     assert_eq!(gold.local_address, Ipv4Addr::new(10, 99, 0, 1));
-    assert_eq!(gold.pool.as_deref(), Some("default"));
+    assert_eq!(gold.remote_address, Some(RemoteAddress::Pool("default".to_owned())));
     assert_eq!(gold.dns_servers, [DnsServer::Address(Ipv4Addr::new(9, 9, 9, 9))]);
     assert_eq!(gold.wins_servers, [Ipv4Addr::new(10, 0, 0, 2)]);
     assert!(!gold.change_tcp_mss);
     let default = config.resolve("default").unwrap();
-    assert_eq!((default.pool, default.change_tcp_mss), (None, true));
+    assert_eq!((default.remote_address, default.change_tcp_mss), (None, true));
     assert_eq!(config.resolve("silver"), None);
 }

@@ -208,7 +208,7 @@ impl Task {
     /// Somebody wants sessions of this connection to have other terms, or to end.
     async fn wishes(&mut self) {
         for call in self.calls.values_mut() {
-            call.renew().await;
+            call.renew(&self.shared).await;
         }
         let wishes: Vec<_> = self
             .calls
@@ -444,7 +444,7 @@ impl Task {
                 // What was wrong with an earlier try of the same exchange.
                 call.ended = None;
                 let encryption = Some(terms.encryption);
-                match call.granted(*terms, place).await {
+                match call.granted(*terms, place, &self.shared).await {
                     Some(addresses) => {
                         let message = "Access granted".to_owned();
                         let verdict = Verdict::Accept { accepted, addresses, encryption, message };

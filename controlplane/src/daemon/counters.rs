@@ -12,6 +12,8 @@ pub enum Count {
     HalfOpenRefused,
     /// A TCP connection was refused: too many of its address have not logged in.
     HalfOpenAddressRefused,
+    /// A TCP connection was refused: its address is not in `client-ip-range`.
+    ClientIpRange,
     /// Accepting a connection failed.
     AcceptErrors,
     /// A control connection ended by a violation of the protocol.
@@ -38,6 +40,8 @@ pub enum Count {
     RadiusRefused,
     /// A login could not be judged: RADIUS did not answer.
     RadiusSilent,
+    /// A login was refused: the user may not come in from there, or not by PPTP.
+    NotAllowed,
     /// A login was refused: no address.
     NoAddress,
     /// A login failed, and no GRE packet of the peer had come.
@@ -48,10 +52,11 @@ pub enum Count {
 
 impl Count {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Connections,
         Self::HalfOpenRefused,
         Self::HalfOpenAddressRefused,
+        Self::ClientIpRange,
         Self::AcceptErrors,
         Self::Violations,
         Self::SessionsRefused,
@@ -65,6 +70,7 @@ impl Count {
         Self::Disabled,
         Self::RadiusRefused,
         Self::RadiusSilent,
+        Self::NotAllowed,
         Self::NoAddress,
         Self::GreFiltered,
         Self::LogLinesWithheld,
@@ -77,6 +83,7 @@ impl Count {
             Self::Connections => "connections",
             Self::HalfOpenRefused => "refused_half_open",
             Self::HalfOpenAddressRefused => "refused_half_open_per_address",
+            Self::ClientIpRange => "refused_client_ip_range",
             Self::AcceptErrors => "accept_errors",
             Self::Violations => "protocol_violations",
             Self::SessionsRefused => "refused_max_sessions",
@@ -90,6 +97,7 @@ impl Count {
             Self::Disabled => "login_disabled",
             Self::RadiusRefused => "login_radius_refused",
             Self::RadiusSilent => "login_radius_silent",
+            Self::NotAllowed => "login_not_allowed",
             Self::NoAddress => "login_no_address",
             Self::GreFiltered => "login_gre_filtered",
             Self::LogLinesWithheld => "log_lines_withheld",

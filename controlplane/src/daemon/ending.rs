@@ -143,6 +143,8 @@ pub enum Ending {
     TransmitLimit(u64),
     /// A new login of the same user took its place.
     Replaced,
+    /// The user was removed, disabled, or may not come in from there any more.
+    UserChanged,
     /// The daemon stops.
     Shutdown,
 }
@@ -152,7 +154,9 @@ impl Ending {
     #[must_use]
     pub const fn cause(&self) -> TerminateCause {
         match self {
-            Self::Operator | Self::Drained | Self::Radius(_) => TerminateCause::AdminReset,
+            Self::Operator | Self::Drained | Self::UserChanged | Self::Radius(_) => {
+                TerminateCause::AdminReset
+            }
             Self::SessionTimeout(_) => TerminateCause::SessionTimeout,
             Self::IdleTimeout(_) => TerminateCause::IdleTimeout,
             // RFC 2866 has no cause for volumes; pppd's RADIUS plugin uses the same.
@@ -180,6 +184,7 @@ impl fmt::Display for Ending {
                 write!(f, "transmit limit: the subscriber was sent {octets} bytes")
             }
             Self::Replaced => f.write_str("replaced by a new login of the same user"),
+            Self::UserChanged => f.write_str("the user may not come in any more"),
             Self::Shutdown => f.write_str("the server is shutting down"),
         }
     }
@@ -204,6 +209,7 @@ mod tests {
             Ending::ReceiveLimit(1000),
             Ending::TransmitLimit(2000),
             Ending::Replaced,
+            Ending::UserChanged,
             Ending::Shutdown,
         ];
         let lines: Vec<_> = endings
@@ -221,6 +227,7 @@ mod tests {
         10 NAS-Request | receive limit: the subscriber sent 1000 bytes
         10 NAS-Request | transmit limit: the subscriber was sent 2000 bytes
         10 NAS-Request | replaced by a new login of the same user
+         6 Admin-Reset | the user may not come in any more
          7 Admin-Reboot | the server is shutting down
         ");
     }

@@ -69,6 +69,13 @@ pub async fn serve(listener: TcpListener, shared: Shared) {
 fn admit(stream: TcpStream, peer: SocketAddr, shared: &Shared, tasks: &mut JoinSet<()>) {
     shared.counters.add(Count::Connections);
     let Ok(address) = ipv4(peer) else { return };
+    if !shared.config.server.serves(address) {
+        shared.counters.add(Count::ClientIpRange);
+        if shared.may_log_stranger() {
+            warn!(%peer, reason = "not in `client-ip-range`", "connection refused");
+        }
+        return;
+    }
     // Where the kernel has no filter for it, or the lock is younger than the connection.
     if shared.lockouts.refuses(address) {
         if shared.may_log_stranger() {

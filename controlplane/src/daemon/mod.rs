@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use dataplane::api::{Events, Handle};
+use dataplane::api::{Events, Handle, Rules};
 use protocol::radius::Attributes;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -130,6 +130,8 @@ pub struct Daemon {
     pub config: Config,
     /// What sessions get, by the profile's name.
     pub profiles: HashMap<String, Terms>,
+    /// Which packets pass, by the filter's name.
+    pub filters: HashMap<String, Rules>,
     /// How we call ourselves.
     pub host_name: String,
     /// Who may in.
@@ -199,6 +201,7 @@ impl Daemon {
         let host_name = if name.is_empty() { host_name() } else { name.clone() };
         Ok(Self {
             profiles: profile::templates(&config),
+            filters: config.filters(),
             nas: identity::nas(&config, &host_name),
             host_name,
             users,

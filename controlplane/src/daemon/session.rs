@@ -227,12 +227,17 @@ impl Sessions {
 
     /// Wants those that are meant to end, and says how many they are.
     pub fn disconnect(&self, selector: &Selector, ending: &Ending) -> usize {
-        let meant: Vec<_> =
-            self.all().into_iter().filter(|session| selector.fits(&session.view())).collect();
+        let meant = self.selected(selector);
         for session in &meant {
             session.disconnect(ending.clone());
         }
         meant.len()
+    }
+
+    /// Those that are meant, by id.
+    #[must_use]
+    pub fn selected(&self, selector: &Selector) -> Vec<Arc<Session>> {
+        self.all().into_iter().filter(|session| selector.fits(&session.view())).collect()
     }
 
     /// All there are, by id.

@@ -28,6 +28,23 @@ use crate::text::printable;
 /// A peer that hung up sooner may simply have sent nothing yet.
 const GRE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What the data plane keeps of the terms.
+fn bounds(terms: &Terms, place: Option<&Place>, daemon: &Daemon) -> Bounds {
+    // Whoever names a filter made sure that there is one.
+    let rules = |name: &Option<String>| {
+        name.as_ref().and_then(|name| daemon.filters.get(name)).cloned().unwrap_or_default()
+    };
+    let networks = place.map(|place| place::networks(terms, place.address())).unwrap_or_default();
+    Bounds {
+        clamp_mss: terms.clamp_mss,
+        mtu: terms.mtu,
+        behind: networks.iter().map(|route| route.destination).collect(),
+        limits: terms.rate_limit.limits(),
+        incoming: rules(&terms.incoming_filter),
+        outgoing: rules(&terms.outgoing_filter),
+    }
+}
+
 /// A login that is being judged. Dropping it cancels it: nobody is asked any more, and what it
 /// took already is given back.
 #[derive(Debug)]
@@ -131,13 +148,14 @@ impl Subscriber {
         &mut self,
         terms: Terms,
         place: Option<Place>,
+        daemon: &Daemon,
     ) -> Option<link::Addresses> {
         self.place = place.or(self.place.take());
         let place = self.place.as_ref()?;
         let addresses = terms.addresses(place.address());
         let interface = place.device().map(|device| device.name().to_owned());
         self.session.update(|facts| facts.interface = interface);
-        self.take_terms(Arc::new(terms)).await;
+        self.take_terms(Arc::new(terms), daemon).await;
         // Wishes were about the terms of the login before.
         if let Some((_, version)) = self.session.wanted_terms() {
             self.session.terms_applied(version);
@@ -146,17 +164,15 @@ impl Subscriber {
     }
 
     /// Holds the session to other terms from now on, if somebody wants that.
-    pub(super) async fn renew(&mut self) {
+    pub(super) async fn renew(&mut self, daemon: &Daemon) {
         if let Some((terms, version)) = self.session.wanted_terms() {
-            self.take_terms(terms).await;
+            self.take_terms(terms, daemon).await;
             self.session.terms_applied(version);
         }
     }
 
-    async fn take_terms(&mut self, terms: Arc<Terms>) {
-        let networks = self.place.as_ref().map(|place| place::networks(&terms, place.address()));
-        let behind = networks.unwrap_or_default().iter().map(|route| route.destination).collect();
-        self.call.set_bounds(Bounds { clamp_mss: terms.clamp_mss, mtu: terms.mtu, behind }).await;
+    async fn take_terms(&mut self, terms: Arc<Terms>, daemon: &Daemon) {
+        self.call.set_bounds(bounds(&terms, self.place.as_ref(), daemon)).await;
         self.forward_by(terms.forward).await;
         self.session.update(|facts| {
             facts.user = Some(terms.user.clone());

@@ -54,7 +54,7 @@ fn a_user_gets_the_same_address_again_while_others_come_and_go() {
 fn a_reserved_address_waits_for_its_user() {
     let addresses = addresses(&["10.0.0.1-10.0.0.2"], [10, 9, 9, 9]);
     let own = Ipv4Addr::new(10, 0, 0, 1);
-    addresses.reserve([own].into());
+    addresses.reserve(own);
     let other = addresses.from_pool("p", "anna").unwrap();
     assert_eq!(other.address(), Ipv4Addr::new(10, 0, 0, 2));
     assert!(addresses.from_pool("p", "boris").is_err());
@@ -65,7 +65,7 @@ fn a_reserved_address_waits_for_its_user() {
     );
     drop(lease);
     assert!(addresses.from_pool("p", "boris").is_err(), "still reserved");
-    addresses.reserve(HashSet::new());
+    addresses.unreserve(own);
     assert_eq!(addresses.from_pool("p", "boris").unwrap().address(), own);
 }
 
@@ -117,8 +117,13 @@ proptest! {
                     }
                 }
                 Step::Reserve(which) => {
+                    for address in reserved.drain() {
+                        addresses.unreserve(address);
+                    }
                     reserved = which.into_iter().map(nth).collect();
-                    addresses.reserve(reserved.clone());
+                    for address in &reserved {
+                        addresses.reserve(*address);
+                    }
                 }
             }
             let expected = (0..10)
@@ -129,7 +134,9 @@ proptest! {
             prop_assert_eq!(addresses.usage()[0].free, expected);
         }
         leases.clear();
-        addresses.reserve(HashSet::new());
+        for address in reserved {
+            addresses.unreserve(address);
+        }
         prop_assert_eq!(addresses.usage()[0].free, 9);
     }
 }

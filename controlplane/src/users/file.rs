@@ -1,16 +1,19 @@
 //! The users-file: pppd's chap-secrets, one user a line: `client server secret [address]`.
 //!
 //! Words are separated by blanks, quoted by `"` or `'`, a backslash takes the next character as it
-//! is, `#` begins a comment. A line that makes no sense is reported and loses no other line. What
+//! is, `#` begins a comment. A line that makes no sense is reported and loses no other line. The
+//! passwords stand there in the clear, so CHAP-MD5 works for these users as it does with pppd. What
 //! only pppd can mean (`*` as client, secrets in other files) is refused.
 
 use std::net::Ipv4Addr;
 
-use protocol::mschap::NtHash;
+use protocol::ppp::auth::Credential;
 use zeroize::Zeroizing;
 
-use super::{MAX_NAME, User};
+use super::MAX_NAME;
+use super::secret::User;
 use crate::config::is_for_hosts;
+use crate::terms::RemoteAddress;
 
 /// A line that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,12 +72,8 @@ fn user(words: &[Zeroizing<String>]) -> Result<Option<User>, String> {
         }
     };
     Ok(Some(User {
-        name: name.to_string(),
-        nt_hash: NtHash::of_password(secret),
-        profile: None,
-        remote_address,
-        disabled: false,
-        comment: String::new(),
+        remote_address: remote_address.map(RemoteAddress::Address),
+        ..User::new(name, Credential::of_password(secret))
     }))
 }
 
@@ -132,8 +131,8 @@ mod tests {
         ];
         assert_eq!(users.len(), expect.len());
         for ((line, user), (number, name, secret, address)) in users.iter().zip(expect) {
-            assert_eq!((*line, user.name.as_str(), user.remote_address), (number, name, address));
-            assert_eq!(user.nt_hash, NtHash::of_password(secret));
+            assert_eq!((*line, user.name.as_str(), user.own_address()), (number, name, address));
+            assert_eq!(user.credential, Credential::of_password(secret));
         }
     }
 
@@ -174,7 +173,7 @@ mod tests {
             let (users, bad) = parse(format!("{} * {}", quoted(&name), quoted(&secret)).as_bytes());
             prop_assert_eq!(bad, vec![]);
             prop_assert_eq!(&users[0].1.name, &name);
-            prop_assert_eq!(&users[0].1.nt_hash, &NtHash::of_password(&secret));
+            prop_assert_eq!(&users[0].1.credential, &Credential::of_password(&secret));
         }
     }
 }

@@ -3,9 +3,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use protocol::mschap::NtHash;
+use protocol::ppp::auth::Credential;
 use tempfile::TempDir;
 
+use super::secret::{Clear, Service};
 use super::*;
+use crate::api::types::HexHash;
+use crate::config::Span;
+use crate::terms::RemoteAddress;
 
 fn config(folder: &TempDir) -> Config {
     Config { database: folder.path().join("sub/users.db"), ..Config::default() }
@@ -15,15 +21,16 @@ fn open(config: &Config) -> Users {
     Users::open(config, Addresses::new(config)).unwrap()
 }
 
+fn hash(password: &str) -> HexHash {
+    HexHash(NtHash::of_password(password))
+}
+
 fn user(name: &str) -> User {
-    User {
-        name: name.to_owned(),
-        nt_hash: NtHash::of_password("secret"),
-        profile: None,
-        remote_address: None,
-        disabled: false,
-        comment: String::new(),
-    }
+    User::new(name, Credential::of_hash(NtHash::of_password("secret")))
+}
+
+fn own(address: Ipv4Addr) -> Option<RemoteAddress> {
+    Some(RemoteAddress::Address(address))
 }
 
 #[test]
@@ -31,15 +38,28 @@ fn users_survive_in_a_file_for_the_owner_alone() {
     let folder = TempDir::new().unwrap();
     let config = config(&folder);
     let ivan = User {
+        service: Service::Pptp,
+        caller_id: vec!["192.0.2.0/24".parse().unwrap(), "10.1.2.3".parse().unwrap()],
         profile: Some("default".to_owned()),
-        remote_address: Some(Ipv4Addr::new(10, 0, 0, 7)),
+        local_address: Some(Ipv4Addr::new(10, 0, 0, 1)),
+        remote_address: own(Ipv4Addr::new(10, 0, 0, 7)),
+        routes: vec!["10.150.1.0/24 10.0.0.7 1".parse().unwrap()],
+        rate_limit: Some("2M/10M 4M/20M 1M/5M 8/8".parse().unwrap()),
+        session_timeout: Some(Span::seconds(3600)),
+        idle_timeout: Some(Span::seconds(0)),
+        limit_bytes_in: Some(1 << 40),
+        limit_bytes_out: Some(7),
+        remote_access: false,
         disabled: true,
         comment: "flat 5".to_owned(),
         ..user("иван")
     };
+    let anna = User { credential: Credential::of_password("clear"), ..user("anna") };
+    open(&config).add(anna.clone()).unwrap();
     open(&config).add(ivan.clone()).unwrap();
     let users = open(&config);
     assert_eq!(*users.find("иван".as_bytes()).unwrap(), ivan);
+    assert_eq!(*users.find(b"anna").unwrap(), anna);
     for entry in std::fs::read_dir(folder.path().join("sub")).unwrap() {
         let mode = entry.unwrap().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -57,17 +77,119 @@ fn changes_are_seen_by_the_next_login() {
     users.add(user("ivan")).unwrap();
     assert!(matches!(users.add(user("ivan")), Err(UserError::Exists(_))));
     let change = Change {
-        nt_hash: Some(NtHash::of_password("other")),
-        remote_address: Some(Some(Ipv4Addr::new(10, 0, 0, 9))),
+        nt_hash: Some(hash("other")),
+        remote_address: Some(own(Ipv4Addr::new(10, 0, 0, 9))),
         ..Change::default()
     };
     users.change("ivan", change).unwrap();
     let ivan = users.find(b"ivan").unwrap();
-    assert_eq!(ivan.nt_hash, NtHash::of_password("other"));
-    assert_eq!(ivan.remote_address, Some(Ipv4Addr::new(10, 0, 0, 9)));
+    assert_eq!(*ivan.credential.nt_hash(), NtHash::of_password("other"));
+    assert_eq!(ivan.own_address(), Some(Ipv4Addr::new(10, 0, 0, 9)));
     users.remove("ivan").unwrap();
     assert!(users.find(b"ivan").is_none());
     assert!(matches!(users.remove("ivan"), Err(UserError::Unknown(_))));
+}
+
+#[test]
+fn what_a_change_does_not_name_stays_and_a_name_can_change() {
+    let folder = TempDir::new().unwrap();
+    let users = open(&config(&folder));
+    users.add(User { comment: "flat 5".to_owned(), ..user("ivan") }).unwrap();
+    users.add(user("anna")).unwrap();
+    let renamed = |name: &str| Change { name: Some(name.to_owned()), ..Change::default() };
+    assert!(matches!(users.change("ivan", renamed("anna")), Err(UserError::Exists(_))));
+    let petr = users.change("ivan", renamed("petr")).unwrap();
+    assert_eq!(petr.comment, "flat 5");
+    assert!(users.find(b"ivan").is_none());
+    assert_eq!(open(&config(&folder)).list().len(), 2);
+}
+
+#[test]
+fn the_clear_password_is_kept_for_those_who_need_it_and_never_a_wrong_one() {
+    let folder = TempDir::new().unwrap();
+    let users = open(&config(&folder));
+    users.add(user("ivan")).unwrap();
+    let with = |nt_hash, password| Change { nt_hash, password, ..Change::default() };
+    let clear = |password| Some(Some(Clear::new(password)));
+    let has = |users: &Users| users.find(b"ivan").unwrap().credential.clear().is_some();
+    let wrong = users.change("ivan", with(Some(hash("one")), clear("other")));
+    assert!(matches!(wrong, Err(UserError::Clear(_))));
+    users.change("ivan", with(Some(hash("one")), clear("one"))).unwrap();
+    assert!(has(&users));
+    // A new hash alone would leave the old password for CHAP-MD5.
+    assert!(matches!(
+        users.change("ivan", with(Some(hash("two")), None)),
+        Err(UserError::Clear(_))
+    ));
+    users.change("ivan", with(Some(hash("two")), Some(None))).unwrap();
+    assert!(!has(&users));
+}
+
+#[test]
+fn names_are_found_in_the_code_pages_of_old_windows() {
+    let folder = TempDir::new().unwrap();
+    let users = open(&config(&folder));
+    users.add(user("иван")).unwrap();
+    for name in [&b"\xe8\xe2\xe0\xed"[..], b"HOME\\\xe8\xe2\xe0\xed", b"\xa8\xa2\xa0\xad"] {
+        assert_eq!(users.find(name).unwrap().name, "иван");
+    }
+    assert!(users.find(b"\xe8\xe2\xe0").is_none());
+}
+
+#[test]
+fn an_import_is_all_or_nothing() {
+    let folder = TempDir::new().unwrap();
+    let users = open(&config(&folder));
+    users.add(user("ivan")).unwrap();
+    let new = || vec![user("anna"), User { comment: "new".to_owned(), ..user("ivan") }];
+    let refused = users.import(new(), OnConflict::Refuse);
+    assert!(matches!(refused, Err(UserError::Exists(_))));
+    let same = own(Ipv4Addr::new(10, 0, 0, 7));
+    let twice = ["petr", "pavel"].map(|name| User { remote_address: same.clone(), ..user(name) });
+    assert!(matches!(users.import(twice.into(), OnConflict::Refuse), Err(UserError::Address(..))));
+    assert_eq!(users.list().len(), 1);
+    let skipped = users.import(new(), OnConflict::Skip).unwrap();
+    assert_eq!(skipped, Imported { added: 1, replaced: 0, skipped: 1 });
+    assert_eq!(users.find(b"ivan").unwrap().comment, "");
+    let replaced = users.import(new(), OnConflict::Replace).unwrap();
+    assert_eq!(replaced, Imported { added: 0, replaced: 2, skipped: 0 });
+    assert_eq!(users.find(b"ivan").unwrap().comment, "new");
+}
+
+#[test]
+fn a_database_of_the_first_version_is_brought_up_to_date() {
+    let folder = TempDir::new().unwrap();
+    let config = Config { database: folder.path().join("users.db"), ..Config::default() };
+    let connection = rusqlite::Connection::open(&config.database).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE user (
+                 name           TEXT PRIMARY KEY,
+                 nt_hash        BLOB NOT NULL CHECK (length(nt_hash) = 16),
+                 profile        TEXT,
+                 remote_address TEXT,
+                 disabled       INTEGER NOT NULL,
+                 comment        TEXT NOT NULL
+             ) STRICT, WITHOUT ROWID;
+             INSERT INTO user VALUES
+                 ('ivan', x'00112233445566778899aabbccddeeff', 'default', '10.0.0.7', 1, 'flat 5');
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    drop(connection);
+    let users = open(&config);
+    let hash = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
+    let ivan = User {
+        profile: Some("default".to_owned()),
+        remote_address: own(Ipv4Addr::new(10, 0, 0, 7)),
+        disabled: true,
+        comment: "flat 5".to_owned(),
+        ..User::new("ivan", Credential::of_hash(NtHash::from_bytes(hash)))
+    };
+    assert_eq!(*users.find(b"ivan").unwrap(), ivan);
+    users.add(user("anna")).unwrap();
+    drop(users);
+    assert_eq!(open(&config).list().len(), 2, "and stays so");
 }
 
 #[test]
@@ -87,11 +209,23 @@ fn a_domain_in_front_is_ignored_unless_it_is_part_of_the_name() {
 fn what_makes_no_sense_is_refused_with_the_reason() {
     let folder = TempDir::new().unwrap();
     let users = open(&config(&folder));
-    let address = Some(Ipv4Addr::new(10, 0, 0, 7));
-    users.add(User { remote_address: address, ..user("ivan") }).unwrap();
+    let address = own(Ipv4Addr::new(10, 0, 0, 7));
+    users.add(User { remote_address: address.clone(), ..user("ivan") }).unwrap();
+    let route = |text: &str| vec![text.parse().unwrap()];
+    let ours = Ipv4Addr::new(10, 99, 0, 1);
+    let in_pool = Ipv4Addr::new(10, 99, 0, 9);
     let refused = [
         User { profile: Some("gold".to_owned()), ..user("anna") },
         User { remote_address: address, ..user("anna") },
+        User { remote_address: own(ours), ..user("anna") },
+        User { remote_address: own(Ipv4Addr::BROADCAST), ..user("anna") },
+        User { remote_address: Some("nonsense".to_owned().into()), ..user("anna") },
+        User { local_address: Some(in_pool), ..user("anna") },
+        User { routes: route("0.0.0.0/0"), ..user("anna") },
+        User { routes: route("10.99.4.0/24"), ..user("anna") },
+        User { routes: route("10.96.0.0/12"), ..user("anna") },
+        User { routes: route("127.0.0.0/8"), ..user("anna") },
+        User { comment: "\u{1b}[2J".to_owned(), ..user("anna") },
         user(""),
         user("line\nbreak"),
         user(&"x".repeat(256)),
@@ -101,6 +235,15 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
     insta::assert_snapshot!(refused, @r"
     there is no profile `gold` in the configuration
     address 10.0.0.7 belongs to user `ivan` already
+    address 10.99.0.1 is this server's end of tunnels: no subscriber can have it
+    no host can have the address 255.255.255.255
+    `nonsense` is neither an IPv4 address nor a [[pool]] of the configuration
+    local-address 10.99.0.9 lies in pool `default`: give the address to a profile, which takes it out of the pool, or choose another
+    route `0.0.0.0/0`: a default route would send everybody's packets there
+    route `10.99.4.0/24`: it overlaps pool `default`
+    route `10.96.0.0/12`: it holds 10.99.0.1, which is this server's
+    route `127.0.0.0/8`: no host can have an address of that network
+    a comment has at most 1024 bytes and no control characters
     a user name has 1 to 255 bytes and no control characters
     a user name has 1 to 255 bytes and no control characters
     a user name has 1 to 255 bytes and no control characters
@@ -114,7 +257,7 @@ fn a_fixed_address_is_kept_from_the_pool() {
     let addresses = Addresses::new(&config);
     let users = Users::open(&config, addresses.clone()).unwrap();
     let first = Ipv4Addr::new(10, 99, 0, 2);
-    users.add(User { remote_address: Some(first), ..user("ivan") }).unwrap();
+    users.add(User { remote_address: own(first), ..user("ivan") }).unwrap();
     assert_ne!(addresses.from_pool("default", "anna").unwrap().address(), first);
 }
 
@@ -146,13 +289,14 @@ async fn the_users_file_is_read_again_when_it_is_replaced() {
     let watching = tokio::spawn(watch::watch(users.clone(), file.clone()));
     let becomes = async |password: &str| {
         let hash = NtHash::of_password(password);
-        while users.find(b"ivan").is_none_or(|user| user.nt_hash != hash) {
+        while users.find(b"ivan").is_none_or(|user| *user.credential.nt_hash() != hash) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let patience = Duration::from_secs(20);
     tokio::time::timeout(patience, becomes("one")).await.unwrap();
-    assert_eq!(users.find(b"stored").unwrap().nt_hash, NtHash::of_password("secret"));
+    let stored = users.find(b"stored").unwrap();
+    assert_eq!(*stored.credential.nt_hash(), NtHash::of_password("secret"));
     assert!(matches!(users.remove("ivan"), Err(UserError::InFile(..))));
 
     let new = folder.path().join("users.new");

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use controlplane::api::client::{Client, ClientError};
 use controlplane::api::server::{SocketError, bind, serve};
 use controlplane::api::types::{
-    Disconnected, HexHash, NewUser, Selector, SessionView, Stats, UserChange, UserView,
+    Applied, Disconnected, HexHash, Selector, SessionView, Stats, UserView,
 };
+use controlplane::terms::RemoteAddress;
+use controlplane::users::Change;
 use hyper::Method;
 use protocol::mschap::NtHash;
 use serde_json::{Value, json};
@@ -32,13 +34,10 @@ async fn users_are_added_changed_and_removed_while_the_daemon_runs() {
     let folder = TempDir::new().unwrap();
     let server = Server::start("").await;
     let client = api(&server, folder.path()).await;
-    let new = NewUser {
-        name: "имя/с %".to_owned(),
-        nt_hash: HexHash(NtHash::of_password("first")),
-        profile: None,
-        remote_address: None,
-        disabled: false,
-        comment: String::new(),
+    let new = Change {
+        name: Some("имя/с %".to_owned()),
+        nt_hash: Some(HexHash(NtHash::of_password("first"))),
+        ..Change::default()
     };
     let (): () = client.call(Method::POST, "/v1/users", &new).await.unwrap();
     let again = client.call::<_, ()>(Method::POST, "/v1/users", &new).await.unwrap_err();
@@ -51,20 +50,21 @@ async fn users_are_added_changed_and_removed_while_the_daemon_runs() {
     peer.log_in(7).await.unwrap();
 
     let path = "/v1/users/%D0%B8%D0%BC%D1%8F%2F%D1%81%20%25";
-    let change = UserChange {
-        remote_address: Some(Some([10, 99, 0, 77].into())),
+    let address = RemoteAddress::Address([10, 99, 0, 77].into());
+    let change = Change {
+        remote_address: Some(Some(address.clone())),
         comment: Some("flat 5".to_owned()),
-        ..UserChange::default()
+        ..Change::default()
     };
-    let (): () = client.call(Method::PATCH, path, &change).await.unwrap();
+    let _: Applied = client.call(Method::PATCH, path, &change).await.unwrap();
     // Another change leaves the first as it is, and `null` takes something away.
-    let (): () = client.call(Method::PATCH, path, &json!({ "profile": null })).await.unwrap();
+    let _: Applied = client.call(Method::PATCH, path, &json!({ "profile": null })).await.unwrap();
     let users: Vec<UserView> = client.call(Method::GET, "/v1/users", &()).await.unwrap();
     assert_eq!(users.len(), 3);
     assert_eq!(users[2].comment, "flat 5");
-    assert_eq!(users[2].remote_address, Some([10, 99, 0, 77].into()));
+    assert_eq!(users[2].remote_address, Some(address));
 
-    let (): () = client.call(Method::DELETE, path, &()).await.unwrap();
+    let _: Applied = client.call(Method::DELETE, path, &()).await.unwrap();
     let gone = client.call::<_, ()>(Method::DELETE, path, &()).await.unwrap_err();
     assert!(matches!(gone, ClientError::NotFound(_)), "{gone}");
 }
@@ -87,9 +87,9 @@ async fn requests_that_make_no_sense_are_answered_with_the_reason() {
         answers.push_str(&format!("{body}: {refused}\n"));
     }
     insta::assert_snapshot!(answers, @r#"
-    {"name":"x"}: Failed to deserialize the JSON body into the target type: missing field `nt-hash` at line 1 column 12
+    {"name":"x"}: user `x` has no password: give `nt-hash`
     {"name":"x","nt-hash":"short"}: Failed to deserialize the JSON body into the target type: nt-hash: an NT hash is 32 hexadecimal digits at line 1 column 30
-    {"pasword":"x"}: Failed to deserialize the JSON body into the target type: pasword: unknown field `pasword`, expected one of `nt-hash`, `profile`, `remote-address`, `disabled`, `comment` at line 1 column 10
+    {"pasword":"x"}: Failed to deserialize the JSON body into the target type: pasword: unknown field `pasword`, expected one of `name`, `nt-hash`, `password`, `service`, `caller-id`, `profile`, `local-address`, `remote-address`, `routes`, `rate-limit`, `session-timeout`, `idle-timeout`, `limit-bytes-in`, `limit-bytes-out`, `remote-access`, `disabled`, `comment` at line 1 column 10
     {"profile":"gold"}: there is no profile `gold` in the configuration
     {}: say which sessions: id, user, address, peer-address or all
     {"user":"nobody"}: there is no such session

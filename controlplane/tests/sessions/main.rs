@@ -18,12 +18,14 @@ mod wire;
 
 use std::net::Ipv4Addr;
 
-use controlplane::api::types::Selector;
+use controlplane::api::types::{HexHash, Selector};
 use controlplane::daemon::ending::Ending;
+use controlplane::terms::RemoteAddress;
 use controlplane::users::Change;
 use peer::{Caller, Peer, ip};
+use protocol::mschap::NtHash;
 use protocol::ppp::ccp;
-use server::{Server, user};
+use server::Server;
 
 const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
 
@@ -103,7 +105,8 @@ async fn who_may_not_in_is_told_so() {
 #[tokio::test]
 async fn a_change_of_a_user_counts_for_the_next_login() {
     let server = Server::start("").await;
-    let password = Change { nt_hash: Some(user("x").nt_hash.clone()), ..Change::default() };
+    let password =
+        Change { nt_hash: Some(HexHash(NtHash::of_password("x-secret"))), ..Change::default() };
     server.daemon.users.change("ivan", password).unwrap();
     let mut peer = Peer::connect(&server, Caller::new(2, "DOMAIN\\ivan", "x-secret")).await;
     peer.log_in(7).await.unwrap();
@@ -139,7 +142,8 @@ async fn no_more_sessions_than_are_allowed() {
 async fn who_dials_again_takes_the_place_of_the_session_that_has_the_users_address() {
     let server = Server::start("").await;
     let own = Ipv4Addr::new(10, 99, 1, 1);
-    let change = Change { remote_address: Some(Some(own)), ..Change::default() };
+    let change =
+        Change { remote_address: Some(Some(RemoteAddress::Address(own))), ..Change::default() };
     server.daemon.users.change("ivan", change).unwrap();
     let mut old = Peer::connect(&server, Caller::new(2, "ivan", "ivan-secret")).await;
     assert_eq!(old.log_in(7).await.unwrap().local, own);

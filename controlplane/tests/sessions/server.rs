@@ -16,6 +16,7 @@ use dataplane::api::{self, Role};
 use dataplane::frame::Region;
 use dataplane::{Attachment, DataPlane, Kind};
 use protocol::mschap::NtHash;
+use protocol::ppp::auth::Credential;
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
@@ -148,14 +149,7 @@ impl Server {
 
 /// A user whose password is the name and `-secret`.
 pub fn user(name: &str) -> User {
-    User {
-        name: name.to_owned(),
-        nt_hash: NtHash::of_password(&format!("{name}-secret")),
-        profile: None,
-        remote_address: None,
-        disabled: false,
-        comment: String::new(),
-    }
+    User::new(name, Credential::of_hash(NtHash::of_password(&format!("{name}-secret"))))
 }
 
 /// Brings the daemon's GRE packets to whom they are for.
