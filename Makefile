@@ -9,7 +9,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DURATION)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint ebpf bench-mppe bench-pipeline bench-dial
+.PHONY: help run test check lint ebpf bench-mppe bench-pipeline bench-dial bench-storm
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -52,3 +52,7 @@ bench-pipeline: ## what a packet costs a worker, and the road without encryption
 bench-dial: ## how fast thousands of clients get in, and what they cost; needs root; writes target/bench/dial.json
 	cargo build --release --locked -p penstock -p penstock-bench --bins
 	$(AS_ROOT) target/release/penstock-bench dial
+
+bench-storm: ## 20,000 clients dial at once: local users, then a RADIUS that answers 200 a second; needs root; minutes
+	cargo build --release --locked -p penstock -p penstock-bench --bins
+	$(AS_ROOT) target/release/penstock-bench dial --sessions 20000 --at-once 0 --radius-rate 200 --json target/bench/storm.json

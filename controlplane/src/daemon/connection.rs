@@ -57,11 +57,13 @@ struct Task {
     local: Ipv4Addr,
     outer_mtu: u16,
     control: Control,
-    calls: HashMap<CallHandle, Subscriber>,
+    /// Boxed, because a map has room for several from the start.
+    calls: HashMap<CallHandle, Box<Subscriber>>,
     by_tunnel: HashMap<TunnelId, CallHandle>,
     waiting: Vec<Waiting>,
     inbox: mpsc::Sender<Frame>,
-    judged: mpsc::Sender<Judged>,
+    /// Boxed, because a channel has room for many from the start.
+    judged: mpsc::Sender<Box<Judged>>,
     wake: Arc<Notify>,
     /// Held until a login succeeds.
     permit: Option<Permit>,
@@ -130,7 +132,7 @@ impl Task {
     async fn drive(
         &mut self,
         frames: &mut mpsc::Receiver<Frame>,
-        verdicts: &mut mpsc::Receiver<Judged>,
+        verdicts: &mut mpsc::Receiver<Box<Judged>>,
     ) {
         let mut stopping = self.shared.stopping.subscribe();
         let clock = self.shared.plane.clock();
@@ -150,7 +152,7 @@ impl Task {
             tokio::select! {
                 events = self.control.next() => self.pending.extend(events),
                 Some(frame) = frames.recv() => self.frame(frame).await,
-                Some(judged) = verdicts.recv() => self.judged(judged).await,
+                Some(judged) = verdicts.recv() => self.judged(*judged).await,
                 () = wake.notified() => {
                     self.wishes().await;
                     self.turns().await;
@@ -167,7 +169,7 @@ impl Task {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let calls = self.calls.values().filter_map(Subscriber::deadline);
+        let calls = self.calls.values().filter_map(|call| call.deadline());
         let stop_at = self.stop_at.filter(|_| !self.stop_sent);
         calls.chain(self.idle_until).chain(stop_at).min()
     }
@@ -303,7 +305,7 @@ impl Task {
     fn accept(&mut self, call: CallHandle, subscriber: Subscriber) {
         let own_call_id = subscriber.call.tunnel().own_call_id();
         self.by_tunnel.insert(subscriber.call.tunnel().id(), call);
-        self.calls.insert(call, subscriber);
+        self.calls.insert(call, Box::new(subscriber));
         self.pptp_input(pptp::Input::Accept { call, own_call_id });
     }
 
@@ -404,7 +406,9 @@ impl Task {
                     let judging = Judging::start(async move {
                         let decision = aaa::judge(&shared, &login, ticket).await;
                         // A connection that ended meanwhile gives the address back by dropping it.
-                        let _ = judged.send(Judged { call: handle, identifier, decision }).await;
+                        let _ = judged
+                            .send(Box::new(Judged { call: handle, identifier, decision }))
+                            .await;
                     });
                     call.attempt(&name, identifier, judging);
                 }

@@ -17,7 +17,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
@@ -140,12 +141,7 @@ impl Load {
     pub fn start(namespace: &Namespace, plan: Plan) -> Result<Self> {
         namespace.ip(&format!("route replace local {CLIENTS} dev lo"))?;
         namespace.run(|| {
-            let files = nix::sys::resource::Resource::RLIMIT_NOFILE;
-            let (_, hard) = nix::sys::resource::getrlimit(files)?;
-            nix::sys::resource::setrlimit(files, hard, hard)?;
-            if usize::try_from(hard)? < plan.clients + 100 {
-                bail!("{} clients need as many descriptors, the limit is {hard}", plan.clients);
-            }
+            allow_connections(plan.clients)?;
             // Its threads begin here, and so live in the namespace.
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
@@ -203,6 +199,18 @@ impl Load {
         self.done.send_replace(true);
         self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Lets this process, and those that it starts from now on, have so many connections.
+///
+/// # Errors
+/// Without root, where the limit is lower.
+pub fn allow_connections(count: usize) -> Result<()> {
+    let files = Resource::RLIMIT_NOFILE;
+    let (_, hard) = getrlimit(files)?;
+    let limit = hard.max(u64::try_from(count)? + 500);
+    setrlimit(files, limit, limit)
+        .with_context(|| format!("{count} connections need descriptors, the limit is {hard}"))
 }
 
 /// The address of a client.

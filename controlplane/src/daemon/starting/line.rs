@@ -76,12 +76,19 @@ impl<T> Line<T> {
         self.window.verdict(took, full, now);
     }
 
-    /// Ends a turn that took too long. Whether there was one.
-    pub(super) fn end_stalled(&mut self, now: Instant) -> bool {
+    /// This machine is behind with its work.
+    pub(super) fn busy(&mut self) {
+        self.window.busy();
+    }
+
+    /// Ends a turn that took too long, through no fault of a `busy` machine. Whether there was one.
+    pub(super) fn end_stalled(&mut self, busy: bool, now: Instant) -> bool {
         match self.turns.first_key_value() {
             Some((_, since)) if now.saturating_duration_since(*since) >= TURN => {
                 self.turns.pop_first();
-                self.window.stalled();
+                if !busy {
+                    self.window.stalled();
+                }
                 true
             }
             _ => false,

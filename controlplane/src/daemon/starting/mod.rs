@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 use tracing::info;
 
 use crate::config::Limits;
@@ -24,6 +25,9 @@ use window::Window;
 
 /// How often waits and turns that take too long are looked for.
 const TICK: Duration = Duration::from_millis(500);
+
+/// A machine whose timers come so much late is behind with its work.
+const LAG: Duration = Duration::from_millis(100);
 
 /// How often a storm is told of.
 const TELL: Duration = Duration::from_secs(5);
@@ -119,11 +123,12 @@ impl Starting {
     /// Ends waits and turns that take too long, and tells of storms, for as long as it is polled.
     pub async fn serve(self) {
         let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut told, mut given) = (Instant::now(), 0);
         loop {
-            tick.tick().await;
+            let due = tick.tick().await;
             let now = Instant::now();
-            self.end_overdue(now);
+            self.end_overdue(due.elapsed() > LAG, now);
             let since = now.saturating_duration_since(told);
             if since < TELL {
                 continue;
@@ -144,9 +149,12 @@ impl Starting {
         }
     }
 
-    fn end_overdue(&self, now: Instant) {
+    fn end_overdue(&self, busy: bool, now: Instant) {
         let mut line = self.line();
-        while line.end_stalled(now) {}
+        if busy {
+            line.busy();
+        }
+        while line.end_stalled(busy, now) {}
         while let Some(owner) = line.end_waiting(self.0.patience, now) {
             owner.tell(Turn::Refused);
         }

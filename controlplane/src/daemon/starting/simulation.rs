@@ -139,7 +139,7 @@ impl Storm {
                     }
                 }
                 Event::Tick => {
-                    while self.line.end_stalled(now) {}
+                    while self.line.end_stalled(false, now) {}
                     while let Some(client) = self.line.end_waiting(PATIENCE, now) {
                         self.redial(client);
                     }

@@ -7,11 +7,13 @@
 use std::time::{Duration, Instant};
 
 /// So many are always allowed, if the operator allows them.
-const LEAST: f64 = 32.0;
-/// What is tried first.
-const FIRST: f64 = 128.0;
-/// More than any judge needs: a thousand verdicts a second that take eight seconds each.
-const MOST: f64 = 8192.0;
+const LEAST: f64 = 16.0;
+/// What is tried first: a server that manages 40 a second answers so many before they ask again.
+const FIRST: f64 = 32.0;
+/// More than clients and judges can use: a thousand logins a second that take two seconds each.
+const MOST: f64 = 2048.0;
+/// So many are allowed to a machine that is itself too busy.
+const BUSY: f64 = 256.0;
 /// A verdict that takes longer is late, unless verdicts of an idle judge take half of that.
 const LATE: Duration = Duration::from_millis(500);
 /// Later than this is late for any judge: clients ask again after three seconds.
@@ -75,6 +77,14 @@ impl Window {
         self.size = (self.size + 1.0).min(self.most);
     }
 
+    /// This machine itself is behind with its work.
+    pub(super) fn busy(&mut self) {
+        if self.size > BUSY {
+            self.exploring = false;
+            self.size = (self.size * 0.7).max(BUSY);
+        }
+    }
+
     fn remember(&mut self, took: Duration, now: Instant) {
         if now.saturating_duration_since(self.turned) > MEMORY {
             self.quickest = [None, self.quickest[0]];
@@ -106,19 +116,19 @@ mod tests {
         for _ in 0..100 {
             window.verdict(milliseconds(5), true, start);
         }
-        assert_eq!(window.size(), 228);
+        assert_eq!(window.size(), 132);
         window.verdict(milliseconds(5), false, start);
-        assert_eq!(window.size(), 228, "whoever does not use it learns nothing");
+        assert_eq!(window.size(), 132, "whoever does not use it learns nothing");
         for n in 0..100 {
             window.verdict(milliseconds(800), true, start + milliseconds(n));
         }
-        assert_eq!(window.size(), 159);
+        assert_eq!(window.size(), 92);
         window.verdict(milliseconds(800), true, start + milliseconds(900));
-        assert_eq!(window.size(), 111);
+        assert_eq!(window.size(), 64);
         for n in 0..100 {
             window.verdict(milliseconds(3000), true, start + milliseconds(5000 * n));
         }
-        assert_eq!(window.size(), 32);
+        assert_eq!(window.size(), 16);
     }
 
     #[test]
@@ -129,7 +139,7 @@ mod tests {
             window.verdict(milliseconds(700), true, start);
         }
         // The first verdict is all that is known at first.
-        assert!(window.size() > 180, "{}", window.size());
+        assert!(window.size() > 90, "{}", window.size());
     }
 
     #[test]
