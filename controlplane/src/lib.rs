@@ -14,9 +14,11 @@
 //! | [`control`] | a PPTP control connection on TCP, either side |
 //! | [`daemon`] | `penstock serve` |
 //! | [`dial`] | `penstock dial` |
+//! | [`hooks`] | programs that run when sessions come and go |
 //! | [`host`] | what the machine around us is like |
 //! | [`lockout`] | who guesses passwords is locked out |
 //! | [`kernel`] | addresses and routes by netlink |
+//! | [`lists`] | addresses of sessions in nft's sets |
 //! | [`plane`] | our end of the data plane |
 //! | [`pool`] | addresses for sessions |
 //! | [`radius`] | RADIUS on the network: who is asked and told |
@@ -37,8 +39,10 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dial;
+pub mod hooks;
 pub mod host;
 pub mod kernel;
+pub mod lists;
 pub mod lockout;
 pub mod plane;
 pub mod pool;

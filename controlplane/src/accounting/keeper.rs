@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tracing::{error, info, warn};
 
 use super::record::Records;
-use super::store::{Change, Store, StoreError};
+use super::store::{Change, Store, StoreError, Written};
 use super::window::Window;
 use super::{Shared, Status, Usage, Volume, seconds};
 use crate::daemon::ending::TerminateCause;
@@ -158,6 +158,8 @@ pub struct Keeper {
     due: BTreeSet<(Instant, Arc<str>)>,
     /// What the file has to take.
     unwritten: Vec<Change>,
+    /// How much of it sessions said.
+    said: u64,
     /// Since when the file fails, and when it is tried again.
     store_failed: Option<Instant>,
     /// Until when no server is asked, if none answered.
@@ -222,6 +224,7 @@ impl Keeper {
             live: HashMap::new(),
             due: BTreeSet::new(),
             unwritten: Vec::new(),
+            said: 0,
             store_failed: None,
             away: None,
             answered: Instant::now(),
@@ -267,11 +270,11 @@ impl Keeper {
     fn take(&mut self, input: Input) {
         match input {
             Input::Opened(opening) => {
-                self.shared.taken();
+                self.said += 1;
                 self.opened(*opening);
             }
             Input::Changed { session, attributes, interim } => {
-                self.shared.taken();
+                self.said += 1;
                 if let Some(live) = self.live.get_mut(&session) {
                     live.attributes.clone_from(&attributes);
                     live.interim = interim;
@@ -280,7 +283,7 @@ impl Keeper {
                 }
             }
             Input::Closed { session, at, usage, cause } => {
-                self.shared.taken();
+                self.said += 1;
                 if let Some(live) = self.live.remove(&session) {
                     self.due.remove(&(live.due, Arc::clone(&session)));
                     let at = seconds(at);
@@ -354,16 +357,19 @@ impl Keeper {
     }
 
     fn write(&mut self) {
-        if self.unwritten.is_empty() {
-            return;
-        }
         let now = Instant::now();
         if self.store_failed.is_some_and(|failed| now < failed + STORE_RETRY) {
             return;
         }
-        match self.store.write(&self.unwritten, self.window.sent()) {
+        let written = if self.unwritten.is_empty() {
+            Ok(Written::default())
+        } else {
+            self.store.write(&self.unwritten, self.window.sent())
+        };
+        match written {
             Ok(written) => {
                 self.unwritten.clear();
+                self.shared.unwritten.fetch_sub(std::mem::take(&mut self.said), Ordering::Release);
                 self.shared.lost.fetch_add(written.lost, Ordering::Relaxed);
                 if self.store_failed.take().is_some() {
                     info!("the accounting queue can be written again");

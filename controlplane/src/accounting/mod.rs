@@ -103,8 +103,8 @@ pub struct Usage {
 /// What the keeper and everybody else both look at.
 #[derive(Debug, Default)]
 struct Shared {
-    /// What sessions said and the keeper has not taken yet.
-    waiting: AtomicU64,
+    /// What sessions said and the file has not taken yet.
+    unwritten: AtomicU64,
     queued: AtomicU64,
     /// Seconds since 1970; zero if nothing waits.
     oldest: AtomicU64,
@@ -115,15 +115,8 @@ struct Shared {
     store_errors: AtomicU64,
 }
 
-impl Shared {
-    fn taken(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What sessions may have said without the keeper taking it; it is stuck then, and more is lost
-/// and counted.
-const MAX_WAITING: u64 = 65_536;
+/// What sessions may have said without the file taking it; more is lost, and counted.
+const MAX_UNWRITTEN: u64 = 65_536;
 
 /// Accounting, as the rest of the daemon sees it. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -211,6 +204,7 @@ impl Accounting {
         let now = seconds(SystemTime::now());
         let oldest = Some(count(&shared.oldest)).filter(|oldest| *oldest != 0);
         Some(AccountingStats {
+            unwritten: shared.unwritten.load(Ordering::Acquire),
             queued: count(&shared.queued),
             oldest: oldest.map(|oldest| now.saturating_sub(oldest)),
             servers_answer: !shared.away.load(Ordering::Relaxed),
@@ -225,12 +219,12 @@ impl Accounting {
 impl Inner {
     /// Says whether it will be heard.
     fn say(&self, input: Input) -> bool {
-        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) < MAX_WAITING
+        if self.shared.unwritten.fetch_add(1, Ordering::Relaxed) < MAX_UNWRITTEN
             && self.inputs.send(input).is_ok()
         {
             return true;
         }
-        self.shared.taken();
+        self.shared.unwritten.fetch_sub(1, Ordering::Relaxed);
         self.shared.lost.fetch_add(1, Ordering::Relaxed);
         false
     }

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path as Segment, Query, State};
@@ -21,13 +22,15 @@ use tracing::warn;
 
 use super::clients::{Added, ClientChange, ClientView};
 use super::types::{
-    Applied, Apply, BindingView, Cleared, Disconnected, Import, LockoutSelector, LockoutView,
-    Refusal, Selector, SessionChange, SessionSet, SessionView, Stats, UserView,
+    Applied, Apply, BindingView, Cleared, Disconnected, DrainOrder, Draining, Import,
+    LockoutSelector, LockoutView, Refusal, Selector, SessionChange, SessionSet, SessionView, Stats,
+    UserView,
 };
 use crate::aaa::live;
 use crate::clients::ClientError;
 use crate::config::Client;
 use crate::daemon::Shared;
+use crate::daemon::drain::Plan;
 use crate::daemon::ending::Ending;
 use crate::users::{Change, Imported, UserError};
 
@@ -114,6 +117,7 @@ pub async fn serve(socket: ControlSocket, shared: Shared) -> io::Result<()> {
         .route("/v1/bindings", get(list_bindings))
         .route("/v1/clients", get(list_clients).post(add_client))
         .route("/v1/clients/{name}", patch(change_client).delete(remove_client))
+        .route("/v1/drain", post(drain))
         .route("/v1/stats", get(stats))
         .with_state(shared);
     axum::serve(listener, router).await
@@ -301,6 +305,26 @@ async fn set_sessions(
         0 => Err(Failure(StatusCode::NOT_FOUND, "there is no such session".to_owned())),
         changed => Ok(Json(Applied { changed, disconnected: 0 })),
     }
+}
+
+/// Sessions that are disconnected a second, if nobody says how many: their clients dial somewhere.
+const DRAIN_RATE: u32 = 100;
+
+async fn drain(
+    State(shared): State<Shared>,
+    body: Result<Json<DrainOrder>, JsonRejection>,
+) -> Answer<Draining> {
+    let Json(DrainOrder { stop, disconnect_after, rate }) = body?;
+    let rate = rate.unwrap_or(DRAIN_RATE);
+    if rate == 0 {
+        let reason = "a rate of 0 disconnects nobody".to_owned();
+        return Err(Failure(StatusCode::BAD_REQUEST, reason));
+    }
+    let after =
+        disconnect_after.map(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
+    // A time beyond all clocks is never.
+    shared.drain.set((!stop).then_some(Plan { disconnect_at: after.flatten(), rate }));
+    Ok(Json(Draining { draining: !stop, sessions: shared.sessions.count() }))
 }
 
 async fn stats(State(shared): State<Shared>) -> Json<Stats> {

@@ -371,12 +371,37 @@ pub struct Stats {
     pub pools: Vec<PoolStats>,
     /// How the accounting queue does; `null` if nothing is accounted.
     pub accounting: Option<AccountingStats>,
+    /// Whether new calls are refused.
+    pub draining: bool,
+}
+
+/// How to drain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct DrainOrder {
+    /// No longer.
+    pub stop: bool,
+    /// Seconds after which sessions that are still there are disconnected; `null` is never.
+    pub disconnect_after: Option<u64>,
+    /// How many of them a second.
+    pub rate: Option<u32>,
+}
+
+/// What draining has to wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draining {
+    /// Whether new calls are refused.
+    pub draining: bool,
+    /// Sessions that are there.
+    pub sessions: usize,
 }
 
 /// The accounting queue. What it counts is counted since the daemon started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AccountingStats {
+    /// What sessions said and the queue's file has not taken yet.
+    pub unwritten: u64,
     /// Requests that wait for an answer of a server.
     pub queued: u64,
     /// Seconds since the oldest of them was made; `null` if none waits.

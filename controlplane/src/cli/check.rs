@@ -5,7 +5,8 @@
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use tokio::net::UnixStream;
 use tracing_subscriber::EnvFilter;
@@ -72,6 +73,7 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
     findings.extend(kernel(config));
     findings.extend(accounts(config));
     findings.extend(accounting(config, running));
+    findings.extend(hooks(config));
     let mut out = io::stdout().lock();
     for finding in &findings {
         writeln!(out, "{finding}")?;
@@ -210,6 +212,19 @@ fn accounting(config: &Config, running: bool) -> Option<Finding> {
         Ok(store) => fine(format!("accounting queue {}: {} wait", queue.display(), store.len())),
         Err(reason) => error(reason.to_string()),
     })
+}
+
+fn hooks(config: &Config) -> Vec<Finding> {
+    let executable = |program: &Path| {
+        let found = std::fs::metadata(program)?;
+        Ok::<_, io::Error>(found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    let hook = |(key, program): (&str, &PathBuf)| match executable(program) {
+        Ok(true) => fine(format!("hook {key}: {}", program.display())),
+        Ok(false) => error(format!("hook {key}: {} cannot be executed", program.display())),
+        Err(reason) => error(format!("hook {key}: {}: {reason}", program.display())),
+    };
+    config.hooks.programs().map(hook).collect()
 }
 
 fn users(config: &Config, addresses: Addresses) -> Vec<Finding> {

@@ -60,6 +60,8 @@ enum Command {
     /// List and clear locks on addresses and users that failed to log in too often
     #[command(subcommand)]
     Lockout(lockout::Command),
+    /// Accept no new calls, and perhaps end those that are there bit by bit
+    Drain(sessions::Drain),
     /// Show the counters of the running daemon: packets, and why some were dropped
     Stats {
         /// Print JSON
@@ -161,6 +163,7 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
         Command::User(command) => users::run(command, &find()?.0),
         Command::Session(command) => sessions::run(command, &find()?.0),
         Command::Lockout(command) => lockout::run(command, &find()?.0),
+        Command::Drain(drain) => sessions::drain(&drain, &find()?.0),
         Command::Stats { json } => sessions::stats(json, &find()?.0),
         Command::Dial(arguments) => {
             let password = password::for_call(arguments.password_file.as_deref())?;

@@ -9,8 +9,8 @@ use hyper::Method;
 use super::{Failure, output, runtime};
 use crate::api::client::Client;
 use crate::api::types::{
-    AccountingStats, Applied, BindingView, Disconnected, Selector, SessionChange, SessionSet,
-    SessionView, Stats,
+    AccountingStats, Applied, BindingView, Disconnected, DrainOrder, Draining, Selector,
+    SessionChange, SessionSet, SessionView, Stats,
 };
 use crate::config::{Config, Span};
 
@@ -228,6 +228,38 @@ fn show(session: &SessionView) -> Result<(), Failure> {
     ])?)
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct Drain {
+    /// Accept calls again; nobody is disconnected any more
+    #[arg(long, conflicts_with_all = ["disconnect_after", "rate"])]
+    stop: bool,
+    /// After this time ("10m", "1h") disconnect the sessions that are still there
+    #[arg(long, value_name = "TIME")]
+    disconnect_after: Option<Span>,
+    /// How many of them a second [default: 100]
+    #[arg(long, requires = "disconnect_after", value_name = "SESSIONS",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+}
+
+pub(super) fn drain(drain: &Drain, config: &Config) -> Result<(), Failure> {
+    let order = DrainOrder {
+        stop: drain.stop,
+        disconnect_after: drain.disconnect_after.map(|after| after.duration().as_secs()),
+        rate: drain.rate,
+    };
+    let client = Client::new(&config.control_socket);
+    let answer: Draining = runtime()?.block_on(client.call(Method::POST, "/v1/drain", &order))?;
+    Ok(output::pairs([
+        ("draining", yes_or_no(answer.draining)),
+        ("sessions", answer.sessions.to_string()),
+    ])?)
+}
+
+fn yes_or_no(value: bool) -> String {
+    if value { "yes".to_owned() } else { "no".to_owned() }
+}
+
 pub(super) fn stats(json: bool, config: &Config) -> Result<(), Failure> {
     let client = Client::new(&config.control_socket);
     let stats: Stats = runtime()?.block_on(client.call(Method::GET, "/v1/stats", &()))?;
@@ -237,6 +269,7 @@ pub(super) fn stats(json: bool, config: &Config) -> Result<(), Failure> {
     output::pairs([
         ("uptime", Span::seconds(stats.uptime).to_string()),
         ("sessions", stats.sessions.to_string()),
+        ("draining", yes_or_no(stats.draining)),
         ("control", counted(&stats.control)),
         ("packets", counted(&stats.packets)),
         ("drops", counted(&stats.drops)),

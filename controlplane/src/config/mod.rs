@@ -5,11 +5,13 @@
 //! nothing here is ever written by us.
 
 mod accounting;
+mod address_list;
 mod binding;
 mod client;
 mod dataplane;
 mod error;
 mod filter;
+mod hooks;
 mod limits;
 mod lockout;
 mod network;
@@ -29,11 +31,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use accounting::Accounting;
+pub use address_list::{AddressList, Table};
 pub use binding::Binding;
 pub use client::{Client, Secret, interface_name};
 pub use dataplane::{Dataplane, Interface, Role};
 pub use error::ConfigError;
 pub use filter::Filter;
+pub use hooks::Hooks;
 pub use limits::Limits;
 pub use lockout::Lockout;
 pub use network::Network;
@@ -75,6 +79,10 @@ pub struct Config {
     pub lockout: Lockout,
     /// The queue of what RADIUS servers are told of sessions.
     pub accounting: Accounting,
+    /// Programs that run when sessions come and go.
+    pub hooks: Hooks,
+    /// Where address-lists are.
+    pub address_list: AddressList,
     /// Threads, ports and drivers of the packet path.
     pub dataplane: Dataplane,
     /// What a session gets, by name.
@@ -107,6 +115,8 @@ impl Default for Config {
             limits: Limits::default(),
             lockout: Lockout::default(),
             accounting: Accounting::default(),
+            hooks: Hooks::default(),
+            address_list: AddressList::default(),
             dataplane: Dataplane::default(),
             profile: vec![Profile::built_in()],
             pool: vec![Pool::built_in()],
@@ -172,6 +182,7 @@ impl Config {
         self.limits.validate()?;
         self.lockout.validate()?;
         self.accounting.validate()?;
+        self.hooks.validate()?;
         self.dataplane.validate()?;
         self.validate_pools()?;
         self.validate_filters()?;

@@ -14,12 +14,13 @@ use tracing::error;
 
 use super::Daemon;
 use super::ending::TerminateCause;
+use super::outward::Ends;
 use super::session::Session;
 use crate::aaa::identity;
-use crate::accounting::keeper::{Pace, Servers};
+use crate::accounting::keeper::{Meter, Pace, Servers};
 use crate::accounting::record::{Authentic, Facts, Records};
 use crate::accounting::store::StoreError;
-use crate::accounting::{self, Accounting, Volume};
+use crate::accounting::{self, Accounting};
 use crate::radius::Client;
 use crate::terms::Terms;
 
@@ -62,14 +63,6 @@ pub(super) struct Account {
     interim: Option<Duration>,
 }
 
-/// Both ends of a session's tunnel, and of the network in it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
-    pub(super) peer: Ipv4Addr,
-    pub(super) local: Ipv4Addr,
-    pub(super) address: Ipv4Addr,
-}
-
 impl Account {
     /// `name` is as the peer sent it. `None` if nothing is accounted.
     pub(super) fn open(
@@ -77,8 +70,9 @@ impl Account {
         session: &Session,
         name: &[u8],
         ends: Ends,
+        meter: Arc<Meter>,
     ) -> Option<Self> {
-        let Ends { peer, local, address } = ends;
+        let Ends { peer, local, remote: address, .. } = ends;
         let (id, terms) = (session.id(), session.terms()?);
         let identity = identity::session(daemon, id, name, peer, local);
         let interim = daemon.config.aaa.interim_update.unless_zero();
@@ -89,19 +83,9 @@ impl Account {
                 return None;
             }
         };
-        let (plane, tunnel) = (daemon.plane.clone(), session.tunnel());
-        let meter = move || {
-            let counters = plane.handle().counters(tunnel)?;
-            Some(Volume {
-                input_octets: counters.rx_bytes,
-                input_packets: counters.rx_packets,
-                output_octets: counters.tx_bytes,
-                output_packets: counters.tx_packets,
-            })
-        };
         let often = terms.interim.or(interim);
         let id = daemon.session_ids.of(id);
-        let told = daemon.accounting.open(&id, attributes, often, Arc::new(meter))?;
+        let told = daemon.accounting.open(&id, attributes, often, meter)?;
         Some(Self { told, identity, address, interim })
     }
 

@@ -276,6 +276,10 @@ impl Task {
 
     /// The peer wants a call, whose login has to wait for its turn.
     async fn requested(&mut self, call: CallHandle, request: CallRequest) {
+        if self.shared.drain.is_on() {
+            self.refuse(call, Count::DrainRefused);
+            return;
+        }
         let ticket = self.shared.starting.join(Arc::clone(&self.wake));
         let since = self.shared.plane.clock().now();
         self.waiting.push(Waiting { call, request, ticket, since });

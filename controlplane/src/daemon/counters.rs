@@ -48,11 +48,13 @@ pub enum Count {
     GreFiltered,
     /// A line was not logged: strangers had caused too many.
     LogLinesWithheld,
+    /// A call was refused: the daemon drains.
+    DrainRefused,
 }
 
 impl Count {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Connections,
         Self::HalfOpenRefused,
         Self::HalfOpenAddressRefused,
@@ -74,6 +76,7 @@ impl Count {
         Self::NoAddress,
         Self::GreFiltered,
         Self::LogLinesWithheld,
+        Self::DrainRefused,
     ];
 
     /// The name in the API and in metrics.
@@ -101,6 +104,7 @@ impl Count {
             Self::NoAddress => "login_no_address",
             Self::GreFiltered => "login_gre_filtered",
             Self::LogLinesWithheld => "log_lines_withheld",
+            Self::DrainRefused => "refused_draining",
         }
     }
 }

@@ -12,12 +12,12 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::counters::Count;
-use super::{Shared, StartError, connection, stop_wanted};
+use super::{Shared, StartError, connection, drain, stop_wanted};
 use crate::control::ipv4;
 use crate::host::port::owner;
 
 /// Connections that the kernel keeps until we accept them.
-const BACKLOG: u32 = 1024;
+const BACKLOG: u16 = 1024;
 
 /// Without descriptors or memory the next try will fail too: give sessions time to end.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ pub fn bind(address: SocketAddrV4) -> Result<TcpListener, StartError> {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
         socket.bind(SocketAddr::V4(address))?;
-        socket.listen(BACKLOG)
+        socket.listen(BACKLOG.into())
     };
     bound().map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => StartError::PortTaken {
@@ -43,12 +43,28 @@ pub fn bind(address: SocketAddrV4) -> Result<TcpListener, StartError> {
 }
 
 /// Accepts until the daemon stops, then waits for the tasks.
-pub async fn serve(listener: TcpListener, shared: Shared) {
+pub async fn serve(mut listener: TcpListener, shared: Shared) {
     let mut tasks = JoinSet::new();
     let mut stopping = shared.stopping.subscribe();
+    let mut drain = shared.drain.subscribe();
+    let mut open = true;
     loop {
+        let drains = drain.borrow_and_update().is_some();
+        if drains == open {
+            let changed = if drains {
+                drain::close(&listener)
+            } else {
+                drain::open(&listener, BACKLOG.into()).map(|opened| listener = opened)
+            };
+            match changed {
+                Ok(()) => open = !drains,
+                Err(error) => warn!(%error, drains, "the port stays as it is"),
+            }
+        }
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            // The daemon has the sender.
+            _ = drain.changed() => {}
+            accepted = listener.accept(), if open => match accepted {
                 Ok((stream, peer)) => admit(stream, peer, &shared, &mut tasks),
                 // The peer gave up before we looked.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

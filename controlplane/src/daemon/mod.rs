@@ -8,8 +8,10 @@
 //! | [`banner`] | what is printed at the start |
 //! | [`connection`] | the task of one control connection |
 //! | [`counters`] | what the daemon counts |
+//! | [`drain`] | no new calls |
 //! | [`ending`] | why sessions end |
 //! | [`listener`] | TCP port 1723 |
+//! | `outward` | what others are told of a session |
 //! | [`plan`] | the data plane's configuration out of ours |
 //! | [`quiet`] | how many lines strangers may cause in the log |
 //! | [`session`] | sessions as operators see them |
@@ -22,8 +24,10 @@ pub mod allowance;
 pub mod banner;
 pub mod connection;
 pub mod counters;
+pub mod drain;
 pub mod ending;
 pub mod listener;
+mod outward;
 pub mod plan;
 pub mod quiet;
 pub mod session;
@@ -55,8 +59,10 @@ use crate::bindings::Bindings;
 use crate::clients::{self, Clients};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
+use crate::hooks::Hooks;
 use crate::host::host_name;
 use crate::kernel::{Kernel, KernelError};
+use crate::lists::Lists;
 use crate::lockout::Lockouts;
 use crate::plane::{self, Plane};
 use crate::pool::Addresses;
@@ -66,6 +72,7 @@ use crate::users::claim::{Claim, ClaimError};
 use crate::users::{UserError, Users, watch};
 use admission::Admission;
 use counters::{Count, Counters};
+use drain::Drain;
 use quiet::Quiet;
 use session::Sessions;
 use starting::Starting;
@@ -148,6 +155,12 @@ pub struct Daemon {
     pub nas: Attributes,
     /// The sessions' Acct-Session-Ids.
     pub session_ids: SessionIds,
+    /// The operator's programs for them.
+    pub hooks: Hooks,
+    /// nft's sets that they are in.
+    pub lists: Lists,
+    /// Whether there shall be no new ones.
+    pub drain: Drain,
     /// What they use, told to RADIUS servers.
     pub accounting: Accounting,
     /// The packet path.
@@ -210,6 +223,9 @@ impl Daemon {
             addresses,
             sessions: Sessions::default(),
             session_ids: SessionIds::new().map_err(random)?,
+            hooks: Hooks::new(&config.hooks),
+            lists: Lists::default(),
+            drain: Drain::default(),
             accounting: Accounting::default(),
             plane: Plane::new(handle, Clock::start(), u64::from_ne_bytes(seed)),
             kernel,
@@ -239,6 +255,8 @@ impl Daemon {
     pub fn stats(&self) -> Stats {
         let totals = self.plane.handle().totals();
         let mut control = self.counters.all();
+        control.insert("hook_failures".to_owned(), self.hooks.failures());
+        control.insert("address_list_failures".to_owned(), self.lists.failures());
         control.insert("inbox_full".to_owned(), self.plane.lost_frames());
         let queue = self.starting.queue();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -294,6 +312,7 @@ impl Daemon {
             ports: ports.collect(),
             pools: pools.collect(),
             accounting: self.accounting.stats(),
+            draining: self.drain.is_on(),
         }
     }
 }
@@ -367,6 +386,7 @@ async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared
     plan::complete(&config, &kernel).await?;
     let mut daemon = Daemon::new(config, users, addresses, kernel, handle)?;
     daemon.accounting = account::start(&daemon)?;
+    daemon.lists = Lists::start(daemon.config.address_list.table.clone());
     let shared = Arc::new(daemon);
     let guarded = shared.lockouts.guard(&listeners);
     banner::show(&shared, file.as_deref(), guarded);
@@ -400,6 +420,7 @@ fn spawn(
         services.spawn(watch::watch(shared.users.clone(), file));
     }
     services.spawn(shared.lockouts.clone().serve());
+    services.spawn(drain::serve(Arc::clone(shared)));
     services.spawn(shared.starting.clone().serve());
     let mut accepting = JoinSet::new();
     for listener in listeners {
@@ -420,7 +441,11 @@ impl Running {
             warn!(sessions = shared.sessions.count(), "some peers did not take leave in time");
         }
         self.listeners.shutdown().await;
-        shared.accounting.finish(patience).await;
+        tokio::join!(
+            shared.accounting.finish(patience),
+            shared.hooks.finish(patience),
+            shared.lists.finish(patience),
+        );
         self.services.shutdown().await;
         shared.lockouts.write().await;
         let plane = shared.plane.clone();

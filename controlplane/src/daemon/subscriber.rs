@@ -14,9 +14,9 @@ use protocol::time::Instant;
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
-use super::account::{Account, Ends};
 use super::counters::Count;
 use super::ending::Ended;
+use super::outward::{Ends, Outward};
 use super::session::Listed;
 use super::starting::Ticket;
 use super::{Daemon, allowance};
@@ -67,8 +67,8 @@ impl Drop for Judging {
 /// back, so that no packet of an old session reaches a new one.
 #[derive(Debug)]
 pub(super) struct Subscriber {
-    /// What RADIUS is told of it; before the tunnel, which has its last figures.
-    account: Option<Account>,
+    /// What others are told of it; before the tunnel, which has its last figures.
+    outward: Option<Outward>,
     pub(super) call: Call,
     pub(super) session: Listed,
     place: Option<Place>,
@@ -105,7 +105,7 @@ impl Subscriber {
         }
         steps.push(format!("call={}", milliseconds(now - connected)));
         Self {
-            account: None,
+            outward: None,
             call,
             session,
             place: None,
@@ -174,13 +174,16 @@ impl Subscriber {
     async fn take_terms(&mut self, terms: Arc<Terms>, daemon: &Daemon) {
         self.call.set_bounds(bounds(&terms, self.place.as_ref(), daemon)).await;
         self.forward_by(terms.forward).await;
+        let is_other = self.session.terms().is_none_or(|before| before != terms);
         self.session.update(|facts| {
             facts.user = Some(terms.user.clone());
             facts.terms = Some(terms);
         });
         self.hold_to_allowance(self.call.clock().now());
-        if let Some(account) = &self.account {
-            account.renew(&self.session);
+        if let Some(outward) = &mut self.outward
+            && is_other
+        {
+            outward.renew(&self.session);
         }
     }
 
@@ -254,9 +257,9 @@ impl Subscriber {
         self.session.update(|facts| facts.since = time::Instant::now());
         daemon.counters.add(Count::Logins);
         let (peer_address, local) = ends;
-        let ends = Ends { peer: peer_address, local, address: network.remote };
+        let ends = Ends { peer: peer_address, local, remote: network.remote, own: network.local };
         let name = self.name.as_deref().unwrap_or_default();
-        self.account = Account::open(daemon, &self.session, name, ends);
+        self.outward = Outward::open(daemon, &self.session, name, ends);
         self.hold_to_allowance(now);
         let facts = self.session.facts();
         info!(
@@ -282,8 +285,8 @@ impl Subscriber {
         let counters = self.call.tunnel().counters();
         let Ended { reason, cause } = self.ended.as_ref().unwrap_or(cleared);
         let session = self.session.id();
-        if let Some(account) = self.account.take() {
-            account.end(*cause);
+        if let Some(outward) = self.outward.take() {
+            outward.end(*cause);
         }
         let user = self.name.as_deref().map(printable);
         if let Some(up) = self.up {

@@ -5,6 +5,7 @@
 
 mod account;
 mod api;
+mod drain;
 mod hostile;
 mod lockout;
 mod peer;

@@ -18,7 +18,7 @@ use dataplane::{Attachment, DataPlane, Kind};
 use protocol::mschap::NtHash;
 use protocol::ppp::auth::Credential;
 use tempfile::TempDir;
-use tokio::net::UnixDatagram;
+use tokio::net::{TcpSocket, UnixDatagram};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -39,6 +39,7 @@ pub struct Server {
     gre: Arc<UnixDatagram>,
     peers: Peers,
     listener: JoinHandle<()>,
+    _held: TcpSocket,
     _folder: TempDir,
 }
 
@@ -85,8 +86,13 @@ impl Server {
 
         let plane = daemon.plane.clone();
         tokio::spawn(async move { plane.deliver(events).await });
-        let socket = listener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = socket.local_addr().unwrap();
+        // A port that the daemon names, as it does in earnest, and that nobody else gets meanwhile.
+        let held = TcpSocket::new_v4().unwrap();
+        held.set_reuseaddr(true).unwrap();
+        held.bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = held.local_addr().unwrap();
+        let port = SocketAddrV4::new(Ipv4Addr::LOCALHOST, address.port());
+        let socket = listener::bind(port).unwrap();
         let listener = tokio::spawn(listener::serve(socket, Arc::clone(&daemon)));
         let gre = Arc::new(UnixDatagram::from_std(gre).unwrap());
         let peers = Peers::default();
@@ -98,6 +104,7 @@ impl Server {
             gre,
             peers,
             listener,
+            _held: held,
             _folder: folder,
         }
     }
