@@ -6,9 +6,11 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use lab::netns::Namespace;
 use lab::network::SERVER;
-use lab::radius::scene::{ORDERS, Scene};
+use lab::radius::scene::{ECHO, ORDERS, Scene};
 use lab::radius::{Record, SECRET, radclient};
+use lab::traffic;
 
 const SOON: Duration = Duration::from_secs(20);
 const INCOMING: &str = "[radius-incoming]\naccept = true\n";
@@ -26,6 +28,51 @@ fn of(records: &[Record], user: &str, status: &str) -> Option<Record> {
 
 fn order(scene: &Scene, kind: &str, attributes: &str) -> lab::radius::Answer {
     radclient(&scene.network.core, ORDERS, kind, SECRET, attributes).unwrap()
+}
+
+/// How many of 200 datagrams of 1000 bytes, sent at once, come back.
+fn burst(subscriber: &Namespace) -> usize {
+    subscriber
+        .run(|| {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+            traffic::deepen(&socket)?;
+            socket.connect(ECHO)?;
+            for _ in 0..200 {
+                socket.send(&[7; 1000])?;
+            }
+            socket.set_read_timeout(Some(Duration::from_millis(700)))?;
+            let mut buffer = [0; 2000];
+            Ok(std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count())
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_coa_request_changes_the_rate_of_a_live_session_alone() {
+    let scene = Scene::new(USERS, INCOMING).unwrap();
+    let [one, two] = [1, 2].map(|number| scene.network.subscriber(number).unwrap());
+    let alice = scene.dial(&one, "alice", "secret123", &[]).unwrap();
+    let ours = scene.dial(&two, "ours", "secret123", &[]).unwrap();
+    let start = scene.radius.await_accounting("a start", |all| of(all, "alice", "Start")).unwrap();
+    let id = start.text("Acct-Session-Id").unwrap();
+    traffic_passes(&one);
+    traffic_passes(&two);
+    let before = burst(&one);
+    assert!(before >= 150, "{before} of 200");
+
+    let answer = order(&scene, "coa", &format!("Acct-Session-Id=\"{id}\"\n{SLOW}"));
+    assert_eq!(answer.code, "CoA-ACK", "{}\n{}", answer.output, scene.logs());
+    // 128 kbit/s are 16 of these datagrams a second.
+    let limited = burst(&one);
+    assert!(limited < 100, "{limited} of 200 after the limit, {before} before");
+    assert!(burst(&two) >= 150, "the other session has no limit");
+
+    let unlimited = format!("Acct-Session-Id=\"{id}\"\nMikrotik-Rate-Limit=\"0/0\"");
+    assert_eq!(order(&scene, "coa", &unlimited).code, "CoA-ACK", "{}", scene.logs());
+    let after = burst(&one);
+    assert!(after >= 150, "{after} of 200 when the limit is taken away");
+    alice.hang_up().unwrap();
+    ours.hang_up().unwrap();
 }
 
 #[test]
@@ -89,4 +136,9 @@ fn orders_end_sessions_and_what_cannot_be_or_comes_from_others_changes_nothing()
     ours.process().wait_exit(SOON).unwrap();
     let stop = scene.radius.await_accounting("a stop", |all| of(all, "ours", "Stop")).unwrap();
     assert_eq!(stop.get("Acct-Terminate-Cause"), Some("Session-Timeout"), "{stop:#?}");
+}
+
+/// The first packet may be lost with every server.
+fn traffic_passes(subscriber: &Namespace) {
+    subscriber.run(|| traffic::udp_exchange(ECHO, [100], 5)).unwrap();
 }
