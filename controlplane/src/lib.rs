@@ -17,6 +17,7 @@
 //! | [`hooks`] | programs that run when sessions come and go |
 //! | [`host`] | what the machine around us is like |
 //! | [`lockout`] | who guesses passwords is locked out |
+//! | [`import`] | configurations of other systems made ours |
 //! | [`kernel`] | addresses and routes by netlink |
 //! | [`lists`] | addresses of sessions in nft's sets |
 //! | [`plane`] | our end of the data plane |
@@ -41,6 +42,7 @@ pub mod daemon;
 pub mod dial;
 pub mod hooks;
 pub mod host;
+pub mod import;
 pub mod kernel;
 pub mod lists;
 pub mod lockout;

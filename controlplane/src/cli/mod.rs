@@ -6,6 +6,7 @@
 mod check;
 mod clients;
 mod fields;
+mod import;
 mod lockout;
 mod output;
 mod password;
@@ -73,6 +74,9 @@ enum Command {
     /// Dial other servers from the running daemon: add, change, remove, list and watch clients
     #[command(subcommand)]
     Client(clients::Command),
+    /// Make another system's configuration ours: says what was understood, and what not and why
+    #[command(subcommand)]
+    Import(import::Command),
     /// Print the configuration with all keys, their defaults and what they mean
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -170,6 +174,7 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
             Ok(crate::dial::run(&arguments, password)?)
         }
         Command::Client(command) => clients::run(command, &find()?.0),
+        Command::Import(command) => import::run(&command, || Ok(find()?.0)),
         Command::Config(ConfigCommand::Example) => {
             Ok(io::stdout().write_all(config::EXAMPLE.as_bytes())?)
         }

@@ -37,6 +37,12 @@ impl ConfigError {
         Self { file: Some(file.to_owned()), ..self }
     }
 
+    /// What is wrong, without the place.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     pub(super) fn new(reason: String) -> Self {
         Self { file: None, line: None, reason }
     }

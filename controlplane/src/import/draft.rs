@@ -1,0 +1,156 @@
+//! A configuration that is being made: tables with our keys, and users.
+
+use std::fmt::Write as _;
+
+use protocol::mschap::NtHash;
+use serde_json::json;
+use toml::{Table, Value};
+use zeroize::Zeroizing;
+
+use crate::api::types::HexHash;
+use crate::config::{Config, ConfigError, DEFAULT_PROFILE};
+
+/// The configuration and the users that came out.
+#[derive(Debug, Default)]
+pub struct Draft {
+    /// Keys at the top.
+    pub(super) top: Table,
+    pub(super) server: Table,
+    pub(super) pools: Vec<Table>,
+    pub(super) profiles: Vec<Table>,
+    pub(super) bindings: Vec<Table>,
+    pub(super) clients: Vec<Table>,
+    pub(super) radius: Vec<Table>,
+    /// Who may in.
+    pub users: Vec<NewSecret>,
+}
+
+/// A user that came out, in the words of `penstock user add`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewSecret {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: Zeroizing<String>,
+    /// All else, as keys and values of the API.
+    pub more: Vec<(&'static str, serde_json::Value)>,
+}
+
+impl std::fmt::Debug for NewSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewSecret").field("name", &self.name).field("more", &self.more).finish()
+    }
+}
+
+impl Draft {
+    /// The profile of this name, made if there is none.
+    pub(super) fn profile(&mut self, name: &str) -> &mut Table {
+        let is_it = |table: &Table| table.get("name").and_then(Value::as_str) == Some(name);
+        let at = self.profiles.iter().position(is_it).unwrap_or_else(|| {
+            self.profiles.push(Table::from_iter([("name".to_owned(), name.into())]));
+            self.profiles.len() - 1
+        });
+        &mut self.profiles[at]
+    }
+
+    /// The configuration file, checked by the rules of the daemon's own.
+    ///
+    /// # Errors
+    /// If what came out makes no sense to the daemon: with its reason.
+    pub fn toml(&self) -> Result<String, ConfigError> {
+        let text = self.text();
+        Config::parse(&text).map(|_| text)
+    }
+
+    fn text(&self) -> String {
+        let mut root = self.top.clone();
+        let mut profiles = self.profiles.clone();
+        let is_default = |table: &Table| table["name"].as_str() == Some(DEFAULT_PROFILE);
+        // Others are completed by it, so it is there.
+        if !profiles.is_empty() && !profiles.iter().any(is_default) {
+            profiles.push(Table::from_iter([("name".to_owned(), DEFAULT_PROFILE.into())]));
+        }
+        if let Some(default) = profiles.iter_mut().find(|table| is_default(table)) {
+            default.entry("local-address").or_insert_with(|| "10.99.0.1".into());
+        }
+        if !self.server.is_empty() {
+            root.insert("server".to_owned(), Value::Table(self.server.clone()));
+        }
+        for (key, tables) in [
+            ("pool", &self.pools),
+            ("profile", &profiles),
+            ("binding", &self.bindings),
+            ("client", &self.clients),
+            ("radius", &self.radius),
+        ] {
+            if !tables.is_empty() {
+                let tables = tables.iter().cloned().map(Value::Table).collect();
+                root.insert(key.to_owned(), Value::Array(tables));
+            }
+        }
+        // A table of strings, numbers and tables of them has a text.
+        toml::to_string(&root).unwrap_or_default()
+    }
+
+    /// A user as the API takes it. The clear password goes along where CHAP needs it.
+    #[must_use]
+    pub fn body(&self, user: &NewSecret) -> serde_json::Value {
+        let more = user.more.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+        let mut body: serde_json::Map<_, _> = more.collect();
+        let hash = HexHash(NtHash::of_password(&user.password));
+        body.insert("name".to_owned(), json!(user.name));
+        body.insert("nt-hash".to_owned(), json!(hash));
+        let methods = self.server.get("authentication").and_then(Value::as_array);
+        if methods.is_some_and(|methods| methods.contains(&"chap".into())) {
+            body.insert("password".to_owned(), json!(*user.password));
+        }
+        serde_json::Value::Object(body)
+    }
+
+    /// The users as a chap-secrets file, and the names of those of whom it cannot hold everything.
+    #[must_use]
+    pub fn users_file(&self) -> (Zeroizing<String>, Vec<String>) {
+        let mut text = Zeroizing::new(String::new());
+        let mut short = Vec::new();
+        for user in &self.users {
+            let address = user.more.iter().find_map(|(key, value)| {
+                let address = (*key == "remote-address").then(|| value.as_str()).flatten()?;
+                address.parse::<std::net::Ipv4Addr>().ok()
+            });
+            let held = usize::from(address.is_some());
+            if user.more.len() > held {
+                short.push(user.name.clone());
+            }
+            let address = address.map_or_else(|| "*".to_owned(), |address| address.to_string());
+            let (name, password) = (quoted(&user.name), Zeroizing::new(quoted(&user.password)));
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "{name} * {} {address}", *password);
+        }
+        (text, short)
+    }
+}
+
+fn quoted(word: &str) -> String {
+    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Whether a profile may have this key with this value, by the rules of the daemon's own.
+///
+/// # Errors
+/// With their reason.
+pub(super) fn profile_takes(key: &str, value: &Value) -> Result<(), String> {
+    let mut profile = Table::from_iter([
+        ("name".to_owned(), DEFAULT_PROFILE.into()),
+        ("local-address".to_owned(), "10.99.0.1".into()),
+    ]);
+    profile.insert(key.to_owned(), value.clone());
+    let profiles = Value::Array(vec![Value::Table(profile)]);
+    let root = Table::from_iter([("profile".to_owned(), profiles)]);
+    let text = toml::to_string(&root).map_err(|error| error.to_string())?;
+    Config::parse(&text).map(drop).map_err(|error| match error.reason() {
+        unknown if unknown.starts_with("unknown key") => {
+            "penstock has nothing of this kind".to_owned()
+        }
+        reason => reason.to_owned(),
+    })
+}

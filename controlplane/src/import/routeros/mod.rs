@@ -1,0 +1,50 @@
+//! An `/export` of RouterOS 6 or 7: `/ppp`, `/interface pptp-server`, `pptp-client`, `/ip pool` and
+//! what belongs to them.
+//!
+//! Properties keep their names, for ours are RouterOS's. What an export leaves out is RouterOS's
+//! default, and where ours differs the report says so.
+
+mod lexer;
+mod properties;
+mod tables;
+
+use super::Imported;
+use lexer::Command;
+
+/// Reads an export.
+#[must_use]
+pub fn import(bytes: &[u8]) -> Imported {
+    let (commands, bad) = lexer::commands(bytes);
+    let mut imported = Imported::default();
+    for (line, why) in bad {
+        imported.report.left(line, "unreadable".to_owned(), why);
+    }
+    for command in &commands {
+        take(command, &mut imported);
+    }
+    imported.report.lines.sort_by_key(|line| line.number);
+    tables::complete(&commands, &mut imported);
+    imported
+}
+
+fn take(command: &Command, imported: &mut Imported) {
+    match command.menu.as_str() {
+        "ip pool" => tables::pool(command, imported),
+        "ppp profile" => tables::profile(command, imported),
+        "ppp secret" => tables::secret(command, imported),
+        "ppp aaa" => tables::aaa(command, imported),
+        "radius" => tables::radius(command, imported),
+        "interface pptp-server server" => tables::server(command, imported),
+        "interface pptp-server" => tables::binding(command, imported),
+        "interface pptp-client" => tables::client(command, imported),
+        "interface ethernet" | "interface bridge" | "interface vlan"
+            if command
+                .properties
+                .iter()
+                .any(|(key, value)| key == "arp" && value == "proxy-arp") =>
+        {
+            tables::proxy_arp(command, imported);
+        }
+        other => imported.report.foreign(command.line, format!("/{other}")),
+    }
+}

@@ -1,0 +1,97 @@
+//! Whole exports, each line of which is taken over or named.
+
+use super::*;
+
+/// The report, the configuration, and the users without their passwords.
+fn shown(imported: &Imported) -> String {
+    let users: String = imported
+        .draft
+        .users
+        .iter()
+        .map(|user| {
+            let more = user.more.iter().map(|(key, value)| format!(" {key}={value}"));
+            format!("{} ({} bytes){}\n", user.name, user.password.len(), more.collect::<String>())
+        })
+        .collect();
+    let text = imported.draft.toml().unwrap_or_else(|error| panic!("{error}"));
+    format!("{}\n--- penstock.toml\n{text}--- users\n{users}", imported.report.text())
+}
+
+#[test]
+fn an_export_of_routeros_6() {
+    let export = include_bytes!("../../tests/data/routeros-6.rsc");
+    insta::assert_snapshot!(shown(&routeros::import(export)));
+}
+
+#[test]
+fn an_export_of_routeros_7() {
+    let export = include_bytes!("../../tests/data/routeros-7.rsc");
+    insta::assert_snapshot!(shown(&routeros::import(export)));
+}
+
+#[test]
+fn a_configuration_of_accel_ppp() {
+    let file = include_bytes!("../../tests/data/accel-ppp.conf");
+    insta::assert_snapshot!(shown(&accel_ppp::import(file)));
+}
+
+#[test]
+fn no_password_is_in_a_report() {
+    for imported in [
+        routeros::import(include_bytes!("../../tests/data/routeros-6.rsc")),
+        routeros::import(include_bytes!("../../tests/data/routeros-7.rsc")),
+    ] {
+        let report = imported.report.text();
+        for user in &imported.draft.users {
+            assert!(user.password.is_empty() || !report.contains(user.password.as_str()));
+        }
+        assert!(
+            !report.contains("s3cret") && !format!("{:?}", imported.draft.users).contains("s3cret")
+        );
+    }
+}
+
+#[test]
+fn every_line_is_taken_over_or_named() {
+    for export in [
+        &include_bytes!("../../tests/data/routeros-6.rsc")[..],
+        include_bytes!("../../tests/data/routeros-7.rsc"),
+    ] {
+        let imported = routeros::import(export);
+        let (whole, part, not) = imported.report.counts();
+        // Lines that begin a command: neither comments, nor menus alone, nor what goes on.
+        let text = String::from_utf8_lossy(export);
+        let mut goes_on = false;
+        let commands = text.lines().filter(|line| {
+            let begins = !goes_on;
+            goes_on = line.ends_with('\\');
+            let line = line.trim();
+            let verbs = ["add", "set", "remove"];
+            let verb = |line: &str| line.split([' ', '/']).any(|word| verbs.contains(&word));
+            begins && !line.is_empty() && !line.starts_with('#') && verb(line)
+        });
+        assert_eq!(whole + part + not, commands.count());
+    }
+}
+
+#[test]
+fn hostile_exports_end_in_reports() {
+    let long = format!("/ppp secret add name={}\n", "x".repeat(100_000));
+    let deep = format!("/ppp profile set {}\n", "[ ".repeat(50_000));
+    let names = "/interface pptp-client add name=../../etc connect-to=x user=y\n\
+                 /interface pptp-server add name=a/b user=c\n\
+                 /ip pool add name=p ranges=1.2.3.4-1.2.3.1\n\
+                 /ip pool add name=q ranges=300.1.1.1\n\
+                 /ppp secret add name=\"a\\0Ab\" password=x\n\
+                 /ppp profile add local-address=1.1.1.1\n\
+                 /interface pptp-server server set enabled=maybe max-mtu=99999999999 keepalive-timeout=-1\n";
+    let mut said = String::new();
+    for text in [long.as_str(), &deep, names] {
+        let imported = routeros::import(text.as_bytes());
+        let report = imported.report.text();
+        assert!(report.len() < 2 * text.len() + 2000);
+        said.push_str(&report.chars().take(2000).collect::<String>());
+        assert!(imported.draft.toml().is_ok());
+    }
+    insta::assert_snapshot!(said);
+}
