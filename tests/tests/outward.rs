@@ -60,3 +60,30 @@ fn a_daemon_that_drains_refuses_new_callers_and_keeps_those_it_has() {
     scene.await_log(&["session ended", "alice", "the server is draining"]).unwrap();
     scene.await_log(&["session ended", "witness", "Admin-Reset"]).unwrap();
 }
+
+#[test]
+fn addresses_are_in_nfts_sets_while_sessions_last_and_not_after_a_daemon_that_died() {
+    let settings = "[[profile]]\nname = \"default\"\nlocal-address = \"10.99.0.1\"\n\
+                    remote-address = \"default\"\naddress-list = [\"gold\", \"customers\"]\n";
+    let mut scene = Scene::new(Driver::RawTun, settings).unwrap();
+    let concentrator = &scene.network.concentrator;
+    let nft = |arguments: &[&str]| concentrator.exec("nft", arguments).unwrap();
+    let address = scene.witness_address().unwrap().to_string();
+    let holds = |set: &str, wanted: bool| {
+        let what = format!("{set} to hold the subscriber: {wanted}");
+        wait::until(&what, SOON, || {
+            let listing = concentrator.exec("nft", &["list", "set", "inet", "penstock", set]);
+            let held = listing.is_ok_and(|listing| listing.contains(&address));
+            Ok((held == wanted).then_some(()))
+        })
+        .unwrap();
+    };
+    holds("gold", true);
+    holds("customers", true);
+    // What is the operator's own stays whatever happens.
+    nft(&["add", "element", "inet", "penstock", "gold", "{ 192.0.2.1 }"]);
+    scene.server.kill_and_restart(concentrator).unwrap();
+    holds("gold", false);
+    holds("customers", false);
+    assert!(nft(&["list", "set", "inet", "penstock", "gold"]).contains("192.0.2.1"));
+}

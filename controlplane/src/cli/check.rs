@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tokio::net::UnixStream;
 use tracing_subscriber::EnvFilter;
@@ -74,6 +75,7 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
     findings.extend(accounts(config));
     findings.extend(accounting(config, running));
     findings.extend(hooks(config));
+    findings.extend(address_lists(config));
     let mut out = io::stdout().lock();
     for finding in &findings {
         writeln!(out, "{finding}")?;
@@ -225,6 +227,18 @@ fn hooks(config: &Config) -> Vec<Finding> {
         Err(reason) => error(format!("hook {key}: {}: {reason}", program.display())),
     };
     config.hooks.programs().map(hook).collect()
+}
+
+/// Address-lists are nft's to fill.
+fn address_lists(config: &Config) -> Option<Finding> {
+    let mut lists = config.profile.iter().filter_map(|profile| profile.address_list.as_ref());
+    if lists.all(Vec::is_empty) {
+        return None;
+    }
+    Some(match Command::new("nft").arg("--version").output() {
+        Ok(_) => fine("nft is there to fill address-lists"),
+        Err(reason) => error(format!("address-lists need the program nft: {reason}")),
+    })
 }
 
 fn users(config: &Config, addresses: Addresses) -> Vec<Finding> {
