@@ -13,12 +13,14 @@ use tokio::net::UnixStream;
 use tracing_subscriber::EnvFilter;
 
 use super::{Failure, runtime};
+use crate::aaa::identity;
 use crate::accounting::store::Store;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::host::forwarding::{Firewall, Forwarding, ReversePath, firewall};
 use crate::host::port::owner;
-use crate::host::{interface_exists, missing_capabilities, name_servers};
+use crate::host::{host_name, interface_exists, missing_capabilities, name_servers};
 use crate::pool::Addresses;
+use crate::radius::probe::{self, Health};
 use crate::users::Users;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,7 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
     findings.extend(accounting(config, running));
     findings.extend(hooks(config));
     findings.extend(address_lists(config));
+    findings.extend(runtime()?.block_on(radius(config)));
     let mut out = io::stdout().lock();
     for finding in &findings {
         writeln!(out, "{finding}")?;
@@ -85,6 +88,24 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
         1 => Err(Failure::Checked("1 finding prevents serving".to_owned())),
         count => Err(Failure::Checked(format!("{count} findings prevent serving"))),
     }
+}
+
+async fn radius(config: &Config) -> Vec<Finding> {
+    let nas = identity::nas(config, &host_name());
+    let servers = probe::all(config, &nas).await;
+    let told = |(server, health): &(_, Health)| match health {
+        Health::Well => fine(format!("RADIUS {server} answers, with our secret")),
+        Health::Unprotected => warning(format!(
+            "RADIUS {server} answers without Message-Authenticator: its Access-Accepts may be \
+             refused (`require-message-authenticator`)"
+        )),
+        Health::WrongSecret => error(format!("RADIUS {server} answers with another secret")),
+        Health::Silent => warning(format!(
+            "RADIUS {server} does not answer Status-Server: is it running, does UDP pass, is this \
+             machine one of its clients, is the secret the same? Some servers never answer it"
+        )),
+    };
+    servers.iter().map(told).collect()
 }
 
 fn ports(config: &Config, running: bool) -> Vec<Finding> {

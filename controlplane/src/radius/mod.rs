@@ -6,6 +6,7 @@
 //! | [`incoming`] | the port for CoA and Disconnect |
 //! | `news` | what operators read of servers |
 //! | `ports` | UDP ports towards servers |
+//! | [`probe`] | whether servers answer, for `penstock check` |
 //! | `service` | the task that drives [`protocol::radius::client`] |
 //!
 //! Who asks decides what an answer means; here is only how it comes.
@@ -14,6 +15,7 @@ pub mod counters;
 pub mod incoming;
 mod news;
 mod ports;
+pub mod probe;
 mod service;
 
 use std::io;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use controlplane::config::Config;
 use controlplane::radius::Client;
 use controlplane::radius::counters::Count;
+use controlplane::radius::probe::{self, Health};
 use protocol::radius::client::{Answer, Failure};
 use protocol::radius::dictionary::{ACCT_DELAY_TIME, ACCT_STATUS_TYPE, USER_NAME, USER_PASSWORD};
 use protocol::radius::{Attributes, Code, Presence, hiding};
@@ -268,4 +269,29 @@ async fn servers_are_asked_only_what_they_are_for() {
     assert!(!client.judges() && client.accounts());
     assert_eq!(code(ask(&client, "alice").await), Err(Failure::NoAnswer));
     assert!(server.got().is_empty());
+}
+
+/// RFC 5997: what `penstock check` asks.
+#[tokio::test]
+async fn a_probe_tells_the_living_the_silent_and_those_with_another_secret() {
+    let answer = |request: &server::Request, protected| {
+        vec![request.signed(Code::AccessAccept, &Attributes::new(), protected)]
+    };
+    let well = Server::start(move |request, _| answer(request, true)).await;
+    let bare = Server::start(move |request, _| answer(request, false)).await;
+    let other = Server::start(|request, _| {
+        let mut answer = request.accept();
+        answer[5] ^= 1;
+        vec![answer]
+    })
+    .await;
+    let silent = Server::silent().await;
+    let servers = [&well, &bare, &other, &silent];
+    let sections = servers.map(|server| server.section("timeout = \"100ms\""));
+    let text = format!("[aaa]\nuse-radius = true\naccounting = false\n{}", sections.concat());
+    let found = probe::all(&Config::parse(&text).unwrap(), &Attributes::new()).await;
+    let health: Vec<Health> = found.iter().map(|(_, health)| *health).collect();
+    assert_eq!(health, [Health::Well, Health::Unprotected, Health::WrongSecret, Health::Silent]);
+    assert!(found.iter().zip(servers).all(|((address, _), server)| *address == server.address));
+    assert_eq!(well.got()[0].packet().code(), Code::StatusServer);
 }

@@ -1,4 +1,4 @@
-//! RADIUS as its client speaks it: RFC 2865, 2866, 2869, 2548, 3162, 4818, 6911, 5176.
+//! RADIUS as its client speaks it: RFC 2865, 2866, 2869, 2548, 3162, 4818, 6911, 5176, 5997.
 //!
 //! Octets become a [`Packet`] once, which is a view that needs no memory of its own; values become
 //! what the [`dictionary`] says they are. Nothing here opens a socket, reads a clock or draws a
@@ -61,6 +61,8 @@ pub enum Code {
     AccountingResponse,
     /// 11.
     AccessChallenge,
+    /// 12: does it live?
+    StatusServer,
     /// 40.
     DisconnectRequest,
     /// 41.
@@ -77,13 +79,14 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AccessRequest,
         Self::AccessAccept,
         Self::AccessReject,
         Self::AccountingRequest,
         Self::AccountingResponse,
         Self::AccessChallenge,
+        Self::StatusServer,
         Self::DisconnectRequest,
         Self::DisconnectAck,
         Self::DisconnectNak,
@@ -102,6 +105,7 @@ impl Code {
             Self::AccountingRequest => 4,
             Self::AccountingResponse => 5,
             Self::AccessChallenge => 11,
+            Self::StatusServer => 12,
             Self::DisconnectRequest => 40,
             Self::DisconnectAck => 41,
             Self::DisconnectNak => 42,
@@ -127,6 +131,8 @@ impl Code {
             Self::AccountingRequest => matches!(self, Self::AccountingResponse),
             Self::DisconnectRequest => matches!(self, Self::DisconnectAck | Self::DisconnectNak),
             Self::CoaRequest => matches!(self, Self::CoaAck | Self::CoaNak),
+            // RFC 5997 §3: by the port, one or the other.
+            Self::StatusServer => matches!(self, Self::AccessAccept | Self::AccountingResponse),
             _ => false,
         }
     }
@@ -141,6 +147,7 @@ impl fmt::Display for Code {
             Self::AccountingRequest => "Accounting-Request",
             Self::AccountingResponse => "Accounting-Response",
             Self::AccessChallenge => "Access-Challenge",
+            Self::StatusServer => "Status-Server",
             Self::DisconnectRequest => "Disconnect-Request",
             Self::DisconnectAck => "Disconnect-ACK",
             Self::DisconnectNak => "Disconnect-NAK",

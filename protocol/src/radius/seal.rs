@@ -60,6 +60,21 @@ pub fn access_request(
     Ok(packet)
 }
 
+/// A Status-Server, which is protected as an Access-Request is (RFC 5997 §3).
+///
+/// # Errors
+/// If it does not fit.
+pub fn status_server(
+    identifier: u8,
+    random: &Authenticator,
+    attributes: &Attributes,
+    secret: &Secret,
+) -> Result<Vec<u8>, TooLong> {
+    let mut packet = lay_out(Code::StatusServer, identifier, random, attributes, true)?;
+    authenticate(&mut packet, secret);
+    Ok(packet)
+}
+
 /// An Accounting-Request, Disconnect-Request or CoA-Request: its authenticator is a hash of the
 /// packet with zeros in its place (RFC 2866 §3, RFC 5176 §2.3). Accounting has no
 /// Message-Authenticator (RFC 2869 §5.19); with the others it is at the sender's choice.

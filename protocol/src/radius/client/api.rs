@@ -51,6 +51,11 @@ pub enum Request {
         /// How long ago it happened, at the time of asking.
         age: Duration,
     },
+    /// Do you live, and is our secret the same (RFC 5997)?
+    Status {
+        /// Who asks.
+        attributes: Attributes,
+    },
 }
 
 impl Request {
@@ -60,6 +65,7 @@ impl Request {
         match self {
             Self::Access { .. } => Code::AccessRequest,
             Self::Accounting { .. } => Code::AccountingRequest,
+            Self::Status { .. } => Code::StatusServer,
         }
     }
 
@@ -81,6 +87,10 @@ impl Request {
                 let password = password.as_ref().map(|password| password.as_slice());
                 let octets =
                     seal::access_request(identifier, &random, attributes, password, secret)?;
+                Ok((octets, random))
+            }
+            Self::Status { attributes } => {
+                let octets = seal::status_server(identifier, &random, attributes, secret)?;
                 Ok((octets, random))
             }
             Self::Accounting { attributes, age } => {

@@ -406,6 +406,20 @@ fn an_accounting_response_needs_no_message_authenticator() {
     assert_eq!(rig.events(), ["1 answered by 0: Accounting-Response"]);
 }
 
+/// RFC 5997 §3 and §4.2.
+#[test]
+fn a_server_is_asked_whether_it_lives() {
+    let mut rig = Rig::new(vec![server(0)]);
+    rig.ask(Request::Status { attributes: Attributes::new() });
+    let sent = rig.one_sent();
+    let packet = Packet::parse(&sent.octets).unwrap();
+    let secret = Secret::new(*b"testing123");
+    assert_eq!(packet.code(), Code::StatusServer);
+    assert_eq!(packet.verify_access_request(&secret), Ok(Presence::Present));
+    rig.answer(&sent);
+    assert_eq!(rig.events(), ["1 answered by 0: Accounting-Response"]);
+}
+
 #[test]
 fn without_weights_servers_are_asked_in_the_order_of_the_list() {
     let mut rig = Rig::new(vec![server(0), server(0)]);
