@@ -67,6 +67,8 @@ pub struct Terms {
     pub interim: Option<Duration>,
     /// Which way packets go.
     pub forward: Forward,
+    /// User-Name of accounts where it is not what the peer sent (RFC 2865 §5.1).
+    pub account_name: Option<Vec<u8>>,
     /// Attributes of RADIUS by name, for hooks; empty for local users.
     pub radius: Vec<(String, String)>,
 }

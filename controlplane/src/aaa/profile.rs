@@ -43,6 +43,7 @@ fn template(config: &Config, name: &str) -> Option<Terms> {
         class: Vec::new(),
         interim: resolved.interim_update.unless_zero(),
         forward: resolved.forward,
+        account_name: None,
         radius: Vec::new(),
     })
 }

@@ -74,6 +74,7 @@ impl Account {
     ) -> Option<Self> {
         let Ends { peer, local, remote: address, .. } = ends;
         let (id, terms) = (session.id(), session.terms()?);
+        let name = terms.account_name.as_deref().unwrap_or(name);
         let identity = identity::session(daemon, id, name, peer, local);
         let interim = daemon.config.aaa.interim_update.unless_zero();
         let attributes = match attributes(&identity, &terms, address) {

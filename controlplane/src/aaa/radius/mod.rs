@@ -188,7 +188,10 @@ fn accepted(
     }
     let group = packet.first(names::MIKROTIK_GROUP).map(printable);
     let mut terms = defaults(group.as_deref()).map_err(Unusable::wrong)?;
-    terms.user = printable(packet.first(names::USER_NAME).unwrap_or(name));
+    // RFC 2865 §5.1: the server may name the user otherwise, and means it for accounts, too.
+    let name = packet.first(names::USER_NAME).unwrap_or(name);
+    terms.user = printable(name);
+    terms.account_name = Some(name.to_vec()).filter(|name| *name != attempt.name);
     terms.encryption = encryption::tighten(terms.encryption, &packet).map_err(Unusable::wrong)?;
     for unusable in overlay::at_login(&mut terms, &packet) {
         if unusable.is_grave {

@@ -418,6 +418,19 @@ fn all_that_an_accept_gives_is_in_the_terms() {
     insta::assert_debug_snapshot!(terms);
 }
 
+/// RFC 2865 §5.1.
+#[test]
+fn accounts_have_the_name_that_the_server_gives() {
+    assert_eq!(terms(|_| {}).account_name, None);
+    let same = terms(|list| _ = list.text(names::USER_NAME, "User"));
+    assert_eq!((same.user.as_str(), same.account_name), ("User", None));
+    let other = terms(|list| _ = list.octets(names::USER_NAME, b"\xE8@isp"));
+    assert_eq!(
+        (other.user.as_str(), other.account_name),
+        ("\\xe8@isp", Some(b"\xE8@isp".to_vec()))
+    );
+}
+
 #[test]
 fn wispr_limits_where_mikrotik_does_not() {
     let limit = terms(|list| {
