@@ -153,7 +153,7 @@ async fn decide(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decis
             daemon.counters.add(count);
             return Decision::Refuse { refusal, reason, retry, message };
         }
-        Verdict::Nothing { reason } => return nothing(daemon, reason),
+        Verdict::Nothing { reason } => return Decision::Nothing { reason },
     };
     let same_user = login.session.terms().is_some_and(|before| before.user == terms.user);
     if login.placed && same_user {

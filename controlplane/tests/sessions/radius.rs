@@ -120,6 +120,15 @@ async fn a_refusal_of_radius_is_a_wrong_password() {
 }
 
 #[tokio::test]
+async fn a_filter_that_nobody_wrote_lets_nobody_in() {
+    let radius = freeradius(|list| _ = list.text(names::FILTER_ID, "walled-garden")).await;
+    let server = Server::start(&settings(&radius, "")).await;
+    let mut peer = Peer::connect(&server, Caller::new(2, USER, PASSWORD)).await;
+    peer.log_in(7).await.unwrap_err();
+    assert_eq!(server.count("login_wrong_password"), 0);
+}
+
+#[tokio::test]
 async fn our_own_users_are_not_asked_about() {
     let radius = freeradius(|_| ()).await;
     let server = Server::start(&settings(&radius, "")).await;
@@ -279,6 +288,12 @@ async fn a_coa_request_changes_a_live_session_or_nothing() {
         operator
             .coa(|list| {
                 user(list);
+                list.text(names::FILTER_ID, "walled-garden").integer(names::IDLE_TIMEOUT, 1);
+            })
+            .await,
+        operator
+            .coa(|list| {
+                user(list);
                 rate(list);
                 list.octets(names::SESSION_TIMEOUT, &[1]);
             })
@@ -311,6 +326,7 @@ async fn a_coa_request_changes_a_live_session_or_nothing() {
             error_cause::NAS_IDENTIFICATION_MISMATCH,
             error_cause::MISSING_ATTRIBUTE,
             error_cause::MISSING_ATTRIBUTE,
+            error_cause::INVALID_ATTRIBUTE_VALUE,
             error_cause::INVALID_ATTRIBUTE_VALUE,
             error_cause::INVALID_ATTRIBUTE_VALUE,
             error_cause::UNSUPPORTED_ATTRIBUTE,

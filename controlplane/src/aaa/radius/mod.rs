@@ -56,7 +56,14 @@ pub(super) async fn judge(daemon: &Daemon, login: &Login) -> Result<Verdict, Fai
     };
     let server = daemon.radius.server(&answer);
     let defaults = |profile: Option<&str>| local::defaults(daemon, profile);
-    Ok(verdict(&answer, &login.attempt, &name, server, defaults))
+    let verdict = verdict(&answer, &login.attempt, &name, server, defaults);
+    if let Verdict::Granted { terms, .. } = &verdict
+        && let Some(unusable) = overlay::unknown_filter(terms, &daemon.filters)
+    {
+        warn!(user = terms.user, reason = %unusable, "RADIUS accepts, but its answer is of no use");
+        return Ok(Verdict::Nothing { reason: format!("RADIUS's Access-Accept: {unusable}") });
+    }
+    Ok(verdict)
 }
 
 /// What an answer means.

@@ -112,7 +112,7 @@ pub async fn carry_out(
     let users = meant.iter().filter_map(|session| Some(session.terms()?.user.clone())).collect();
     match packet.code() {
         Code::DisconnectRequest => disconnect(&meant, from).await?,
-        _ => change(&meant, packet).await?,
+        _ => change(daemon, &meant, packet).await?,
     }
     Ok(Done { users })
 }
@@ -182,12 +182,18 @@ async fn disconnect(meant: &[Arc<Session>], from: IpAddr) -> Result<(), Declined
     }
 }
 
-async fn change(meant: &[Arc<Session>], packet: &Packet<'_>) -> Result<(), Declined> {
+async fn change(
+    daemon: &Daemon,
+    meant: &[Arc<Session>],
+    packet: &Packet<'_>,
+) -> Result<(), Declined> {
     // All or nothing: what one of them could not have, none gets.
     for session in meant {
         let Some(terms) = session.terms() else { continue };
         let mut terms = (*terms).clone();
-        if let Some(problem) = overlay::while_it_lives(&mut terms, packet).first() {
+        let mut problems = overlay::while_it_lives(&mut terms, packet);
+        problems.extend(overlay::unknown_filter(&terms, &daemon.filters));
+        if let Some(problem) = problems.first() {
             return Err(declined(error_cause::INVALID_ATTRIBUTE_VALUE, problem.to_string()));
         }
     }

@@ -3,6 +3,7 @@
 //! RFC 2865 §5, RFC 2869 §5, RFC 2548 §2.7, and Mikrotik's and WISPr's attributes. What cannot be
 //! used is named and leaves the terms as they were; the caller decides what that means.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -155,6 +156,15 @@ pub fn while_it_lives(terms: &mut Terms, packet: &Packet<'_>) -> Vec<Unusable> {
         terms.address_lists = lists;
     }
     problems
+}
+
+/// A filter of the terms that is not configured: without it the session could do more than the
+/// server meant.
+pub fn unknown_filter<F>(terms: &Terms, known: &HashMap<String, F>) -> Option<Unusable> {
+    let named = terms.incoming_filter.iter().chain(&terms.outgoing_filter);
+    let name = named.into_iter().find(|name| !known.contains_key(*name))?;
+    let reason = format!("there is no [[filter]] `{name}` in the configuration");
+    Some(unusable(names::FILTER_ID, true, reason))
 }
 
 /// Mikrotik-Rate-Limit, or else WISPr's attributes.
