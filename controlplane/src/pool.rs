@@ -20,12 +20,12 @@ const SERVER: &str = "this server";
 /// Why there is no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Every address of the pool is in use.
+    /// Every address of the pool and of those that help it out is in use.
     #[error("pool `{name}` is exhausted: all {size} addresses are in use")]
     Exhausted {
         /// The pool.
         name: String,
-        /// How many addresses it has.
+        /// How many addresses they have.
         size: usize,
     },
     /// There is no such pool.
@@ -89,6 +89,8 @@ struct State {
 #[derive(Debug)]
 struct Pool {
     name: String,
+    /// Which one helps out when this one is exhausted.
+    next: Option<usize>,
     /// Address of each index, ascending, so that an address's index is found by bisection.
     ranges: Vec<Range>,
     free: FreeList,
@@ -112,27 +114,41 @@ impl Addresses {
     pub fn new(config: &Config) -> Self {
         let own: HashSet<Ipv4Addr> =
             config.profile.iter().filter_map(|profile| profile.local_address).collect();
-        let pools = config.pool.iter().map(|pool| Pool::new(pool, &own)).collect();
+        let next = |pool: &PoolConfig| {
+            let next = pool.next.as_ref()?;
+            config.pool.iter().position(|known| known.name == *next)
+        };
+        let pools = config.pool.iter().map(|pool| Pool::new(pool, next(pool), &own)).collect();
         let holders = own.into_iter().map(|address| (address, SERVER.to_owned())).collect();
         let state = State { pools, holders, reserved: HashSet::new() };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// Any address of the pool for this user: the last one if it is free.
+    /// Any address of the pool for this user, the last one if it is free; of the next pool in the
+    /// chain if there is none.
     ///
     /// # Errors
     /// If the pool is exhausted or does not exist.
     pub fn from_pool(&self, pool: &str, user: &str) -> Result<Lease, Refusal> {
         let mut state = self.state();
         let State { pools, holders, .. } = &mut *state;
-        let pool = pools
-            .iter_mut()
-            .find(|known| known.name == pool)
-            .ok_or_else(|| Refusal::NoSuchPool(pool.to_owned()))?;
-        let address = pool.take(user).ok_or_else(|| Refusal::Exhausted {
-            name: pool.name.clone(),
-            size: pool.last_user.len(),
-        })?;
+        let known = |name: &str| pools.iter().position(|pool| pool.name == name);
+        let mut at = known(pool).ok_or_else(|| Refusal::NoSuchPool(pool.to_owned()))?;
+        let mut size = 0;
+        let address = loop {
+            // The configuration's chains end.
+            let Some(pool) = pools.get_mut(at) else { break None };
+            if let Some(address) = pool.take(user) {
+                break Some(address);
+            }
+            size += pool.last_user.len();
+            match pool.next {
+                Some(next) => at = next,
+                None => break None,
+            }
+        };
+        let name = || pool.to_owned();
+        let address = address.ok_or_else(|| Refusal::Exhausted { name: name(), size })?;
         holders.insert(address, user.to_owned());
         Ok(Lease { address, addresses: self.clone() })
     }
@@ -219,7 +235,7 @@ impl State {
 }
 
 impl Pool {
-    fn new(config: &PoolConfig, own: &HashSet<Ipv4Addr>) -> Self {
+    fn new(config: &PoolConfig, next: Option<usize>, own: &HashSet<Ipv4Addr>) -> Self {
         let mut addresses: Vec<Ipv4Addr> =
             config.ranges.iter().flat_map(crate::config::AddressRange::addresses).collect();
         addresses.retain(|address| !own.contains(address));
@@ -234,6 +250,7 @@ impl Pool {
         }
         Self {
             name: config.name.clone(),
+            next,
             ranges,
             free: FreeList::full(addresses.len()),
             last_user: vec![None; addresses.len()],

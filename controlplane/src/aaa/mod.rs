@@ -1,5 +1,6 @@
-//! The verdict on a login, in order: is the peer locked out, is the password right and what is the user given ([`local`]),
-//! then an address ([`place`]).
+//! The verdict on a login, in order: is the peer locked out, is the password right and what is the
+//! user given ([`local`], [`radius`]), may there be another session ([`seats`]), and at which address
+//! ([`place`]).
 //!
 //! | module | what |
 //! |---|---|
@@ -9,6 +10,7 @@
 //! | [`place`] | the session's address and the kernel's route to it |
 //! | [`profile`] | profiles as terms |
 //! | [`radius`] | logins that RADIUS judges |
+//! | [`seats`] | how many sessions a user and a peer address have |
 //!
 //! Nobody learns from an answer whether it was the name or the password that was wrong; the log
 //! says it.
@@ -19,6 +21,7 @@ mod local;
 pub mod place;
 pub mod profile;
 pub mod radius;
+pub mod seats;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -159,7 +162,15 @@ async fn decide(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decis
     if login.placed && same_user {
         return Decision::Grant { terms, place: None, accepted };
     }
-    match place::take(daemon, &terms).await {
+    let seat = match seats::take(daemon, &terms, &login.session).await {
+        Ok(seat) => seat,
+        Err(reason) => {
+            daemon.counters.add(Count::NoSeat);
+            let refusal = Refusal::NoDialIn;
+            return Decision::Refuse { refusal, reason, retry: None, message: None };
+        }
+    };
+    match place::take(daemon, &terms, seat).await {
         Ok(place) => Decision::Grant { terms, place: Some(place), accepted },
         Err(reason) => nothing(daemon, reason),
     }

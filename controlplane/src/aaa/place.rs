@@ -10,6 +10,7 @@ use std::time::Duration;
 use dataplane::api::Device;
 use tracing::debug;
 
+use super::seats::Seat;
 use crate::api::types::Selector;
 use crate::bindings::{Claim, Refused};
 use crate::daemon::Daemon;
@@ -25,13 +26,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// An address that a session has, perhaps an interface, and what the kernel knows of them.
+/// A seat and an address that a session has, perhaps an interface, and what the kernel knows of them.
 /// Dropping it makes the kernel forget, and only then gives them back.
 #[derive(Debug)]
 pub struct Place {
     address: Ipv4Addr,
     lease: Option<Lease>,
     claim: Option<Claim>,
+    seat: Option<Seat>,
     kernel: Kernel,
     told: Told,
 }
@@ -49,7 +51,7 @@ struct Told {
 }
 
 impl Place {
-    fn new(daemon: &Daemon, lease: Lease, claim: Option<Claim>) -> Self {
+    fn new(daemon: &Daemon, lease: Lease, claim: Option<Claim>, seat: Seat) -> Self {
         let interface = match &claim {
             Some(claim) => claim.device().name().to_owned(),
             None => daemon.config.dataplane.tun.clone(),
@@ -58,6 +60,7 @@ impl Place {
             address: lease.address(),
             lease: Some(lease),
             claim,
+            seat: Some(seat),
             kernel: daemon.kernel.clone(),
             told: Told { interface, ..Told::default() },
         }
@@ -177,7 +180,7 @@ impl Drop for Place {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (kernel, address) = (self.kernel.clone(), self.address);
         let told = std::mem::take(&mut self.told);
-        let (claim, lease) = (self.claim.take(), self.lease.take());
+        let (claim, lease, seat) = (self.claim.take(), self.lease.take(), self.seat.take());
         if told.local.is_none() && told.routes.is_empty() && told.proxied.is_empty() {
             return;
         }
@@ -186,6 +189,7 @@ impl Drop for Place {
             // Whoever waits for the address finds the interface free.
             drop(claim);
             drop(lease);
+            drop(seat);
         });
     }
 }
@@ -209,11 +213,11 @@ pub fn networks(terms: &Terms, address: Ipv4Addr) -> Vec<Route> {
     terms.routes.iter().copied().chain(around).collect()
 }
 
-/// The place that these terms mean.
+/// The place that these terms mean, for the session that has this seat.
 ///
 /// # Errors
 /// If there is none, with the reason for the log.
-pub(super) async fn take(daemon: &Daemon, terms: &Terms) -> Result<Place, String> {
+pub(super) async fn take(daemon: &Daemon, terms: &Terms, seat: Seat) -> Result<Place, String> {
     let lease = match &terms.remote {
         Some(Remote::Address(address)) => own_address(daemon, *address, &terms.user).await,
         Some(Remote::Pool(pool)) => daemon.addresses.from_pool(pool, &terms.user),
@@ -222,7 +226,7 @@ pub(super) async fn take(daemon: &Daemon, terms: &Terms) -> Result<Place, String
     };
     let lease = lease.map_err(|refusal| refusal.to_string())?;
     let claim = own_interface(daemon, &terms.user).await?;
-    Ok(Place::new(daemon, lease, claim))
+    Ok(Place::new(daemon, lease, claim, seat))
 }
 
 /// A user who dials again before the old session was found dead takes its place: the address is

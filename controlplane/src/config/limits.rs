@@ -13,6 +13,10 @@ use super::{ConfigError, Span};
 pub struct Limits {
     /// Sessions in total.
     pub max_sessions: u32,
+    /// The same for one user; profiles and RADIUS may allow less.
+    pub max_sessions_per_user: u32,
+    /// The same for one peer address.
+    pub max_sessions_per_address: u32,
     /// Control connections with no session up, in total.
     pub max_half_open: u32,
     /// The same for one peer address.
@@ -37,6 +41,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_sessions: 0,
+            max_sessions_per_user: 0,
+            max_sessions_per_address: 0,
             max_half_open: 30_000,
             max_half_open_per_address: 50,
             connection_rate: 0,

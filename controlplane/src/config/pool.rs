@@ -19,6 +19,9 @@ pub struct Pool {
     pub name: String,
     /// Where its addresses lie.
     pub ranges: Vec<AddressRange>,
+    /// The pool that helps out when this one is exhausted.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 impl Pool {
@@ -29,6 +32,7 @@ impl Pool {
                 first: Ipv4Addr::new(10, 99, 0, 2),
                 last: Ipv4Addr::new(10, 99, 15, 254),
             }],
+            next: None,
         }
     }
 }
@@ -79,6 +83,20 @@ impl Config {
         }
     }
 
+    /// Whoever follows `next` comes to an end.
+    fn validate_chain(&self, first: &Pool) -> Result<(), ConfigError> {
+        let mut pool = first;
+        for _ in &self.pool {
+            let Some(next) = &pool.next else { return Ok(()) };
+            pool = self.pool.iter().find(|pool| pool.name == *next).ok_or_else(|| {
+                let reason = format!("pool `{}`: there is no pool `{next}` for `next`", pool.name);
+                ConfigError::new(reason)
+            })?;
+        }
+        let reason = format!("pool `{}`: `next` leads round in a circle", first.name);
+        Err(ConfigError::new(reason))
+    }
+
     pub(super) fn validate_pools(&self) -> Result<(), ConfigError> {
         let mut seen = HashSet::new();
         let mut ranges = Vec::new();
@@ -95,6 +113,7 @@ impl Config {
             }
             ranges.extend(pool.ranges.iter().map(|range| (range, &pool.name)));
         }
+        self.pool.iter().try_for_each(|pool| self.validate_chain(pool))?;
         ranges.sort_by_key(|(range, _)| range.first);
         for pair in ranges.windows(2) {
             let [(a, first), (b, second)] = pair else { continue };

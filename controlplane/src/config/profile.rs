@@ -112,7 +112,8 @@ pub enum OnlyOne {
     Default,
     /// A user may have several sessions.
     No,
-    /// A second login is refused, as RouterOS does.
+    /// A second login is refused, as RouterOS does; one from the same peer address ends the first
+    /// session, because a router that was switched off never said goodbye.
     Yes,
     /// A second login ends the first session.
     Replace,

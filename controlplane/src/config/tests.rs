@@ -101,6 +101,8 @@ fn slips_are_answered_with_line_and_what_was_meant() {
         "[server]\nlisten = []\n",
         "[limits]\nlogin-timeout = \"0s\"\n",
         "[[pool]]\nname = \"a\"\nranges = [\"10.0.0.9-10.0.0.1\"]\n",
+        "[[pool]]\nname = \"a\"\nranges = [\"10.0.0.9\"]\nnext = \"b\"\n",
+        "[[pool]]\nname = \"a\"\nranges = [\"10.0.0.9\"]\nnext = \"a\"\n",
         "[[pool]]\nname = \"a\"\nranges = [\"10.0.0.0/24\", \"10.0.0.5\"]\n",
         "[[pool]]\nname = \"a\"\nranges = [\"10.0.0.0/24\"]\n",
         "[[profile]]\nname = \"gold\"\n",

@@ -219,7 +219,13 @@ impl Task {
             .collect();
         for (handle, ending) in wishes {
             let reason = link::Reason::Closed(ending.to_string());
-            self.link_input(handle, link::Input::Close(reason)).await;
+            // Whoever takes its place waits, and a Terminate-Request could end that one's link: a
+            // router that starts anew may use its Call ID again.
+            let input = match ending {
+                Ending::Replaced => link::Input::Lost(reason),
+                _ => link::Input::Close(reason),
+            };
+            self.link_input(handle, input).await;
         }
     }
 

@@ -42,6 +42,8 @@ pub enum Count {
     RadiusSilent,
     /// A login was refused: the user may not come in from there, or not by PPTP.
     NotAllowed,
+    /// A login was refused: the user or the peer address has as many sessions as it may.
+    NoSeat,
     /// A login was refused: no address.
     NoAddress,
     /// A login failed, and no GRE packet of the peer had come.
@@ -73,6 +75,7 @@ impl Count {
         Self::RadiusRefused,
         Self::RadiusSilent,
         Self::NotAllowed,
+        Self::NoSeat,
         Self::NoAddress,
         Self::GreFiltered,
         Self::LogLinesWithheld,
@@ -101,6 +104,7 @@ impl Count {
             Self::RadiusRefused => "login_radius_refused",
             Self::RadiusSilent => "login_radius_silent",
             Self::NotAllowed => "login_not_allowed",
+            Self::NoSeat => "login_too_many_sessions",
             Self::NoAddress => "login_no_address",
             Self::GreFiltered => "login_gre_filtered",
             Self::LogLinesWithheld => "log_lines_withheld",

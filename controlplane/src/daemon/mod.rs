@@ -50,6 +50,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::aaa::seats::Seats;
 use crate::aaa::{identity, profile};
 use crate::accounting::store::StoreError;
 use crate::accounting::{Accounting, SessionIds};
@@ -147,6 +148,8 @@ pub struct Daemon {
     pub bindings: Bindings,
     /// Tunnels that we dial ourselves.
     pub clients: Clients,
+    /// How many sessions each has.
+    pub seats: Seats,
     /// Their addresses.
     pub addresses: Addresses,
     /// Who is there.
@@ -220,6 +223,7 @@ impl Daemon {
             users,
             bindings: Bindings::make(&config, &handle)?,
             clients: Clients::open(&config)?,
+            seats: Seats::default(),
             addresses,
             sessions: Sessions::default(),
             session_ids: SessionIds::new().map_err(random)?,

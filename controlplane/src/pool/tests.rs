@@ -15,6 +15,7 @@ fn addresses(ranges: &[&str], local: [u8; 4]) -> Addresses {
         pool: vec![PoolConfig {
             name: "p".to_owned(),
             ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
+            next: None,
         }],
         ..Config::default()
     })
@@ -38,6 +39,28 @@ fn an_exhausted_pool_refuses_and_recovers() {
     let freed = leases.remove(1).address();
     assert_eq!(addresses.from_pool("p", "late").unwrap().address(), freed);
     assert_eq!(addresses.from_pool("q", "late").unwrap_err(), Refusal::NoSuchPool("q".to_owned()));
+}
+
+#[test]
+fn the_next_pool_helps_out() {
+    let pool = |name: &str, range: &str, next: Option<&str>| PoolConfig {
+        name: name.to_owned(),
+        ranges: vec![range.parse().unwrap()],
+        next: next.map(str::to_owned),
+    };
+    let pools = vec![
+        pool("a", "10.0.0.1", Some("b")),
+        pool("c", "10.0.2.1", None),
+        pool("b", "10.0.1.1", Some("c")),
+    ];
+    let addresses = Addresses::new(&Config { pool: pools, ..Config::default() });
+    let leases: Vec<_> = (0..3).map(|_| addresses.from_pool("a", "ivan").unwrap()).collect();
+    let given: Vec<_> = leases.iter().map(|lease| lease.address().octets()).collect();
+    assert_eq!(given, [[10, 0, 0, 1], [10, 0, 1, 1], [10, 0, 2, 1]]);
+    let refusal = addresses.from_pool("a", "late").unwrap_err();
+    assert_eq!(refusal.to_string(), "pool `a` is exhausted: all 3 addresses are in use");
+    let refusal = addresses.from_pool("c", "late").unwrap_err();
+    assert_eq!(refusal.to_string(), "pool `c` is exhausted: all 1 addresses are in use");
 }
 
 #[test]

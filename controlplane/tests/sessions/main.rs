@@ -13,6 +13,7 @@ mod radius;
 #[path = "../radius/server.rs"]
 #[allow(dead_code, reason = "another test uses the rest")]
 mod radius_server;
+mod seats;
 mod server;
 mod terms;
 mod wire;
