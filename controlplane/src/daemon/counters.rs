@@ -56,7 +56,7 @@ pub enum Count {
 
 impl Count {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Connections,
         Self::HalfOpenRefused,
         Self::HalfOpenAddressRefused,
