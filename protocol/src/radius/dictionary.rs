@@ -49,12 +49,6 @@ pub fn find(id: Id) -> Option<Definition> {
     ALL.iter().copied().find(|definition| definition.id == id)
 }
 
-/// The definition of a name, if we know it.
-#[must_use]
-pub fn by_name(name: &str) -> Option<Definition> {
-    ALL.iter().copied().find(|definition| definition.name.eq_ignore_ascii_case(name))
-}
-
 /// By name where we know it, by number where we do not.
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -393,78 +387,6 @@ pub mod framed_protocol {
     pub const PPP: u32 = 1;
 }
 
-/// Values of NAS-Port-Type (RFC 2865 §5.41).
-pub mod nas_port_type {
-    /// No physical port.
-    pub const VIRTUAL: u32 = 5;
-}
-
-/// Values of Tunnel-Type (RFC 2868 §3.1).
-pub mod tunnel_type {
-    /// PPTP.
-    pub const PPTP: u32 = 1;
-}
-
-/// Values of Tunnel-Medium-Type (RFC 2868 §3.2).
-pub mod tunnel_medium {
-    /// IPv4.
-    pub const IPV4: u32 = 1;
-}
-
-/// Values of Acct-Status-Type (RFC 2866 §5.1).
-pub mod acct_status {
-    /// A session began.
-    pub const START: u32 = 1;
-    /// A session ended.
-    pub const STOP: u32 = 2;
-    /// A session goes on (RFC 2869 §2.1).
-    pub const INTERIM_UPDATE: u32 = 3;
-    /// We begin.
-    pub const ACCOUNTING_ON: u32 = 7;
-    /// We end.
-    pub const ACCOUNTING_OFF: u32 = 8;
-}
-
-/// Values of Acct-Authentic (RFC 2866 §5.6).
-pub mod acct_authentic {
-    /// By RADIUS.
-    pub const RADIUS: u32 = 1;
-    /// By ourselves.
-    pub const LOCAL: u32 = 2;
-}
-
-/// Values of Acct-Terminate-Cause (RFC 2866 §5.10).
-pub mod terminate_cause {
-    /// The user wanted it.
-    pub const USER_REQUEST: u32 = 1;
-    /// The connection was lost.
-    pub const LOST_CARRIER: u32 = 2;
-    /// The service can no longer be given.
-    pub const LOST_SERVICE: u32 = 3;
-    /// Idle-Timeout.
-    pub const IDLE_TIMEOUT: u32 = 4;
-    /// Session-Timeout, or a limit of octets.
-    pub const SESSION_TIMEOUT: u32 = 5;
-    /// An operator wanted it.
-    pub const ADMIN_RESET: u32 = 6;
-    /// An operator stops the server.
-    pub const ADMIN_REBOOT: u32 = 7;
-    /// The tunnel failed.
-    pub const PORT_ERROR: u32 = 8;
-    /// We failed.
-    pub const NAS_ERROR: u32 = 9;
-    /// We had our reasons.
-    pub const NAS_REQUEST: u32 = 10;
-    /// We crashed.
-    pub const NAS_REBOOT: u32 = 11;
-    /// The tunnel gives way to another one.
-    pub const PORT_PREEMPTED: u32 = 13;
-    /// The service changes.
-    pub const SERVICE_UNAVAILABLE: u32 = 15;
-    /// The user is at fault.
-    pub const USER_ERROR: u32 = 17;
-}
-
 /// Values of Error-Cause (RFC 5176 §3.5).
 pub mod error_cause {
     /// An attribute that we do not serve.
@@ -473,14 +395,10 @@ pub mod error_cause {
     pub const MISSING_ATTRIBUTE: u32 = 402;
     /// We are not the NAS that is meant.
     pub const NAS_IDENTIFICATION_MISMATCH: u32 = 403;
-    /// The packet makes no sense.
-    pub const INVALID_REQUEST: u32 = 404;
     /// A Service-Type that we do not serve.
     pub const UNSUPPORTED_SERVICE: u32 = 405;
     /// A known attribute with a value that makes no sense.
     pub const INVALID_ATTRIBUTE_VALUE: u32 = 407;
-    /// Not allowed.
-    pub const ADMINISTRATIVELY_PROHIBITED: u32 = 501;
     /// No session is meant.
     pub const SESSION_CONTEXT_NOT_FOUND: u32 = 503;
     /// The session is there and stays as it is.
@@ -504,7 +422,6 @@ mod tests {
 
     #[test]
     fn what_is_known_has_a_name_and_the_rest_a_number() {
-        assert_eq!(by_name("mikrotik-rate-limit"), Some(MIKROTIK_RATE_LIMIT));
         assert_eq!(find(CLASS.id), Some(CLASS));
         assert_eq!(MS_CHAP2_SUCCESS.id.to_string(), "MS-CHAP2-Success");
         assert_eq!(Id::Standard(250).to_string(), "Attr-250");
