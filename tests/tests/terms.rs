@@ -1,5 +1,5 @@
-//! What a profile and a secret hold a session to, with data through it: rate, times, filters, and
-//! what is left when addresses run out.
+//! What a profile and a secret hold a session to, with data through it: rate, times, filters, how
+//! many a user may have, and what is left when addresses run out.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -70,6 +70,32 @@ fn a_rate_holds_one_session_and_a_change_of_the_user_reaches_it_at_once() {
 }
 
 #[test]
+fn a_second_login_replaces_the_first_or_is_refused_as_the_profile_says() {
+    let scene = Scene::new(
+        Driver::RawTun,
+        "[[profile]]\nname = \"default\"\nlocal-address = \"10.99.0.1\"\nremote-address = \"default\"\n\
+         [[profile]]\nname = \"first\"\nonly-one = \"yes\"\n\
+         [[profile]]\nname = \"last\"\nonly-one = \"replace\"\n",
+    )
+    .unwrap();
+    add(&scene, "ivan", &["--profile", "first"]);
+    add(&scene, "olga", &["--profile", "last"]);
+    let (_one, mut ivan) = dial(&scene, 2, "ivan", "secret");
+    let other = scene.network.subscriber(3).unwrap();
+    // Upper or lower case are one user here.
+    let mut second = Client::dial(&other, SERVER, "ivan", "secret").unwrap();
+    assert_ne!(second.process().wait_exit(SOON).unwrap().code(), Some(0));
+    assert!(ivan.process().poll().unwrap().is_none(), "the first lives");
+    scene.await_log(&["login failed", "ivan", "only-one"]).unwrap();
+
+    let (_two, mut olga) = dial(&scene, 4, "olga", "secret");
+    let mut replaced = Client::dial(&other, SERVER, "olga", "secret").unwrap();
+    replaced.wait_up().unwrap();
+    olga.process().wait_exit(SOON).unwrap();
+    scene.witness_is_well().unwrap();
+}
+
+#[test]
 fn times_and_filters_of_a_profile_hold() {
     let scene = Scene::new(
         Driver::RawTun,
@@ -102,33 +128,33 @@ fn times_and_filters_of_a_profile_hold() {
 }
 
 #[test]
-fn when_addresses_run_out_the_login_is_refused_the_log_says_so_and_the_next_free_one_is_given() {
+fn when_addresses_run_out_the_next_pool_is_used_and_then_the_log_says_so() {
     let scene = Scene::new(
         Driver::RawTun,
         "[[pool]]\nname = \"default\"\nranges = [\"10.99.0.2-10.99.15.254\"]\n\
-         [[pool]]\nname = \"one\"\nranges = [\"10.98.0.1\"]\n\
+         [[pool]]\nname = \"one\"\nranges = [\"10.98.0.1\"]\nnext = \"other\"\n\
+         [[pool]]\nname = \"other\"\nranges = [\"10.98.0.2\"]\n\
          [[profile]]\nname = \"default\"\nlocal-address = \"10.99.0.1\"\nremote-address = \"default\"\n\
          [[profile]]\nname = \"few\"\nremote-address = \"one\"\n",
     )
     .unwrap();
-    for name in ["ivan", "petr"] {
+    for name in ["ivan", "olga", "petr"] {
         add(&scene, name, &["--profile", "few"]);
     }
     scene.network.core.ip("route add 10.98.0.0/16 via 203.0.113.1").unwrap();
     let (_one, ivan) = dial(&scene, 2, "ivan", "secret");
+    let (_two, _olga) = dial(&scene, 3, "olga", "secret");
     let address = |user| scene.server.session_of(user).unwrap().address.unwrap().to_string();
-    assert_eq!(address("ivan"), "10.98.0.1");
-    let other = scene.network.subscriber(3).unwrap();
-    let mut petr = Client::dial(&other, SERVER, "petr", "secret").unwrap();
+    assert_eq!((address("ivan"), address("olga")), ("10.98.0.1".into(), "10.98.0.2".into()));
+    let third = scene.network.subscriber(4).unwrap();
+    let mut petr = Client::dial(&third, SERVER, "petr", "secret").unwrap();
     assert_ne!(petr.process().wait_exit(SOON).unwrap().code(), Some(0));
     scene.await_log(&["login failed", "petr", "pool"]).unwrap();
     ivan.hang_up().unwrap();
-    let mut petr = wait::until("the free address", SOON, || {
-        let mut petr = Client::dial(&other, SERVER, "petr", "secret")?;
-        Ok(petr.wait_up().is_ok().then_some(petr))
+    wait::until("the free address", SOON, || {
+        let mut petr = Client::dial(&third, SERVER, "petr", "secret")?;
+        Ok(petr.wait_up().is_ok().then_some(()))
     })
     .unwrap();
-    assert_eq!(address("petr"), "10.98.0.1");
-    assert!(petr.process().poll().unwrap().is_none());
     scene.witness_is_well().unwrap();
 }

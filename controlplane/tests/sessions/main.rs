@@ -14,6 +14,7 @@ mod radius;
 #[allow(dead_code, reason = "another test uses the rest")]
 mod radius_server;
 mod seats;
+mod secrets;
 mod server;
 mod terms;
 mod wire;

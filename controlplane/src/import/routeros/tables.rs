@@ -58,13 +58,14 @@ pub(super) fn pool(command: &Command, imported: &mut Imported) {
         words(value).iter().map(parse).collect::<Result<Vec<_>, _>>()
     });
     properties.take("comment");
-    properties.leave_all(&["next-pool"], "pools are not chained: give this one more ranges");
+    let next = properties.take("next-pool").filter(|next| next != "none");
     let left = properties.finish();
     match ranges {
         Some(ranges) if !ranges.is_empty() && !name.is_empty() => {
             let ranges = ranges.into_iter().map(Value::from).collect::<Vec<_>>();
             let table = [("name".to_owned(), name.into()), ("ranges".to_owned(), ranges.into())];
-            imported.draft.pools.push(Table::from_iter(table));
+            let next = next.map(|next| ("next".to_owned(), Value::from(next)));
+            imported.draft.pools.push(table.into_iter().chain(next).collect());
             imported.report.taken(command.line, subject, "[[pool]]".to_owned(), left);
         }
         _ => imported.report.left(command.line, subject, left.join("; ")),
