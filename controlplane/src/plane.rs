@@ -17,6 +17,7 @@ use dataplane::api::{
     self, Command, Event, Events, Full, Handle, OpenError, Outer, StartError, TunnelCounters,
     TunnelId,
 };
+use protocol::ppp::link;
 use protocol::pptp::call_id::{Allocator, Class, Exhausted};
 use tokio::sync::mpsc;
 
@@ -31,13 +32,40 @@ const RETRY: Duration = Duration::from_millis(1);
 /// Tries to open a tunnel while the rings are full: about a second.
 const MAX_TRIES: u32 = 1000;
 
-/// A control frame and the tunnel that it came by.
+/// What the data plane says of a tunnel, for its link.
 #[derive(Debug)]
-pub struct Frame {
+pub struct Message {
     /// The tunnel.
     pub tunnel: TunnelId,
-    /// The PPP frame, protocol number first.
-    pub bytes: Box<[u8]>,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// A control frame, protocol number first.
+    Frame(Box<[u8]>),
+    /// The peer has to start its keystream again.
+    OutOfStep,
+}
+
+impl Message {
+    /// What the link is told.
+    #[must_use]
+    pub fn input(&self) -> link::Input<'_> {
+        match &self.content {
+            Content::Frame(bytes) => link::Input::Frame(bytes),
+            Content::OutOfStep => link::Input::OutOfStep,
+        }
+    }
+}
+
+impl From<Event> for Message {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Control { tunnel, frame } => Self { tunnel, content: Content::Frame(frame) },
+            Event::OutOfStep { tunnel } => Self { tunnel, content: Content::OutOfStep },
+        }
+    }
 }
 
 /// Starts the data plane, which waits for the system.
@@ -61,7 +89,7 @@ struct Inner {
     handle: Handle,
     clock: Clock,
     call_ids: Mutex<Allocator>,
-    inboxes: Mutex<HashMap<TunnelId, mpsc::Sender<Frame>>>,
+    inboxes: Mutex<HashMap<TunnelId, mpsc::Sender<Message>>>,
     lost: AtomicU64,
 }
 
@@ -99,13 +127,11 @@ impl Plane {
     /// Brings control frames to their inboxes for as long as it is polled.
     pub async fn deliver(&self, mut events: Events) -> Infallible {
         loop {
-            let Event::Control { tunnel, frame } = events.next().await;
-            let inbox = lock(&self.0.inboxes).get(&tunnel).cloned();
-            // A frame of a tunnel that was closed meanwhile concerns nobody.
+            let message = Message::from(events.next().await);
+            let inbox = lock(&self.0.inboxes).get(&message.tunnel).cloned();
+            // What is said of a tunnel that was closed meanwhile concerns nobody.
             let Some(inbox) = inbox else { continue };
-            if let Err(mpsc::error::TrySendError::Full(_)) =
-                inbox.try_send(Frame { tunnel, bytes: frame })
-            {
+            if let Err(mpsc::error::TrySendError::Full(_)) = inbox.try_send(message) {
                 self.0.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -130,7 +156,7 @@ impl Plane {
         local: Ipv4Addr,
         peer_call_id: u16,
         peer_window: u16,
-        inbox: mpsc::Sender<Frame>,
+        inbox: mpsc::Sender<Message>,
     ) -> Result<Tunnel, OpenError> {
         let own_call_id = call_id.get().get();
         let outer = Outer { local, peer: call_id.peer, own_call_id, peer_call_id, peer_window };

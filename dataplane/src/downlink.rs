@@ -1,6 +1,6 @@
 //! To the subscriber: inner IP packets in, GRE packets out, in stages over a whole burst.
 //!
-//! Implements RFC 3078 §7.1 (a key for each packet), RFC 1661 §2 (PPP frames), RFC 2637 §4 (GRE)
+//! Implements RFC 3078 §7 (keys of packets), RFC 1661 §2 (PPP frames), RFC 2637 §4 (GRE)
 //! and RFC 1812 §4.2.2.7, §5.2.6 (what is too large is cut, or answered). Never sends plain data of
 //! an encrypted tunnel, and never gives a packet back to the kernel.
 
@@ -19,7 +19,7 @@ use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::mppe::{Payloads, SendBurst};
 use crate::shape::{Offer, Release, Store};
-use crate::table::{Direction, Place, Protection, Tunnel};
+use crate::table::{Direction, Half, Place, Protection, Tunnel};
 use crate::worker::{BURST, Core, From, Sink};
 
 /// All that can come before an inner packet: Ethernet 14, IPv4 20, GRE 16, PPP 4, MPPE 2 and the
@@ -45,6 +45,8 @@ pub(crate) struct Stages {
     /// In the order of the burst below.
     encrypted: Vec<Ready>,
     mppe: SendBurst,
+    /// Of tunnels with stateful MPPE.
+    stateful: Vec<Ready>,
 }
 
 impl Stages {
@@ -180,6 +182,9 @@ pub(crate) fn run(core: &mut Core) -> bool {
     core.sink.meter.queued.set(core.waiting.len() as u64);
     for packet in stages.plain.drain(..) {
         send(core, packet, Protocol::IPV4);
+    }
+    for packet in stages.stateful.drain(..) {
+        encrypt_stateful(core, packet);
     }
     if !stages.encrypted.is_empty() {
         stages.mppe.plan(&mut core.table);
@@ -324,19 +329,43 @@ fn protect(sink: &mut Sink, tunnel: &Tunnel, fit: Fit, stages: &mut Stages) {
             stages.plain.push(Ready { frame, slot, length, tos });
             return;
         }
-        Protection::Mppe(_) => {
+        Protection::Mppe(_) | Protection::Stateful(_) => {
             // The inner protocol field is inside of what is encrypted (RFC 3078 §3.1).
             let [high, low] = Protocol::IPV4.number().to_be_bytes();
             let field: &[u8] = if tunnel.framing.compress_protocol { &[low] } else { &[high, low] };
             if let Some(room) = frame.push_front(field.len()) {
                 room.copy_from_slice(field);
             }
-            stages.mppe.push(slot, frame.len());
-            stages.encrypted.push(Ready { frame, slot, length, tos });
+            let is_stateful = matches!(
+                &tunnel.protection,
+                Protection::Stateful(mppe) if matches!(mppe.send, Half::Stateful(_))
+            );
+            if is_stateful {
+                stages.stateful.push(Ready { frame, slot, length, tos });
+            } else {
+                stages.mppe.push(slot, frame.len());
+                stages.encrypted.push(Ready { frame, slot, length, tos });
+            }
             return;
         }
     };
     sink.drop_of(frame, reason, &tunnel.shared);
+}
+
+/// Encrypts a packet of a tunnel with stateful MPPE (RFC 3078 §7.2).
+fn encrypt_stateful(core: &mut Core, mut packet: Ready) {
+    let header = core
+        .table
+        .tunnel(packet.slot)
+        .and_then(|tunnel| tunnel.protection.sender())
+        .map(|sender| sender.encrypt(packet.frame.data_mut()).to_octets());
+    match (header, packet.frame.push_front(MppeHeader::LEN)) {
+        (Some(octets), Some(room)) => {
+            room.copy_from_slice(&octets);
+            send(core, packet, Protocol::COMPRESSED);
+        }
+        _ => core.sink.drop(packet.frame, DropReason::NetworkClosed),
+    }
 }
 
 fn send(core: &mut Core, packet: Ready, protocol: Protocol) {

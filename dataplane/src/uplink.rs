@@ -17,8 +17,8 @@ use crate::inner::{ecn, mss};
 use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::mppe::state::SKIPPED_KEYS;
-use crate::mppe::{Payloads, ReceiveBurst, Refused};
-use crate::table::{Call, Inside, Place, Protection, Table, Tunnel, Way};
+use crate::mppe::{Payloads, ReceiveBurst, Refused, stateful};
+use crate::table::{Call, Half, Inside, Place, Protection, Table, Tunnel, Way};
 use crate::worker::{BURST, Core, From};
 
 /// What waits between stages. Empty between bursts; kept for its capacity.
@@ -28,6 +28,8 @@ pub(crate) struct Stages {
     /// In the order of the burst below.
     encrypted: Vec<Encrypted>,
     mppe: ReceiveBurst,
+    /// Of tunnels with stateful MPPE.
+    stateful: Vec<(Data, MppeHeader)>,
 }
 
 /// A GRE packet of one of this worker's tunnels: its payload.
@@ -72,6 +74,8 @@ enum Kind {
     Plain,
     /// An MPPE datagram, and the tunnel has keys.
     Encrypted,
+    /// The same, and they are stateful MPPE's.
+    Stateful,
 }
 
 /// Takes packets that start with the outer IP header through all stages. What is for another
@@ -88,6 +92,9 @@ pub(crate) fn run(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     }
     for data in stages.plain.drain(..) {
         inspect_plain(core, data);
+    }
+    for (data, header) in stages.stateful.drain(..) {
+        decrypt_stateful(core, data, header);
     }
     decrypt(core, &mut stages);
     core.uplink = stages;
@@ -171,10 +178,9 @@ fn classify(
         return;
     };
     let start = frame.len() - payload.len();
-    let is_encrypted = match kind(tunnel, protocol) {
+    let kind = match kind(tunnel, protocol) {
         Ok(Kind::Control) => return control(core, frame, slot, sequence),
-        Ok(Kind::Plain) => false,
-        Ok(Kind::Encrypted) => true,
+        Ok(kind) => kind,
         Err(reason) => return core.sink.drop_of(frame, reason, &tunnel.shared),
     };
     if matches!(tunnel.window.check(sequence), Verdict::Duplicate | Verdict::TooOld) {
@@ -184,18 +190,20 @@ fn classify(
     }
     let fits = frame.pull_front(start);
     debug_assert!(fits, "the header was parsed out of this frame");
-    if !is_encrypted {
+    if matches!(kind, Kind::Plain) {
         stages.plain.push(Data { frame, slot, sequence, tos });
         return;
     }
     let header = frame.data().first_chunk().copied().map(MppeHeader::from_octets);
-    match header {
-        Some(header) if frame.pull_front(MppeHeader::LEN) => stages.encrypted.push(Encrypted {
-            data: Data { frame, slot, sequence, tos },
-            header,
-            inner: Err(DropReason::MppeRefused),
-        }),
-        _ => core.sink.drop_of(frame, DropReason::MppeMalformed, &tunnel.shared),
+    let Some(header) = header.filter(|_| frame.pull_front(MppeHeader::LEN)) else {
+        return core.sink.drop_of(frame, DropReason::MppeMalformed, &tunnel.shared);
+    };
+    let data = Data { frame, slot, sequence, tos };
+    if matches!(kind, Kind::Stateful) {
+        stages.stateful.push((data, header));
+    } else {
+        let inner = Err(DropReason::MppeRefused);
+        stages.encrypted.push(Encrypted { data, header, inner });
     }
 }
 
@@ -204,12 +212,15 @@ fn kind(tunnel: &Tunnel, protocol: Protocol) -> Result<Kind, DropReason> {
     match (&tunnel.protection, protocol) {
         (_, protocol) if !protocol.is_data() => Ok(Kind::Control),
         (Protection::Mppe(_), Protocol::COMPRESSED) if open => Ok(Kind::Encrypted),
+        (Protection::Stateful(mppe), Protocol::COMPRESSED) if open => Ok(match mppe.receive {
+            Half::Stateless(_) => Kind::Encrypted,
+            Half::Stateful(_) => Kind::Stateful,
+        }),
         (Protection::None, Protocol::IPV4) if open => Ok(Kind::Plain),
-        (Protection::Mppe(_), Protocol::COMPRESSED) | (Protection::None, Protocol::IPV4) => {
-            Err(DropReason::NetworkClosed)
-        }
-        (Protection::Unset, _) => Err(DropReason::NetworkClosed),
-        (Protection::Mppe(_), _) => Err(DropReason::PlaintextRefused),
+        (Protection::Mppe(_) | Protection::Stateful(_), Protocol::COMPRESSED)
+        | (Protection::None, Protocol::IPV4)
+        | (Protection::Unset, _) => Err(DropReason::NetworkClosed),
+        (Protection::Mppe(_) | Protection::Stateful(_), _) => Err(DropReason::PlaintextRefused),
         (Protection::None, Protocol::COMPRESSED) => Err(DropReason::EncryptionUnexpected),
         // LCP has to reject a network protocol that nobody opened (RFC 1661 §5.7).
         (Protection::None, _) => Ok(Kind::Control),
@@ -264,6 +275,60 @@ fn inspect_plain(core: &mut Core, data: Data) {
     }
 }
 
+/// Stateful MPPE. A packet that cannot be read has the control plane ask the peer to start again.
+fn decrypt_stateful(core: &mut Core, data: Data, header: MppeHeader) {
+    let Data { mut frame, slot, sequence, tos } = data;
+    let now = core.now;
+    let Some(tunnel) = core.table.tunnel(slot) else {
+        return core.sink.drop(frame, DropReason::TunnelUnknown);
+    };
+    let Protection::Stateful(mppe) = &mut tunnel.protection else {
+        return core.sink.drop_of(frame, DropReason::NetworkClosed, &tunnel.shared);
+    };
+    let Half::Stateful(receiver) = &mut mppe.receive else {
+        return core.sink.drop_of(frame, DropReason::NetworkClosed, &tunnel.shared);
+    };
+    let missing = match tunnel.window.check(sequence) {
+        Verdict::New { gap } => tunnel.window.highest().map(|_| gap),
+        // The keystream has run past it.
+        Verdict::Late { .. } => {
+            return core.sink.drop_of(frame, DropReason::MppeOutOfStep, &tunnel.shared);
+        }
+        Verdict::Duplicate | Verdict::TooOld => {
+            tunnel.shared.duplicates.add(1);
+            return core.sink.drop_of(frame, DropReason::SequenceReplayed, &tunnel.shared);
+        }
+    };
+    let network = tunnel.network.as_ref();
+    // A good header with a source that the peer has from elsewhere is the peer's too.
+    let believes = |plaintext: &[u8]| {
+        matches!(look(plaintext, network), Ok(_) | Err(DropReason::SourceForeign))
+    };
+    let result = receiver.decrypt(header, missing, now, frame.data_mut(), believes);
+    if let Err(refused) = result {
+        let reason = match refused {
+            stateful::Refused::NotEncrypted => DropReason::MppeMalformed,
+            stateful::Refused::OutOfStep => DropReason::MppeOutOfStep,
+            stateful::Refused::OverBudget => DropReason::MppeBudget,
+            stateful::Refused::Plaintext => DropReason::MppeRefused,
+        };
+        let ask = mppe.asks.allows(now).then_some(tunnel.id);
+        core.sink.drop_of(frame, reason, &tunnel.shared);
+        if let Some(tunnel) = ask {
+            // One that finds the ring full is made up for by the next packet.
+            core.tell(Event::OutOfStep { tunnel });
+        }
+        return;
+    }
+    let inner = inspect_plaintext(&mut frame, network);
+    tunnel.accepted(sequence, now);
+    core.acks.note(tunnel, now);
+    match inner {
+        Ok(inner) => pass(core, Data { frame, slot, sequence, tos }, inner),
+        Err(reason) => core.sink.drop_of(frame, reason, &tunnel.shared),
+    }
+}
+
 /// MPPE over the burst: keys, keystream, then a look at each plaintext before anything moves.
 fn decrypt(core: &mut Core, stages: &mut Stages) {
     let Stages { encrypted, mppe, .. } = stages;
@@ -315,22 +380,27 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
     }
 }
 
-/// Takes the inner protocol number off and looks at the packet. What is no IPv4 packet was damaged
-/// or forged, or has the wrong key: MPPE itself cannot tell.
+/// Takes the inner protocol number off and looks at the packet.
 fn inspect_plaintext(frame: &mut Frame, network: Option<&Inside>) -> Result<View, DropReason> {
+    let (field, inner) = look(frame.data(), network)?;
+    if frame.pull_front(field) { Ok(inner) } else { Err(DropReason::MppeRefused) }
+}
+
+/// The packet behind the inner protocol number, and that number's octets. What is no IPv4 packet
+/// was damaged or forged, or has the wrong key: MPPE itself cannot tell.
+fn look(plaintext: &[u8], network: Option<&Inside>) -> Result<(usize, View), DropReason> {
     let [high, low] = Protocol::IPV4.number().to_be_bytes();
-    let field = match *frame.data() {
+    let field = match *plaintext {
         [first, ..] if first == low => 1,
         [first, second, ..] if [first, second] == [high, low] => 2,
         _ => return Err(DropReason::MppeRefused),
     };
-    if !frame.pull_front(field) {
-        return Err(DropReason::MppeRefused);
-    }
-    inspect(frame.data(), network).map_err(|reason| match reason {
+    let packet = plaintext.get(field..).unwrap_or_default();
+    let inner = inspect(packet, network).map_err(|reason| match reason {
         DropReason::InnerMalformed => DropReason::MppeRefused,
         other => other,
-    })
+    })?;
+    Ok((field, inner))
 }
 
 /// Whether the packet comes from the peer, so that keys, window and acknowledgement may move. A

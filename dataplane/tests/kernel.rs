@@ -246,7 +246,9 @@ fn control_frames_reach_the_control_plane_and_wake_it() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for _ in 0..3 {
             access.send(&subscriber.frame(&[&[0xFF, 0x03], &lcp[..]].concat()));
-            let Event::Control { frame, .. } = runtime.block_on(events.next());
+            let Event::Control { frame, .. } = runtime.block_on(events.next()) else {
+                panic!("a control frame")
+            };
             assert_eq!(*frame, lcp);
         }
     });

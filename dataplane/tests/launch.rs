@@ -76,7 +76,9 @@ fn two_threads_hand_every_packet_over_and_lose_none() {
         }
     }
     send(&mut pool, &far[0].0, &subscribers[0].frame(&[0xC0, 0x21, 9, 1, 0, 4]));
-    let Event::Control { frame, .. } = eventually("the event", || events.try_next());
+    let Event::Control { frame, .. } = eventually("the event", || events.try_next()) else {
+        panic!("a control frame")
+    };
     assert_eq!(*frame, [0xC0, 0x21, 9, 1, 0, 4]);
 
     let totals = handle.totals();

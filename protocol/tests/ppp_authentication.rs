@@ -18,7 +18,7 @@ use protocol::ppp::packet::{Packet, code};
 fn server(method: Method) -> (End, Vec<Vec<u8>>) {
     let mut config = server_with(&[method]);
     if method.strengths() == Strengths::NONE {
-        config.encryption = Policy::Deny;
+        config.encryption = Policy::DENY;
     }
     let mut end = End::new(config, 7);
     end.judges = false;
@@ -119,7 +119,7 @@ fn a_client_that_never_sends_its_password_is_ended() {
 #[test]
 fn a_server_that_never_answers_pap_is_given_up() {
     let mut config = client_with(PASSWORD, &[Method::Pap]);
-    config.encryption = Policy::Deny;
+    config.encryption = Policy::DENY;
     let mut end = End::new(config, 7);
     end.open();
     let first = std::mem::take(&mut end.sent).remove(0);

@@ -536,7 +536,7 @@ fn each_login_goes_on_counting_identifiers() {
 #[test]
 fn a_verdict_can_set_the_users_encryption() {
     for (encryption, expected) in [
-        (Some(Policy::Deny), "IPCP Configure-Request 1 3:0a630001"),
+        (Some(Policy::DENY), "IPCP Configure-Request 1 3:0a630001"),
         (Some(require(&[Strength::Bits40])), "CCP Configure-Request 1 18:01000020"),
         (None, "CCP Configure-Request 1 18:01000040"),
     ] {
@@ -584,7 +584,7 @@ fn a_late_copy_of_a_challenge_gets_the_response_that_was_judged() {
 
 // CCP
 
-const NO_MPPE: &str = "client offers no MPPE-128; this server requires it";
+const NO_MPPE: &str = "client offered MS-CHAPv2 without MPPE-128; this server requires it";
 
 fn refused(mut puppet: Puppet) {
     assert!(puppet.end.encryption.is_none());

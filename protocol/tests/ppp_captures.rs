@@ -218,7 +218,10 @@ fn the_captured_client_without_mppe_is_refused_with_the_reason() {
     let reject = ccp.iter().find(|packet| packet[0] == code::CONFIGURE_REJECT).unwrap();
     puppet.say(&[&[0x80, 0xFD][..], reject].concat());
     puppet.end.wait(seconds(20));
-    assert_eq!(puppet.end.reason(), "client offers no MPPE-128; this server requires it");
+    assert_eq!(
+        puppet.end.reason(),
+        "client offered MS-CHAPv2 without MPPE-128; this server requires it"
+    );
 }
 
 #[test]
@@ -242,7 +245,7 @@ fn our_client_answers_challenges_as_the_captured_client_did() {
     for (capture, method) in [("chap-md5", Method::ChapMd5), ("mschapv1-mppe128", Method::MsChapV1)]
     {
         let mut config = client_with("secret123", &[method]);
-        config.encryption = Policy::Deny;
+        config.encryption = Policy::DENY;
         let mut end = End::new(config, 9);
         end.open();
         let first = std::mem::take(&mut end.sent).remove(0);

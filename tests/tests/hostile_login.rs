@@ -70,7 +70,7 @@ fn a_client_without_mppe_is_put_out_and_the_log_says_what_it_lacks() {
             }
         });
     assert!(!up.unwrap());
-    let lacks_mppe = "client offers no MPPE-128; this server requires it";
+    let lacks_mppe = "client offered MS-CHAPv2 without MPPE-128; this server requires it";
     scene.await_log(&["session=2", "login failed", "alice", lacks_mppe]).unwrap();
 
     // RFC 3078 §2: what it asks for is Naked with what we need, again and again, never Acked.

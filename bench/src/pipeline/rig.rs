@@ -101,7 +101,7 @@ impl Rig {
             let subscriber = Subscriber::new(number);
             let tunnel = self.handle.open(subscriber.outer())?;
             let (receive, send) = subscriber.keys();
-            let encryption = Encryption::Mppe { receive, send };
+            let encryption = Encryption::stateless(receive, send);
             self.handle.command(Command::SetEncryption { tunnel, encryption })?;
             let prefixes = vec![Prefix::host(subscriber.inner())];
             let local = subscriber.outer().local;

@@ -29,7 +29,7 @@ fn template(config: &Config, name: &str) -> Option<Terms> {
         wins: two(&resolved.wins_servers),
         mtu: None,
         clamp_mss: resolved.change_tcp_mss,
-        encryption: resolved.encryption.into(),
+        encryption: config.server.encryption_policy(resolved.encryption),
         rate_limit: resolved.rate_limit,
         session_timeout: resolved.session_timeout.unless_zero(),
         idle_timeout: resolved.idle_timeout.unless_zero(),

@@ -9,6 +9,7 @@ mod address_list;
 mod binding;
 mod client;
 mod dataplane;
+mod encryption;
 mod error;
 mod filter;
 mod hooks;
@@ -35,6 +36,7 @@ pub use address_list::{AddressList, Table};
 pub use binding::Binding;
 pub use client::{Client, Secret, interface_name};
 pub use dataplane::{Dataplane, Interface, Role};
+pub use encryption::{Encryption, KeyBits, policy};
 pub use error::ConfigError;
 pub use filter::Filter;
 pub use hooks::Hooks;
@@ -45,7 +47,7 @@ pub use pool::Pool;
 pub use profile::{DnsServer, Profile, ResolvedProfile};
 pub use radius::{Aaa, Fallback, IncomingClient, Order, Radius, RadiusIncoming};
 pub use range::{AddressRange, is_for_hosts};
-pub use server::{Authentication, Encryption, Server};
+pub use server::{Authentication, Server};
 pub use span::Span;
 
 /// Where the configuration is looked for when no file is named.

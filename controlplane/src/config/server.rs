@@ -9,6 +9,7 @@ use protocol::ppp::auth::{self, Method};
 use protocol::ppp::ccp;
 use serde::{Deserialize, Serialize};
 
+use super::encryption::{self, Encryption, KeyBits};
 use super::{ConfigError, DEFAULT_PROFILE, Network, Span, interface_name};
 use crate::users::charset::Charset;
 
@@ -28,6 +29,11 @@ pub struct Server {
     pub chap_interval: Span,
     /// Whether data is encrypted.
     pub encryption: Encryption,
+    /// With which keys: the strongest that the peer has.
+    pub encryption_strengths: Vec<KeyBits>,
+    /// Whether a client that asks for it gets stateful MPPE, in which a lost packet costs all until
+    /// the sender was asked to start again.
+    pub encryption_stateful: bool,
     /// Largest inner packet that we send, bytes.
     pub max_mtu: u16,
     /// Largest PPP packet that we receive, bytes; offered as our MRU.
@@ -56,6 +62,8 @@ impl Default for Server {
             authentication: vec![Authentication::Mschap2],
             chap_interval: Span::seconds(0),
             encryption: Encryption::Require,
+            encryption_strengths: vec![KeyBits::Bits128],
+            encryption_stateful: false,
             max_mtu: 1450,
             max_mru: 1450,
             keepalive_timeout: Span::seconds(30),
@@ -98,30 +106,17 @@ impl From<Authentication> for Method {
     }
 }
 
-/// Whether data is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Encryption {
-    /// 128-bit stateless MPPE, or no session.
-    Require,
-    /// None: data crosses in the clear.
-    Deny,
-}
-
-impl From<Encryption> for ccp::Policy {
-    fn from(encryption: Encryption) -> Self {
-        match encryption {
-            Encryption::Require => Self::default(),
-            Encryption::Deny => Self::Deny,
-        }
-    }
-}
-
 impl Server {
     /// The methods of authentication in PPP's words.
     #[must_use]
     pub fn methods(&self) -> Vec<Method> {
         self.authentication.iter().copied().map(Method::from).collect()
+    }
+
+    /// What is wanted of encryption, in CCP's words, where it is wanted like this.
+    #[must_use]
+    pub fn encryption_policy(&self, encryption: Encryption) -> ccp::Policy {
+        encryption::policy(encryption, &self.encryption_strengths, self.encryption_stateful)
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
@@ -133,7 +128,11 @@ impl Server {
         if self.listen.is_empty() {
             return fail("`listen` is empty: to accept no calls set `enabled = false`".to_owned());
         }
-        if let Err(error) = auth::offered(&self.methods(), self.encryption.into()) {
+        if self.encryption_strengths.is_empty() {
+            return fail("`encryption-strengths` is empty: name at least 128".to_owned());
+        }
+        if let Err(error) = auth::offered(&self.methods(), self.encryption_policy(self.encryption))
+        {
             return fail(format!("`authentication`: {error}"));
         }
         for (key, value) in [("max-mtu", self.max_mtu), ("max-mru", self.max_mru)] {

@@ -91,6 +91,7 @@ fn slips_are_answered_with_line_and_what_was_meant() {
     let answers = [
         "[server]\nmax-mut = 1400\n",
         "[server]\nencryption = \"required\"\n",
+        "[server]\nencryption-strengths = [64]\n",
         "[server]\nauthentication = [\"eap\"]\n",
         "[server]\nauthentication = [\"chap\", \"pap\"]\n",
         "[server]\nfrobnicate = 1\n",

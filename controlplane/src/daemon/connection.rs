@@ -30,9 +30,9 @@ use super::{Shared, stop_wanted};
 use crate::aaa::{self, Decision, Login};
 use crate::call::{Call, Outcome, Reach};
 use crate::control::{Control, ipv4};
-use crate::plane::{DEFAULT_WINDOW, Frame};
+use crate::plane::{DEFAULT_WINDOW, Message};
 
-/// Control frames that may wait for the task. The data plane limits each tunnel's rate as well.
+/// What the data plane says that may wait for the task. The data plane limits each tunnel's rate as well.
 const INBOX: usize = 256;
 
 /// A login's verdict on its way back.
@@ -61,7 +61,7 @@ struct Task {
     calls: HashMap<CallHandle, Box<Subscriber>>,
     by_tunnel: HashMap<TunnelId, CallHandle>,
     waiting: Vec<Waiting>,
-    inbox: mpsc::Sender<Frame>,
+    inbox: mpsc::Sender<Message>,
     /// Boxed, because a channel has room for many from the start.
     judged: mpsc::Sender<Box<Judged>>,
     wake: Arc<Notify>,
@@ -95,7 +95,7 @@ pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Sh
         ..pptp::Config::default()
     };
     let (control, events) = Control::new(stream, Connection::server(config), clock);
-    let (inbox, mut frames) = mpsc::channel(INBOX);
+    let (inbox, mut messages) = mpsc::channel(INBOX);
     let (judged, mut verdicts) = mpsc::channel(1);
     let connected = clock.now();
     let mut task = Task {
@@ -123,7 +123,7 @@ pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Sh
     };
     debug!(%peer, "connected");
     task.pending.extend(events);
-    task.drive(&mut frames, &mut verdicts).await;
+    task.drive(&mut messages, &mut verdicts).await;
     // What the machine still had to say goes out, if the peer takes it soon.
     let _ = tokio::time::timeout(Duration::from_secs(1), task.control.flush()).await;
 }
@@ -131,7 +131,7 @@ pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Sh
 impl Task {
     async fn drive(
         &mut self,
-        frames: &mut mpsc::Receiver<Frame>,
+        messages: &mut mpsc::Receiver<Message>,
         verdicts: &mut mpsc::Receiver<Box<Judged>>,
     ) {
         let mut stopping = self.shared.stopping.subscribe();
@@ -151,7 +151,7 @@ impl Task {
             let wake = Arc::clone(&self.wake);
             tokio::select! {
                 events = self.control.next() => self.pending.extend(events),
-                Some(frame) = frames.recv() => self.frame(frame).await,
+                Some(message) = messages.recv() => self.message(message).await,
                 Some(judged) = verdicts.recv() => self.judged(*judged).await,
                 () = wake.notified() => {
                     self.wishes().await;
@@ -201,9 +201,9 @@ impl Task {
         }
     }
 
-    async fn frame(&mut self, frame: Frame) {
-        if let Some(handle) = self.by_tunnel.get(&frame.tunnel).copied() {
-            self.link_input(handle, link::Input::Frame(&frame.bytes)).await;
+    async fn message(&mut self, message: Message) {
+        if let Some(handle) = self.by_tunnel.get(&message.tunnel).copied() {
+            self.link_input(handle, message.input()).await;
         }
     }
 
@@ -363,7 +363,7 @@ impl Task {
             mru: server.max_mru,
             mtu: server.max_mtu,
             outer_mtu: self.outer_mtu,
-            encryption: server.encryption.into(),
+            encryption: server.encryption_policy(server.encryption),
             keepalive,
             login_timeout: self.patience(),
             ..link::Config::new(role)
@@ -437,7 +437,9 @@ impl Task {
                     let result = DisconnectResult::AdminShutdown;
                     self.pptp_input(pptp::Input::ClearCall { call: handle, result });
                 }
-                link::Event::FramingAgreed { .. } | link::Event::NetworkDown => {}
+                link::Event::FramingAgreed { .. }
+                | link::Event::Resynchronise
+                | link::Event::NetworkDown => {}
             }
         }
         if let Some(call) = self.calls.get(&handle) {

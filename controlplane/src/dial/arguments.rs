@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::{Authentication, Encryption, Span};
+use crate::config::{Authentication, Encryption, KeyBits, Span};
 use crate::kernel::Destination;
 
 /// Arguments of `penstock dial`.
@@ -36,9 +36,12 @@ pub struct Arguments {
     /// Ways to log in that the server may ask for; "chap" and "pap" only without encryption
     #[arg(long, value_name = "METHODS", value_delimiter = ',', default_value = "mschap2")]
     pub allow: Vec<Authentication>,
-    /// "require": MPPE with 128 bits or no link; "deny": no encryption
+    /// MPPE: "require" it or have no link, "prefer" it, "allow" the server to propose it, "deny" it
     #[arg(long, default_value = "require")]
     pub encryption: Encryption,
+    /// Secret bits of its keys: the strongest that the server has too
+    #[arg(long, value_name = "BITS", value_delimiter = ',', default_value = "128")]
+    pub encryption_strengths: Vec<KeyBits>,
     /// Largest inner packet that we send, bytes
     #[arg(long, value_name = "BYTES", default_value = "1450",
           value_parser = clap::value_parser!(u16).range(576..=1500))]

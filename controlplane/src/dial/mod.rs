@@ -21,7 +21,7 @@ pub use arguments::Arguments;
 pub use error::DialError;
 
 use crate::clock::Clock;
-use crate::config::Span;
+use crate::config::{Span, policy};
 use crate::host::{host_name, interface_exists};
 use crate::kernel::Kernel;
 use crate::plane::{self, Plane};
@@ -89,7 +89,7 @@ fn settings(arguments: &Arguments, credential: Credential, interface: String) ->
         user: arguments.user.clone(),
         credential,
         methods: arguments.allow.iter().copied().map(Method::from).collect(),
-        encryption: arguments.encryption.into(),
+        encryption: policy(arguments.encryption, &arguments.encryption_strengths, false),
         max_mtu: arguments.max_mtu,
         max_mru: arguments.max_mru,
         keepalive: arguments.keepalive_timeout.unless_zero(),

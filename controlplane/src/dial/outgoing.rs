@@ -23,7 +23,7 @@ use super::routes::{Routes, Through};
 use crate::call::{Bounds, Call, Outcome, Reach};
 use crate::config::is_for_hosts;
 use crate::control::{Control, ipv4};
-use crate::plane::{DEFAULT_WINDOW, Frame, Plane};
+use crate::plane::{DEFAULT_WINDOW, Message, Plane};
 
 /// A server that does not answer TCP by then will not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server may take to agree to the end.
 pub const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Control frames that may wait for the task.
+/// What the data plane says that may wait for the task.
 const INBOX: usize = 256;
 
 /// What a call is placed with.
@@ -138,7 +138,7 @@ pub struct Outgoing<'a, W: FnMut(Progress<'_>)> {
     server: Ipv4Addr,
     local: Ipv4Addr,
     control: Control,
-    frames: mpsc::Receiver<Frame>,
+    messages: mpsc::Receiver<Message>,
     /// The link waits in here until the call is established.
     call: Call,
     handle: Option<CallHandle>,
@@ -180,7 +180,7 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             ..pptp::Config::default()
         };
         let (control, _) = Control::new(stream, Connection::client(config), plane.clock());
-        let (inbox, frames) = mpsc::channel(INBOX);
+        let (inbox, messages) = mpsc::channel(INBOX);
         // The tunnel is open before the server can know of it: its first frame races its reply.
         let call_id = plane
             .call_id(server)
@@ -197,7 +197,7 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             server,
             local,
             control,
-            frames,
+            messages,
             call,
             handle: None,
             established: false,
@@ -223,8 +223,8 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             let deadline = [self.call.deadline(), self.farewell].into_iter().flatten().min();
             tokio::select! {
                 events = self.control.next() => self.pptp_events(events).await,
-                Some(frame) = self.frames.recv(), if self.established => {
-                    let outcome = self.call.input(link::Input::Frame(&frame.bytes)).await;
+                Some(message) = self.messages.recv(), if self.established => {
+                    let outcome = self.call.input(message.input()).await;
                     self.link_outcome(outcome).await;
                 }
                 () = &mut ended, if self.farewell.is_none() => {
@@ -290,8 +290,8 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
     /// PPTP ended. Often PPP knows better why: a login that is refused ends in LCP first, and what
     /// came by the tunnel may still wait to be looked at.
     async fn cleared(&mut self, refused: bool, cause: String) {
-        while let Ok(frame) = self.frames.try_recv() {
-            let outcome = self.call.input(link::Input::Frame(&frame.bytes)).await;
+        while let Ok(message) = self.messages.try_recv() {
+            let outcome = self.call.input(message.input()).await;
             self.link_outcome(outcome).await;
         }
         let lost = link::Reason::Closed(cause.clone());

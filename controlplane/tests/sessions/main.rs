@@ -191,17 +191,20 @@ async fn a_stop_takes_leave_of_everybody() {
 #[tokio::test]
 async fn a_client_without_encryption_is_told_what_is_missing() {
     let server = Server::start("").await;
-    let caller = Caller { encryption: ccp::Policy::Deny, ..Caller::new(2, "ivan", "ivan-secret") };
+    let caller = Caller { encryption: ccp::Policy::DENY, ..Caller::new(2, "ivan", "ivan-secret") };
     let mut peer = Peer::connect(&server, caller).await;
     let reason = peer.log_in(7).await.unwrap_err();
-    assert!(reason.contains("client offers no MPPE-128; this server requires it"), "{reason}");
+    assert!(
+        reason.contains("client offered MS-CHAPv2 without MPPE-128; this server requires it"),
+        "{reason}"
+    );
     server.until_empty().await;
 }
 
 #[tokio::test]
 async fn where_encryption_is_denied_data_crosses_in_the_clear() {
     let server = Server::start("[server]\nencryption = \"deny\"\n").await;
-    let caller = Caller { encryption: ccp::Policy::Deny, ..Caller::new(2, "ivan", "ivan-secret") };
+    let caller = Caller { encryption: ccp::Policy::DENY, ..Caller::new(2, "ivan", "ivan-secret") };
     let mut peer = Peer::connect(&server, caller).await;
     let network = peer.log_in(7).await.unwrap();
     server.until("the session", |daemon| daemon.sessions.up() == 1).await;

@@ -290,7 +290,8 @@ impl Peer {
             Action::Send(frame) => frames.push(frame),
             Action::Event(event) => {
                 if let link::Event::Encryption(Encryption::Mppe { receive, send }) = &event {
-                    *mppe = Some((Stateless::new(send.clone()), Stateless::new(receive.clone())));
+                    let (send, receive) = (send.key.clone(), receive.key.clone());
+                    *mppe = Some((Stateless::new(send), Stateless::new(receive)));
                 }
                 news.push_back(News::Link(event));
             }

@@ -87,11 +87,14 @@ pub enum DropReason {
     /// A packet to the subscriber that was taken out of its tunnel's queue because packets wait
     /// there for too long (RFC 8289).
     QueueDelay,
+    /// A packet of stateful MPPE that follows a loss, or comes late: it cannot be read, and the
+    /// peer is asked to start again (RFC 3078 §8.2).
+    MppeOutOfStep,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::NotIpv4,
         Self::OuterMalformed,
         Self::GreForeign,
@@ -126,6 +129,7 @@ impl DropReason {
         Self::RateExceeded,
         Self::QueueFull,
         Self::QueueDelay,
+        Self::MppeOutOfStep,
     ];
 
     /// The reason as metrics and reports name it.
@@ -166,6 +170,7 @@ impl DropReason {
             Self::RateExceeded => "rate_exceeded",
             Self::QueueFull => "queue_full",
             Self::QueueDelay => "queue_delay",
+            Self::MppeOutOfStep => "mppe_out_of_step",
         }
     }
 }

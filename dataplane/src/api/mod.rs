@@ -15,7 +15,7 @@
 
 use std::net::Ipv4Addr;
 
-pub use protocol::mppe::SessionKey;
+pub use protocol::mppe::{Cipher, Mode, SessionKey};
 pub use protocol::ppp::Framing;
 
 pub mod config;
@@ -64,13 +64,22 @@ pub struct Outer {
 pub enum Encryption {
     /// Plain data passes, encrypted data is dropped.
     None,
-    /// Stateless MPPE. Plain data is dropped and counted, both ways.
+    /// MPPE. Plain data is dropped and counted, both ways.
     Mppe {
-        /// Initial key of what the peer sends.
-        receive: SessionKey,
-        /// Initial key of what we send.
-        send: SessionKey,
+        /// Initial key and mode of what the peer sends.
+        receive: Cipher,
+        /// Initial key and mode of what we send.
+        send: Cipher,
     },
+}
+
+impl Encryption {
+    /// Stateless MPPE both ways, with these initial keys.
+    #[must_use]
+    pub const fn stateless(receive: SessionKey, send: SessionKey) -> Self {
+        let mode = Mode::Stateless;
+        Self::Mppe { receive: Cipher { key: receive, mode }, send: Cipher { key: send, mode } }
+    }
 }
 
 /// An IPv4 prefix. Host bits are zero.
@@ -166,6 +175,12 @@ pub enum Command {
         /// Who.
         forward: Forward,
     },
+    /// The peer sent a CCP Reset-Request: the next packet of stateful MPPE is flushed (RFC 3078
+    /// §8.2).
+    Flush {
+        /// The tunnel.
+        tunnel: TunnelId,
+    },
     /// IPCP is open (or, with `None`, no longer): data passes (or stops).
     SetNetwork {
         /// The tunnel.
@@ -201,6 +216,7 @@ impl Command {
             | Self::SetFraming { tunnel, .. }
             | Self::SetEncryption { tunnel, .. }
             | Self::SetForward { tunnel, .. }
+            | Self::Flush { tunnel }
             | Self::SetNetwork { tunnel, .. }
             | Self::SetLimits { tunnel, .. }
             | Self::SetFilters { tunnel, .. } => tunnel,
@@ -218,5 +234,11 @@ pub enum Event {
         tunnel: TunnelId,
         /// Protocol number and what follows it.
         frame: Box<[u8]>,
+    },
+    /// A packet of stateful MPPE could not be read: the peer is to be sent a CCP Reset-Request
+    /// (RFC 3078 §8.2). Comes again, a few times a second at most, until packets can be read.
+    OutOfStep {
+        /// The tunnel.
+        tunnel: TunnelId,
     },
 }

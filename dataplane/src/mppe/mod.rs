@@ -1,4 +1,4 @@
-//! Stateless MPPE (RFC 3078) over bursts of packets of any tunnels.
+//! MPPE (RFC 3078): stateless over bursts of packets of any tunnels, stateful beside it.
 //!
 //! | module | what |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | [`receive`] | a burst to decrypt: which key each packet needs, verdicts, commit |
 //! | [`send`] | a burst to encrypt: counts, commit |
 //! | [`state`] | what a tunnel keeps for each direction |
+//! | [`stateful`] | the other mode, one packet at a time |
 //! | [`cipher`] | the engine, or a stand-in for benches |
 //! | `chain` | the keys of a burst |
 //! | `groups` | the tunnels of a burst |
@@ -29,6 +30,7 @@ mod kernel;
 pub mod receive;
 pub mod send;
 pub mod state;
+pub mod stateful;
 
 #[cfg(test)]
 mod tests;

@@ -16,8 +16,7 @@ use crate::mppe::{ReceiveState, SendState, States};
 use crate::prefetch::prefetch;
 use crate::worker::BURST;
 use prefixes::Prefixes;
-use tunnel::Mppe;
-pub(crate) use tunnel::{Direction, Inside, Protection, Tunnel, Way};
+pub(crate) use tunnel::{Direction, Half, Inside, Protection, Tunnel, Way};
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -255,23 +254,16 @@ impl Table {
             tunnel.shared.prefetch(direction);
         }
     }
-
-    fn mppe(&mut self, slot: u32) -> Option<&mut Mppe> {
-        match &mut self.tunnel(slot)?.protection {
-            Protection::Mppe(mppe) => Some(mppe),
-            Protection::Unset | Protection::None => None,
-        }
-    }
 }
 
 impl States<ReceiveState> for Table {
     fn state(&mut self, slot: u32) -> Option<&mut ReceiveState> {
-        self.mppe(slot).map(|mppe| &mut mppe.receive)
+        self.tunnel(slot)?.protection.receive_state()
     }
 }
 
 impl States<SendState> for Table {
     fn state(&mut self, slot: u32) -> Option<&mut SendState> {
-        self.mppe(slot).map(|mppe| &mut mppe.send)
+        self.tunnel(slot)?.protection.send_state()
     }
 }

@@ -13,14 +13,14 @@ use protocol::time::Instant;
 
 use crate::api::filter::Action;
 use crate::api::{
-    DropReason, Encryption, Forward, Limits, Network, Outer, Prefix, Rules, TunnelId,
+    DropReason, Encryption, Forward, Limits, Mode, Network, Outer, Prefix, Rules, TunnelId,
 };
 use crate::counters::TunnelShared;
 use crate::filter;
 use crate::inner::icmp;
 use crate::ipv4::View;
 use crate::limit::Bucket;
-use crate::mppe::{ReceiveState, SendState};
+use crate::mppe::{ReceiveState, SendState, stateful};
 use crate::prefetch::prefetch_range;
 use crate::shape::{Depth, Meter, Queue, Store};
 
@@ -112,11 +112,16 @@ impl Tunnel {
     /// have sent it and nothing moves.
     pub(crate) fn clear_frame(&mut self, sequence: u32, now: Instant) {
         self.clear_frames = self.clear_frames.saturating_add(1);
-        if let Protection::Mppe(mppe) = &mut self.protection {
-            mppe.receive.count_clear_frame(sequence);
-        } else {
-            self.window.commit(sequence);
-            self.acknowledger.accepted(sequence, now);
+        match &mut self.protection {
+            Protection::Unset | Protection::None => {
+                self.window.commit(sequence);
+                self.acknowledger.accepted(sequence, now);
+            }
+            Protection::Mppe(_) | Protection::Stateful(_) => {
+                if let Some(state) = self.protection.receive_state() {
+                    state.count_clear_frame(sequence);
+                }
+            }
         }
     }
 
@@ -129,19 +134,32 @@ impl Tunnel {
 
     /// Sets what protects data from now on.
     pub(crate) fn protect(&mut self, encryption: Encryption, now: Instant) {
-        self.protection = match encryption {
-            Encryption::None => Protection::None,
-            Encryption::Mppe { receive, send } => {
-                let newest = self.window.highest().unwrap_or_default();
-                // Clear frames have set these so far, and anyone can forge them: from here on
-                // only what was decrypted counts.
-                self.window = Window::new();
-                self.acknowledger = Acknowledger::new(self.outer.peer_window);
-                Protection::Mppe(Mppe {
-                    send: SendState::new(&send),
-                    receive: ReceiveState::new(&receive, newest, now),
-                })
-            }
+        let Encryption::Mppe { receive, send } = encryption else {
+            self.protection = Protection::None;
+            return;
+        };
+        let newest = self.window.highest().unwrap_or_default();
+        // Clear frames have set these so far, and anyone can forge them: from here on only what
+        // was decrypted counts.
+        self.window = Window::new();
+        self.acknowledger = Acknowledger::new(self.outer.peer_window);
+        let receive_state = |key| ReceiveState::new(key, newest, now);
+        self.protection = match (receive.mode, send.mode) {
+            (Mode::Stateless, Mode::Stateless) => Protection::Mppe(Mppe {
+                send: SendState::new(&send.key),
+                receive: receive_state(&receive.key),
+            }),
+            _ => Protection::Stateful(Box::new(Stateful {
+                send: match send.mode {
+                    Mode::Stateless => Half::Stateless(SendState::new(&send.key)),
+                    Mode::Stateful => Half::Stateful(stateful::Sender::new(send.key)),
+                },
+                receive: match receive.mode {
+                    Mode::Stateless => Half::Stateless(receive_state(&receive.key)),
+                    Mode::Stateful => Half::Stateful(stateful::Receiver::new(receive.key)),
+                },
+                asks: AskLimit::default(),
+            })),
         };
     }
 
@@ -296,8 +314,49 @@ pub(crate) enum Protection {
     Unset,
     /// Nothing.
     None,
-    /// Stateless MPPE.
+    /// Stateless MPPE both ways.
     Mppe(Mppe),
+    /// MPPE that is stateful one way at least.
+    Stateful(Box<Stateful>),
+}
+
+impl Protection {
+    /// What stateless MPPE keeps of what the peer sends.
+    #[inline]
+    pub(crate) fn receive_state(&mut self) -> Option<&mut ReceiveState> {
+        match self {
+            Self::Mppe(mppe) => Some(&mut mppe.receive),
+            Self::Stateful(mppe) => match &mut mppe.receive {
+                Half::Stateless(state) => Some(state),
+                Half::Stateful(_) => None,
+            },
+            Self::Unset | Self::None => None,
+        }
+    }
+
+    /// What stateless MPPE keeps of what we send.
+    #[inline]
+    pub(crate) fn send_state(&mut self) -> Option<&mut SendState> {
+        match self {
+            Self::Mppe(mppe) => Some(&mut mppe.send),
+            Self::Stateful(mppe) => match &mut mppe.send {
+                Half::Stateless(state) => Some(state),
+                Half::Stateful(_) => None,
+            },
+            Self::Unset | Self::None => None,
+        }
+    }
+
+    /// The sending half, if it is a stateful one.
+    pub(crate) fn sender(&mut self) -> Option<&mut stateful::Sender> {
+        match self {
+            Self::Stateful(mppe) => match &mut mppe.send {
+                Half::Stateful(sender) => Some(sender),
+                Half::Stateless(_) => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// MPPE's state, both ways.
@@ -307,6 +366,24 @@ pub(crate) struct Mppe {
     pub(crate) send: SendState,
     pub(crate) receive: ReceiveState,
 }
+
+/// MPPE whose directions have modes of their own.
+#[derive(Debug)]
+pub(crate) struct Stateful {
+    pub(crate) send: Half<SendState, stateful::Sender>,
+    pub(crate) receive: Half<ReceiveState, stateful::Receiver>,
+    pub(crate) asks: AskLimit,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(crate) enum Half<L, F> {
+    Stateless(L),
+    Stateful(F),
+}
+
+/// How often the control plane is told that the peer has to start again.
+pub(crate) type AskLimit = Bucket<4, 250_000>;
 
 /// What a tunnel may send to the control plane: one subscriber's flood must not keep others from
 /// logging in. A login with all of its retransmissions has fewer than 64 frames; then 20 a second.

@@ -186,6 +186,12 @@ impl Core {
                     tunnel.protect(encryption, self.now);
                 }
             }
+            Command::Flush { tunnel } => {
+                let tunnel = self.table.tunnel_by_id(tunnel);
+                if let Some(sender) = tunnel.and_then(|tunnel| tunnel.protection.sender()) {
+                    sender.flush();
+                }
+            }
             Command::SetForward { tunnel, forward } => self.set_forward(tunnel, forward),
             Command::SetNetwork { tunnel: id, network } => {
                 let Some(tunnel) = self.table.tunnel_by_id(id) else { return };

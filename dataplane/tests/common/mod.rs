@@ -76,7 +76,7 @@ pub fn dial_by(
     let outer = Outer { local, peer, own_call_id: call_id, peer_call_id: call_id, peer_window: 64 };
     let tunnel = handle.open(outer).expect("the tunnel opens");
     let (receive, send) = keys(call_id);
-    let encryption = Encryption::Mppe { receive, send };
+    let encryption = Encryption::stateless(receive, send);
     let prefixes = vec![Prefix::host(inner)];
     let network = Some(Network { prefixes, mtu, local: GATEWAY, clamp_mss: true });
     for order in [

@@ -33,6 +33,16 @@ impl Strength {
         }
     }
 
+    /// How many bits are secret.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::Bits40 => 40,
+            Self::Bits56 => 56,
+            Self::Bits128 => 128,
+        }
+    }
+
     /// The octets that every session key of this strength starts with (RFC 3079 §3.3).
     #[must_use]
     pub const fn prefix(self) -> &'static [u8] {

@@ -58,7 +58,7 @@ pub fn client_with(password: &str, methods: &[Method]) -> Config {
 pub const STRENGTHS_ALL: [Strength; 3] = [Strength::Bits40, Strength::Bits56, Strength::Bits128];
 
 pub fn require(strengths: &[Strength]) -> Policy {
-    Policy::Require(Strengths::of(strengths))
+    Policy::require(Strengths::of(strengths))
 }
 
 pub const fn addresses() -> Addresses {
@@ -171,7 +171,8 @@ impl End {
             Event::Encryption(encryption) => {
                 assert!(self.network.is_none(), "keys change only while no data passes");
                 if let Encryption::Mppe { receive, send } = encryption {
-                    assert!(self.may_share_key || receive != send, "one key for two directions");
+                    let one = receive.key == send.key;
+                    assert!(self.may_share_key || !one, "one key for two directions");
                     assert!(!self.keys.contains(encryption), "keys never come back");
                 }
                 self.keys.push(encryption.clone());
@@ -188,7 +189,7 @@ impl End {
                 assert!(self.down.is_none());
                 self.down = Some(reason.clone());
             }
-            Event::Step(_) | Event::FramingAgreed { .. } => {}
+            Event::Step(_) | Event::FramingAgreed { .. } | Event::Resynchronise => {}
         }
     }
 
@@ -284,6 +285,7 @@ pub fn describe(frame: &[u8]) -> String {
         code::ECHO_REPLY => "Echo-Reply",
         code::IDENTIFICATION => "Identification",
         code::RESET_REQUEST => "Reset-Request",
+        code::RESET_ACK => "Reset-Ack",
         _ => "code?",
     };
     let mut line = format!("{protocol} {name} {identifier}");
@@ -320,6 +322,7 @@ fn describe_event(event: &Event) -> String {
             let Network { local, remote, dns, wins, mtu } = network;
             format!("network up: {local} -> {remote}, DNS {dns:?}, WINS {wins:?}, MTU {mtu}")
         }
+        Event::Resynchronise => "start the keystream again".into(),
         Event::NetworkDown => "network down".into(),
         Event::Down(reason) => format!("down: {reason}"),
     }

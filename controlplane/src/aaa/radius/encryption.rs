@@ -4,7 +4,7 @@
 //! configuration, and never allow less.
 
 use protocol::mppe::Strength;
-use protocol::ppp::ccp::{Policy, Strengths};
+use protocol::ppp::ccp::{Level, Policy, Strengths};
 use protocol::radius::Packet;
 use protocol::radius::dictionary::{MS_MPPE_ENCRYPTION_POLICY, MS_MPPE_ENCRYPTION_TYPES};
 use protocol::radius::microsoft::KeyError;
@@ -37,24 +37,23 @@ pub(super) enum Unencrypted {
 
 /// Whether nobody may come in without encryption.
 pub(super) const fn is_required(policy: &Policy) -> bool {
-    matches!(policy, Policy::Require(_))
+    !policy.permits_clear()
 }
 
 /// The configuration's policy with what an Access-Accept demands beyond it.
 pub(super) fn tighten(policy: Policy, packet: &Packet<'_>) -> Result<Policy, Unencrypted> {
     let required = number(packet, MS_MPPE_ENCRYPTION_POLICY) == Some(REQUIRED);
     let strengths = number(packet, MS_MPPE_ENCRYPTION_TYPES).map_or(Strengths::ALL, strengths);
-    let allowed = match policy {
-        Policy::Require(allowed) => allowed.intersection(strengths),
-        Policy::Deny if required => strengths,
-        Policy::Deny => return Ok(policy),
-    };
-    match allowed.strongest() {
-        Some(_) => Ok(Policy::Require(allowed)),
-        None => Err(Unencrypted::NoStrength(match policy {
-            Policy::Require(allowed) => allowed,
-            Policy::Deny => Strengths::ALL,
-        })),
+    let level = if required { Level::Require } else { Level::Deny };
+    let tightened = policy.tighten(Policy { level, strengths, stateful: true });
+    match tightened.level {
+        Level::Deny => Ok(policy),
+        Level::Require if tightened.strengths.is_empty() => {
+            Err(Unencrypted::NoStrength(policy.strengths))
+        }
+        // What may be in the clear is, where no strength is left.
+        _ if tightened.strengths.is_empty() => Ok(Policy { level: Level::Deny, ..policy }),
+        _ => Ok(tightened),
     }
 }
 

@@ -192,7 +192,7 @@ fn without_keys_there_is_no_session_that_must_be_encrypted() {
     let reason = nothing(judged(&answer, &login.attempt));
     assert!(reason.contains("no MS-MPPE-Recv-Key") && reason.contains("use_mppe"), "{reason}");
     let in_the_clear = |profile: Option<&str>| {
-        defaults(profile).map(|terms| Terms { encryption: Policy::Deny, ..terms })
+        defaults(profile).map(|terms| Terms { encryption: Policy::DENY, ..terms })
     };
     let verdict = verdict(&answer, &login.attempt, b"User", None, in_the_clear);
     assert!(granted(verdict).1.keys.is_none());
@@ -472,14 +472,14 @@ fn radius_may_only_tighten_encryption() {
         encryption::tighten(local, &answer.packet()).map_err(|error| error.to_string())
     };
     // FreeRADIUS's own values: allowed, 40 and 128 bit.
-    assert_eq!(tightened(Policy::Require(strong), Some(1), Some(6)), Ok(Policy::Require(strong)));
-    assert_eq!(tightened(Policy::Require(all), Some(1), Some(4)), Ok(Policy::Require(strong)));
-    assert_eq!(tightened(Policy::Require(all), Some(1), Some(6)), Ok(Policy::Require(all)));
-    assert_eq!(tightened(Policy::Require(all), None, None), Ok(Policy::Require(all)));
-    assert_eq!(tightened(Policy::Deny, Some(1), Some(6)), Ok(Policy::Deny));
-    assert_eq!(tightened(Policy::Deny, Some(2), Some(4)), Ok(Policy::Require(strong)));
+    assert_eq!(tightened(Policy::require(strong), Some(1), Some(6)), Ok(Policy::require(strong)));
+    assert_eq!(tightened(Policy::require(all), Some(1), Some(4)), Ok(Policy::require(strong)));
+    assert_eq!(tightened(Policy::require(all), Some(1), Some(6)), Ok(Policy::require(all)));
+    assert_eq!(tightened(Policy::require(all), None, None), Ok(Policy::require(all)));
+    assert_eq!(tightened(Policy::DENY, Some(1), Some(6)), Ok(Policy::DENY));
+    assert_eq!(tightened(Policy::DENY, Some(2), Some(4)), Ok(Policy::require(strong)));
     assert_eq!(
-        tightened(Policy::Require(strong), Some(2), Some(2)),
+        tightened(Policy::require(strong), Some(2), Some(2)),
         Err("its MS-MPPE-Encryption-Types allow none of the key strengths that are allowed here \
              (MPPE-128)"
             .to_owned())

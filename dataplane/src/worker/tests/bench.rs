@@ -127,7 +127,7 @@ impl Bench {
     pub(super) fn dial_as(&mut self, outer: Outer, inner: Ipv4Addr) -> (TunnelId, Subscriber) {
         let tunnel = self.handle.open(outer).unwrap();
         let (receive, send) = keys(outer.own_call_id);
-        self.protect(tunnel, Encryption::Mppe { receive, send });
+        self.protect(tunnel, Encryption::stateless(receive, send));
         self.network(tunnel, Some(inner));
         let calls = (outer.own_call_id, outer.peer_call_id);
         (tunnel, Subscriber::new(outer.peer, outer.local, calls, inner))

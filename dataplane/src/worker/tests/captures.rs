@@ -42,10 +42,10 @@ fn replay(capture: &[Packet], strength: Strength, sender: Sender) -> Vec<Vec<u8>
     let other = if sender == Sender::Client { Sender::Server } else { Sender::Client };
     bench.protect(
         tunnel,
-        Encryption::Mppe {
-            receive: session.initial_key(sender, strength),
-            send: session.initial_key(other, strength),
-        },
+        Encryption::stateless(
+            session.initial_key(sender, strength),
+            session.initial_key(other, strength),
+        ),
     );
     let expected = plaintexts(&session, sender, strength);
     bench.network(tunnel, View::parse(&expected[0]).map(|inner| inner.source));

@@ -195,6 +195,7 @@ fn ethernet_padding_never_reaches_the_other_side() {
     assert_eq!(without_padding(&frame), outer);
     bench.push(0, ACCESS, &frame);
     bench.turn();
-    let crate::api::Event::Control { frame, .. } = &bench.events()[0];
+    let events = bench.events();
+    let crate::api::Event::Control { frame, .. } = &events[0] else { panic!("a control frame") };
     assert_eq!(**frame, [0xC0, 0x21, 9, 1, 0, 4]);
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::bench::{ACCESS, BOTH, Bench, CORE, INNER, LOCAL, PEER, RAW, TUN, outer};
 use super::subscriber::{Subscriber, ipv4, packet};
-use crate::api::{DropReason, Outer, TunnelId};
+use crate::api::{DropReason, Event, Outer, TunnelId};
 
 const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 9);
 const FOREIGN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 99);
@@ -307,7 +307,7 @@ fn one_subscribers_flood_of_control_frames_does_not_keep_others_from_logging_in(
         let events = victim.bench.events();
         from_quiet += events
             .iter()
-            .filter(|crate::api::Event::Control { tunnel, .. }| *tunnel == other)
+            .filter(|event| matches!(event, Event::Control { tunnel, .. } if *tunnel == other))
             .count();
         assert!(events.len() <= 66);
     }

@@ -11,6 +11,7 @@ mod hostile;
 mod inner;
 mod policy;
 mod session;
+mod stateful;
 #[path = "../../../tests/common/subscriber.rs"]
 mod subscriber;
 mod tcp;

@@ -17,7 +17,9 @@ fn a_control_frame_comes_out_as_an_event_and_goes_in_as_a_command() {
     let lcp = [0xFF, 0x03, 0xC0, 0x21, 1, 1, 0, 4];
     bench.push(0, RAW, &peer.frame_at(0, &lcp));
     bench.turn();
-    let Event::Control { tunnel: from, frame } = bench.events.try_next().unwrap();
+    let Event::Control { tunnel: from, frame } = bench.events.try_next().unwrap() else {
+        panic!("a control frame")
+    };
     assert_eq!((from, &frame[..]), (tunnel, &lcp[2..]));
 
     bench.handle.command(Command::SendControl { tunnel, frame }).unwrap();
@@ -64,7 +66,9 @@ fn whoever_calls_hears_the_peer_before_it_knows_its_call_id() {
     let lcp = [0xFF, 0x03, 0xC0, 0x21, 1, 1, 0, 4];
     bench.push(0, RAW, &peer.frame_at(0, &lcp));
     bench.turn();
-    let Event::Control { frame, .. } = bench.events.try_next().unwrap();
+    let Event::Control { frame, .. } = bench.events.try_next().unwrap() else {
+        panic!("a control frame")
+    };
 
     bench.handle.command(Command::SetPeer { tunnel, peer_call_id: 77, peer_window: 64 }).unwrap();
     bench.handle.command(Command::SendControl { tunnel, frame }).unwrap();
@@ -179,7 +183,7 @@ fn nothing_passes_before_encryption_and_network_are_chosen() {
     bench.turn();
     assert_eq!(bench.drops(), [(DropReason::NetworkClosed, 2)]);
 
-    bench.protect(tunnel, Encryption::Mppe { receive, send });
+    bench.protect(tunnel, Encryption::stateless(receive, send));
     bench.network(tunnel, None);
     bench.push(0, RAW, &subscriber.encrypt(FAR, &[1]));
     bench.push(0, TUN, &packet(FAR, INNER, &[1]));
@@ -203,7 +207,7 @@ fn new_keys_begin_a_new_count() {
     assert_eq!(bench.drops(), [(DropReason::NetworkClosed, 1)]);
 
     let (send, receive) = keys(77);
-    bench.protect(tunnel, Encryption::Mppe { receive, send });
+    bench.protect(tunnel, Encryption::stateless(receive, send));
     bench.network(tunnel, Some(INNER));
     let mut again = Subscriber::new(PEER, LOCAL, (9, 7), INNER);
     again.set_keys(keys(77).1, keys(77).0);

@@ -98,8 +98,9 @@ pub fn offered(methods: &[Method], encryption: Policy) -> Result<Vec<Method>, No
     if offered.is_empty() {
         return Err(NoMethod::Empty);
     }
-    if let Policy::Require(required) = encryption {
-        offered.retain(|method| method.strengths().intersection(required) != Strengths::NONE);
+    if !encryption.permits_clear() {
+        let required = encryption.strengths;
+        offered.retain(|method| !method.strengths().intersection(required).is_empty());
         if offered.is_empty() {
             return Err(NoMethod::NoKeys(required));
         }
@@ -116,12 +117,12 @@ mod tests {
     #[test]
     fn the_strongest_is_offered_first_and_each_once() {
         let methods = [Pap, MsChapV1, Pap, MsChapV2, ChapMd5];
-        assert_eq!(offered(&methods, Policy::Deny), Ok(Method::ALL.to_vec()));
+        assert_eq!(offered(&methods, Policy::DENY), Ok(Method::ALL.to_vec()));
     }
 
     #[test]
     fn where_encryption_is_required_only_methods_with_keys_are_offered() {
-        let require = |strengths: &[Strength]| Policy::Require(Strengths::of(strengths));
+        let require = |strengths: &[Strength]| Policy::require(Strengths::of(strengths));
         assert_eq!(offered(&Method::ALL, Policy::default()), Ok(vec![MsChapV2, MsChapV1]));
         // RFC 3079 §2.1: MS-CHAPv1's short keys come from the LAN Manager hash.
         assert_eq!(offered(&Method::ALL, require(&[Strength::Bits40])), Ok(vec![MsChapV2]));
@@ -130,7 +131,7 @@ mod tests {
             refused.to_string(),
             "no method that is allowed gives keys for MPPE-128, which is required: allow MS-CHAPv2"
         );
-        assert_eq!(offered(&[], Policy::Deny), Err(NoMethod::Empty));
+        assert_eq!(offered(&[], Policy::DENY), Err(NoMethod::Empty));
         assert!(offered(&[MsChapV1], require(&[Strength::Bits56])).is_err());
     }
 }

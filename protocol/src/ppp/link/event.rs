@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use crate::mppe::{SessionKey, Strength};
+use crate::mppe::Cipher;
 use crate::ppp::auth::{Accepted, Attempt, Refusal};
 use crate::ppp::ccp;
 use crate::ppp::frame::Framing;
@@ -31,6 +31,10 @@ pub enum Input<'a> {
     },
     /// The data plane accepted packets of the peer since the last input: the peer lives.
     Alive,
+    /// The data plane lost a packet of the peer's in stateful mode, and discards what comes until
+    /// the peer starts again (RFC 3078 §8.2). To be repeated while that lasts, as often as it is to
+    /// be asked.
+    OutOfStep,
     /// End the link in good order.
     Close(Reason),
     /// The tunnel is gone: the link ends at once, for this reason unless it was ending for another
@@ -93,32 +97,23 @@ impl fmt::Display for Step {
 pub enum Encryption {
     /// Nothing.
     None,
-    /// Stateless MPPE.
+    /// MPPE in both directions.
     Mppe {
-        /// Initial key of what the peer sends.
-        receive: SessionKey,
-        /// Initial key of what we send.
-        send: SessionKey,
+        /// Of what the peer sends.
+        receive: Cipher,
+        /// Of what we send.
+        send: Cipher,
     },
 }
 
 impl fmt::Display for Encryption {
     /// RouterOS's word for it: `MPPE128 stateless`, `none`; `rx/tx` where they differ.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const fn name(strength: Strength) -> &'static str {
-            match strength {
-                Strength::Bits40 => "MPPE40 stateless",
-                Strength::Bits56 => "MPPE56 stateless",
-                Strength::Bits128 => "MPPE128 stateless",
-            }
-        }
         match self {
             Self::None => f.write_str("none"),
-            Self::Mppe { receive, send } if receive.strength() == send.strength() => {
-                f.write_str(name(receive.strength()))
-            }
             Self::Mppe { receive, send } => {
-                write!(f, "{}/{}", name(receive.strength()), name(send.strength()))
+                let (rx, tx) = (receive.to_string(), send.to_string());
+                if rx == tx { f.write_str(&rx) } else { write!(f, "{rx}/{tx}") }
             }
         }
     }
@@ -162,6 +157,9 @@ pub enum Event {
     Authenticate(Attempt),
     /// The encryption of data packets from now on; before this none may pass.
     Encryption(Encryption),
+    /// The peer lost a packet of ours in stateful mode: the next one has to be flushed
+    /// (RFC 3078 §8.2).
+    Resynchronise,
     /// Data may pass.
     NetworkUp(Network),
     /// Data may pass no longer: after [`Event::NetworkUp`] only. A renegotiation may bring it

@@ -14,17 +14,18 @@ pub use event::{Encryption, Event, Input, Network, Step, Verdict};
 pub use reason::{Phase, Reason};
 
 use crate::machine::{Action, Machine, Output};
+use crate::mppe::Mode;
 use crate::time::Instant;
 
 use super::auth::running::Running;
 use super::auth::{self, Method, NoMethod, StartKeys};
 use super::automaton::State;
-use super::ccp::{self, Ccp};
+use super::ccp::{self, Ccp, Level};
 use super::entropy::Entropy;
 use super::frame::{self, Protocol};
 use super::ipcp::Ipcp;
 use super::lcp::{Demand, Lcp};
-use super::negotiation::Layer;
+use super::negotiation::{Layer, Signal};
 use super::outbox::Outbox;
 use super::packet::{Packet, code};
 use keepalive::{Due, Keepalive};
@@ -45,12 +46,17 @@ pub struct Link {
     challenges: u8,
     ccp: Option<Layer<Ccp>>,
     ipcp: Option<Layer<Ipcp>>,
-    /// The policy of this login: the configured one or the verdict's.
+    /// The policy of this login: the configured one or the verdict's, and [`Level::Deny`] once
+    /// there will be no encryption.
     encryption: ccp::Policy,
     /// How the login was, or is being, proved.
     method: Option<Method>,
     keys: Option<StartKeys>,
     addresses: Option<Addresses>,
+    /// How long the peer may take to propose encryption, where we allow it and do not propose it.
+    ccp_patience: Option<Instant>,
+    /// Identifier of our Reset-Request that has no Ack yet.
+    reset_request: Option<u8>,
     /// The newest IPCP Configure-Request that came before CCP was open.
     held: Option<Vec<u8>>,
     /// Did any frame ever come?
@@ -94,6 +100,8 @@ impl Link {
             method: None,
             keys: None,
             addresses: None,
+            ccp_patience: None,
+            reset_request: None,
             held: None,
             heard: false,
             no_method,
@@ -140,13 +148,11 @@ impl Link {
             // (RFC 1661 §3.4, §5.7).
             _ if self.lcp.state() != State::Opened => {}
             protocol if Some(protocol) == authentication => self.auth_packet(payload, now),
-            Protocol::CCP if self.encryption != ccp::Policy::Deny => {
-                self.ccp_packet(payload, now);
-            }
+            Protocol::CCP => self.ccp_packet(payload, now),
             Protocol::IPCP => self.ipcp_packet(payload, now),
             // Ours, at the wrong time.
             Protocol::IPV4 => {}
-            Protocol::COMPRESSED if self.encryption != ccp::Policy::Deny => {}
+            Protocol::COMPRESSED if self.encryption.level != Level::Deny => {}
             protocol => self.send_protocol_reject(protocol, payload),
         }
     }
@@ -209,32 +215,79 @@ impl Link {
     }
 
     fn ccp_packet(&mut self, payload: &[u8], now: Instant) {
+        let parsed = Packet::parse(payload);
+        if self.encryption.level == Level::Deny {
+            // What the peer says to the end of a negotiation that we gave up needs no answer.
+            if parsed.is_ok_and(|packet| packet.code == code::TERMINATE_ACK) {
+                return;
+            }
+            return self.send_protocol_reject(Protocol::CCP, payload);
+        }
+        let Ok(packet) = parsed else { return };
+        if self.ccp.is_none() && packet.code == code::CONFIGURE_REQUEST {
+            self.peer_proposes_encryption(now);
+        }
         // None yet: RFC 1661 §3.5 discards it.
         let Some(ccp) = &mut self.ccp else { return };
-        let Ok(packet) = Packet::parse(payload) else { return };
         let was_open = ccp.state() == State::Opened;
         let signal = ccp.receive(packet, now, &mut self.out);
-        if packet.code == code::TERMINATE_REQUEST {
-            self.encryption_lost(was_open, now);
-        } else if let Some(signal) = signal {
-            self.ccp_signal(signal, now);
+        match signal {
+            _ if packet.code == code::TERMINATE_REQUEST => self.encryption_lost(was_open, now),
+            Some(Signal::Extra) => self.ccp_extra(packet),
+            Some(signal) => self.ccp_signal(signal, now),
+            None => {}
+        }
+    }
+
+    /// The codes that only CCP has, once it is open. In stateless mode they mean nothing
+    /// (RFC 3078 §8.1).
+    fn ccp_extra(&mut self, packet: Packet<'_>) {
+        let outcome = self.ccp.as_ref().and_then(|ccp| ccp.policy.outcome());
+        let sends_stateful = outcome.is_some_and(|(_, send)| send.mode == Mode::Stateful);
+        let identifier = packet.identifier;
+        match packet.code {
+            code::RESET_REQUEST if sends_stateful => {
+                self.out.event(Event::Resynchronise);
+                // RFC 3078 §8.2 does without an Ack, but RFC 1962 §3.1 repeats until it comes.
+                let ack = Packet { code: code::RESET_ACK, identifier, data: &[] };
+                self.out.send(Protocol::CCP, &ack);
+            }
+            code::RESET_ACK => {
+                self.reset_request.take_if(|outstanding| *outstanding == identifier);
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks the peer to start its keystream again (RFC 3078 §8.2). What was not acknowledged is
+    /// repeated under its identifier (RFC 1962 §3.1).
+    fn send_reset_request(&mut self) {
+        let open = self.ccp.as_mut().filter(|ccp| ccp.state() == State::Opened);
+        if let Some(ccp) = open
+            && let Some((receive, _)) = ccp.policy.outcome()
+            && receive.mode == Mode::Stateful
+        {
+            let identifier = *self.reset_request.get_or_insert_with(|| ccp.fresh_identifier());
+            let request = Packet { code: code::RESET_REQUEST, identifier, data: &[] };
+            self.out.send(Protocol::CCP, &request);
         }
     }
 
     fn ipcp_packet(&mut self, payload: &[u8], now: Instant) {
         let Ok(packet) = Packet::parse(payload) else { return };
-        match &mut self.ipcp {
-            Some(ipcp) => {
-                if let Some(signal) = ipcp.receive(packet, now, &mut self.out) {
-                    self.ipcp_signal(signal, now);
-                }
-            }
-            // The peer is ahead of us: its newest request waits until CCP is open. Dropped it
-            // would cost the Restart timer, Terminate-Acked the login.
-            None if self.phase == Phase::Ccp && packet.code == code::CONFIGURE_REQUEST => {
+        // The peer is ahead of us: its newest request waits until CCP is open. Dropped it would cost
+        // the Restart timer, Terminate-Acked the login.
+        if self.phase == Phase::Ccp {
+            if packet.code == code::CONFIGURE_REQUEST {
                 self.held = Some(payload.to_vec());
+                self.peer_goes_on_without_encryption(now);
             }
-            None => {}
+            return;
+        }
+        if let Some(ipcp) = &mut self.ipcp
+            && let Some(signal) = ipcp.receive(packet, now, &mut self.out)
+        {
+            self.ipcp_signal(signal, now);
         }
     }
 
@@ -250,6 +303,9 @@ impl Link {
         }
         if let Some(signal) = self.ccp.as_mut().and_then(|ccp| ccp.tick(now, &mut self.out)) {
             self.ccp_signal(signal, now);
+        }
+        if self.ccp_patience.is_some_and(|deadline| now >= deadline) {
+            self.start_ipcp(now);
         }
         if let Some(signal) = self.ipcp.as_mut().and_then(|ipcp| ipcp.tick(now, &mut self.out)) {
             self.ipcp_signal(signal, now);
@@ -267,6 +323,7 @@ impl Link {
         let keepalive = (self.phase == Phase::Up).then(|| self.keepalive.deadline()).flatten();
         [
             self.login_deadline,
+            self.ccp_patience,
             keepalive,
             self.lcp.deadline(),
             self.auth.as_ref().and_then(Running::deadline),
@@ -294,6 +351,7 @@ impl Machine for Link {
             Input::Deadline => self.tick(now),
             Input::Verdict { identifier, verdict } => self.verdict(identifier, verdict, now),
             Input::Alive => self.keepalive.heard(now),
+            Input::OutOfStep => self.send_reset_request(),
             Input::Close(reason) => self.terminate(reason, now),
             Input::Lost(reason) => self.lost(reason, now),
         }

@@ -4,11 +4,11 @@
 //! LCP or CCP out of Opened ends in a new authentication or in the end of the link, since MPPE's
 //! initial keys must not encrypt twice.
 
-use crate::mppe::Sender;
+use crate::mppe::{Cipher, Sender};
 use crate::ppp::auth::running::{Demand, Outcome, Running};
 use crate::ppp::auth::{Failure, StartKeys};
 use crate::ppp::automaton::State;
-use crate::ppp::ccp::{self, Ccp, Strengths};
+use crate::ppp::ccp::{Ccp, Level, Proposal, Strengths};
 use crate::ppp::frame::Protocol;
 use crate::ppp::ipcp::Ipcp;
 use crate::ppp::lcp::{self, DEFAULT_MRU};
@@ -58,9 +58,10 @@ impl Link {
         self.method = self.lcp.policy.demanded().or(peer.demands);
         let Some(method) = self.method else {
             // Without a proof there are no keys.
-            return match self.encryption {
-                ccp::Policy::Deny => self.start_network(now),
-                ccp::Policy::Require(_) => self.terminate(Reason::NotAuthenticated, now),
+            return if self.encryption.permits_clear() {
+                self.start_network(now);
+            } else {
+                self.terminate(Reason::NotAuthenticated, now);
             };
         };
         let out = &mut self.out;
@@ -96,6 +97,8 @@ impl Link {
         self.keys = None;
         self.method = None;
         self.addresses = None;
+        self.ccp_patience = None;
+        self.reset_request = None;
         self.held = None;
         self.encryption = self.config.encryption;
         self.out.peer_mru = DEFAULT_MRU;
@@ -172,29 +175,62 @@ impl Link {
         }
     }
 
-    /// The network phase: CCP first where encryption is required.
+    /// The network phase: CCP first, where there may be encryption.
     fn start_network(&mut self, now: Instant) {
-        match self.encryption {
-            ccp::Policy::Require(required) => {
-                let strengths = self.keys.as_ref().map_or(Strengths::NONE, StartKeys::strengths);
-                let strengths = strengths.intersection(required);
-                if strengths == Strengths::NONE {
-                    return self.terminate(self.no_keys(required), now);
-                }
+        let keys = self.keys.as_ref().map_or(Strengths::NONE, StartKeys::strengths);
+        let required = self.encryption.strengths;
+        self.encryption.strengths = required.intersection(keys);
+        match self.encryption.level {
+            Level::Require if self.encryption.strengths.is_empty() => {
+                self.terminate(self.no_keys(required), now);
+            }
+            Level::Deny => self.start_ipcp(now),
+            _ if self.encryption.strengths.is_empty() => self.without_encryption(now),
+            Level::Allow => {
                 self.phase = Phase::Ccp;
-                let mut ccp = Layer::new(Ccp::new(strengths), self.config.timers);
-                ccp.begin(now, &mut self.out);
-                self.ccp = Some(ccp);
+                self.ccp_patience = Some(now + self.config.timers.restart);
             }
-            ccp::Policy::Deny => {
-                self.out.event(Event::Encryption(Encryption::None));
-                self.start_ipcp(now);
-            }
+            Level::Prefer | Level::Require => self.start_ccp(now),
         }
     }
 
     fn no_keys(&self, required: Strengths) -> Reason {
         self.method.map_or(Reason::NotAuthenticated, |method| Reason::NoKeys { method, required })
+    }
+
+    fn start_ccp(&mut self, now: Instant) {
+        self.phase = Phase::Ccp;
+        self.ccp_patience = None;
+        let mut ccp = Layer::new(Ccp::new(self.encryption), self.config.timers);
+        ccp.begin(now, &mut self.out);
+        self.ccp = Some(ccp);
+    }
+
+    /// Where we only allow encryption the peer has to propose it, at the latest while IPCP is being
+    /// negotiated: reordering may have put its CCP behind its IPCP.
+    pub(super) fn peer_proposes_encryption(&mut self, now: Instant) {
+        if self.encryption.level == Level::Allow && matches!(self.phase, Phase::Ccp | Phase::Ipcp) {
+            if let Some(ipcp) = &mut self.ipcp {
+                ipcp.lower_down(now, &mut self.out);
+            }
+            self.start_ccp(now);
+        }
+    }
+
+    /// The peer's IPCP comes first: it proposes no encryption.
+    pub(super) fn peer_goes_on_without_encryption(&mut self, now: Instant) {
+        if self.ccp_patience.is_some() {
+            self.start_ipcp(now);
+        }
+    }
+
+    /// There will be no encryption, and none is required.
+    fn without_encryption(&mut self, now: Instant) {
+        if let Some(mut ccp) = self.ccp.take() {
+            ccp.close("no encryption", now, &mut self.out);
+        }
+        self.encryption.level = Level::Deny;
+        self.start_ipcp(now);
     }
 
     pub(super) fn ccp_signal(&mut self, signal: Signal, now: Instant) {
@@ -206,47 +242,58 @@ impl Link {
                 self.renegotiate(now);
             }
             Signal::Down => self.encryption_lost(true, now),
+            Signal::Finished if self.encryption.permits_clear() => self.without_encryption(now),
             Signal::Finished => self.terminate(Reason::CcpUnanswered(self.peer_side()), now),
             Signal::Dispute => self.encryption_lost(false, now),
-            // Reset-Request and Reset-Ack mean nothing in stateless mode (RFC 3078 §8.1).
             Signal::Extra => {}
         }
     }
 
     fn ccp_up(&mut self, now: Instant) {
-        let agreed = self.ccp.as_ref().and_then(|ccp| ccp.policy.agreed_strengths());
-        let (Some((receive, send)), Some(keys)) = (agreed, &self.keys) else {
+        let outcome = self.ccp.as_ref().and_then(|ccp| ccp.policy.outcome());
+        let (Some((receive, send)), Some(keys)) = (outcome, &self.keys) else {
             return self.encryption_lost(false, now);
         };
         let (we, peer) = match self.config.side() {
             Side::Server => (Sender::Server, Sender::Client),
             Side::Client => (Sender::Client, Sender::Server),
         };
-        let receive = keys.session_key(peer, receive);
-        let send = keys.session_key(we, send);
-        self.out.event(Event::Encryption(Encryption::Mppe { receive, send }));
+        let cipher = |sender, Proposal { strength, mode }| Cipher {
+            key: keys.session_key(sender, strength),
+            mode,
+        };
+        let encryption =
+            Encryption::Mppe { receive: cipher(peer, receive), send: cipher(we, send) };
+        self.out.event(Event::Encryption(encryption));
         self.out.event(Event::Step(Step::CcpUp));
         self.start_ipcp(now);
     }
 
-    /// There is no encryption (any more), and it is required.
+    /// There is no encryption (any more). What was encrypted never goes on in the clear.
     pub(super) fn encryption_lost(&mut self, was_open: bool, now: Instant) {
+        if !was_open && self.encryption.permits_clear() {
+            return self.without_encryption(now);
+        }
         let peer = self.peer_side();
-        let reason = match &self.ccp {
-            Some(ccp) if !was_open => {
-                Reason::EncryptionRefused { peer, required: ccp.policy.allowed() }
+        let reason = match self.method {
+            Some(method) if !was_open => {
+                let required = self.encryption.strengths;
+                Reason::EncryptionRefused { peer, method, required }
             }
             _ => Reason::EncryptionEnded(peer),
         };
         self.terminate(reason, now);
     }
 
-    fn start_ipcp(&mut self, now: Instant) {
+    pub(super) fn start_ipcp(&mut self, now: Instant) {
         self.phase = Phase::Ipcp;
-        let policy = self.addresses.as_ref().map_or_else(Ipcp::client, Ipcp::server);
-        let mut ipcp = Layer::new(policy, self.config.timers);
+        self.ccp_patience = None;
+        let (addresses, timers) = (&self.addresses, self.config.timers);
+        let ipcp = self.ipcp.get_or_insert_with(|| {
+            let policy = addresses.as_ref().map_or_else(Ipcp::client, Ipcp::server);
+            Layer::new(policy, timers)
+        });
         ipcp.begin(now, &mut self.out);
-        self.ipcp = Some(ipcp);
         if let Some(held) = self.held.take() {
             self.ipcp_packet(&held, now);
         }
@@ -276,6 +323,11 @@ impl Link {
 
     fn ipcp_up(&mut self, now: Instant) {
         let Some(ipcp) = &self.ipcp else { return };
+        // From here on it is too late for the peer to propose encryption.
+        if self.ccp.is_none() {
+            self.encryption.level = Level::Deny;
+            self.out.event(Event::Encryption(Encryption::None));
+        }
         // A server whose peer rejects the option still knows its own address.
         let own = self.addresses.map(|addresses| addresses.local);
         let Some(local) = ipcp.policy.local().or(own) else {

@@ -124,10 +124,12 @@ pub enum Reason {
     #[error("server does not know the password: its proof is wrong")]
     ServerProofWrong,
     /// Encryption is required and the peer has none that suffices.
-    #[error("{peer} offers no {required}; this {} requires it", peer.other())]
+    #[error("{peer} offered {method} without {required}; this {} requires it", peer.other())]
     EncryptionRefused {
         /// Which end the peer is.
         peer: Side,
+        /// How the login was proved.
+        method: Method,
         /// What would have sufficed.
         required: Strengths,
     },
