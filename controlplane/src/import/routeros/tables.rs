@@ -58,7 +58,7 @@ pub(super) fn pool(command: &Command, imported: &mut Imported) {
         words(value).iter().map(parse).collect::<Result<Vec<_>, _>>()
     });
     properties.take("comment");
-    let next = properties.take("next-pool").filter(|next| next != "none");
+    let next = properties.take("next-pool").filter(|next| *next != "none");
     let left = properties.finish();
     match ranges {
         Some(ranges) if !ranges.is_empty() && !name.is_empty() => {
