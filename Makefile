@@ -9,7 +9,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DURATION)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint ebpf bench-mppe bench-pipeline bench-dial bench-storm
+.PHONY: help run test check lint ebpf bench-mppe bench-pipeline bench-dial bench-storm bench-report
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +44,7 @@ ebpf: ## rebuild the steering program's committed object; needs clang
 	$(MAKE) -C ebpf
 
 bench-mppe: ## what encryption costs, against libraries' ciphers; writes target/bench/mppe.json
-	cargo bench --locked -p penstock-dataplane --bench mppe
+	cargo run --release --locked -p penstock-bench -- mppe
 
 bench-pipeline: ## what a packet costs a worker, and the road without encryption; writes target/bench/pipeline.json
 	cargo run --release --locked -p penstock-bench -- pipeline
@@ -55,4 +55,7 @@ bench-dial: ## how fast thousands of clients get in, and what they cost; needs r
 
 bench-storm: ## 18,900 clients dial at once: local users, then a RADIUS that answers 200 a second; needs root; minutes
 	cargo build --release --locked -p penstock -p penstock-bench --bins
-	$(AS_ROOT) target/release/penstock-bench dial --sessions 18900 --at-once 0 --radius-rate 200 --json target/bench/storm.json
+	$(AS_ROOT) target/release/penstock-bench dial --sessions 18900 --at-once 0 --radius-rate 200 --name storm
+
+bench-report: ## one page of all results so far: target/bench/report.html
+	cargo run --release --locked -p penstock-bench -- report

@@ -2,35 +2,64 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`dial`] | how fast clients get in, and what those who are in cost |
+//! | [`mppe`] | what encryption costs, against libraries' ciphers |
 //! | [`pipeline`] | what a packet costs a worker, between memory ports |
+//! | [`dial`] | how fast clients get in, and what those who are in cost |
+//! | [`report`] | one page of all results |
+//! | [`run`] | what measurements share: result files, tables, progress, the machine |
+//! | [`stats`] | sums over samples |
 //! | [`cpu`] | processor time of a thread |
 
 mod cpu;
 mod dial;
+mod mppe;
 mod pipeline;
+mod report;
+mod run;
+mod stats;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use run::{Options, Run};
+
 /// Measures penstock.
+///
+/// Each measurement prints its tables and leaves its figures in FOLDER/NAME.json, and what they come
+/// from in FOLDER/about/NAME.json. One that fails keeps the figures that it had by then, says why,
+/// and exits with 1.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version)]
 struct Arguments {
+    #[command(flatten)]
+    options: Options,
     #[command(subcommand)]
     bench: Bench,
 }
 
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// How fast clients get in, and what those who are in cost. Needs root.
-    Dial(dial::Arguments),
-    /// What a packet costs a worker, between memory ports: with MPPE, and the road alone.
+    /// What MPPE costs, against RustCrypto and OpenSSL
+    Mppe(mppe::Arguments),
+    /// What a packet costs a worker, between memory ports: with MPPE, and the road alone
     Pipeline(pipeline::Arguments),
+    /// How fast clients get in, and what those who are in cost; needs root
+    Dial(dial::Arguments),
+    /// One HTML page of all results, with plots and targets
+    Report(report::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().bench {
-        Bench::Dial(arguments) => dial::run(&arguments),
-        Bench::Pipeline(arguments) => pipeline::run(&arguments),
+fn main() -> Result<()> {
+    let Arguments { options, bench } = Arguments::parse();
+    let measure = |name: &str, work: &dyn Fn(&mut Run) -> Result<()>| {
+        let mut run = Run::new(&options, name)?;
+        let outcome = work(&mut run);
+        run.finish(outcome)
+    };
+    match &bench {
+        Bench::Mppe(arguments) => measure("mppe", &|run| mppe::run(arguments, run)),
+        Bench::Pipeline(arguments) => measure("pipeline", &|run| pipeline::run(arguments, run)),
+        Bench::Dial(arguments) => measure("dial", &|run| dial::run(arguments, run)),
+        Bench::Report(arguments) => report::run(arguments, &options),
     }
 }

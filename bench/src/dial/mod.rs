@@ -14,16 +14,17 @@ mod cost;
 mod scene;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use lab::load::{Load, Plan, Steps, Tally};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::report::plot::{Data, Plot};
+use crate::report::{Bound, Section, Target};
+use crate::run::Run;
+use crate::run::table::{Table, figure, left, right};
 use cost::Cost;
 use scene::{SERVER, Scene};
 
@@ -48,13 +49,10 @@ pub struct Arguments {
     /// Seconds for which all sessions are held
     #[arg(long, default_value_t = 20)]
     hold: u64,
-    /// Where the figures go
-    #[arg(long, default_value = "target/bench/dial.json")]
-    json: PathBuf,
 }
 
 /// Who knows the users.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Users {
     /// The daemon itself.
@@ -63,8 +61,16 @@ pub enum Users {
     Radius,
 }
 
-/// A line of the result.
-#[derive(Debug, Serialize)]
+/// The result: the first scene's figures, and those of all.
+#[derive(Debug, Serialize, Deserialize)]
+struct Figures {
+    #[serde(flatten)]
+    first: Row,
+    scenes: Vec<Row>,
+}
+
+/// Figures of a scene.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Row {
     users: Users,
     /// How many dialled at once; 0: all.
@@ -83,7 +89,7 @@ struct Row {
     failures: u64,
     failures_by_reason: BTreeMap<String, u64>,
     /// Times since the dial began, ms.
-    steps: BTreeMap<&'static str, Quantiles>,
+    steps: BTreeMap<String, Quantiles>,
     /// Resident memory of the daemon and kernel memory of its sockets, over what they were before.
     bytes_per_session: f64,
     resident_per_session: f64,
@@ -92,7 +98,7 @@ struct Row {
     cpu_percent_idle: f64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Quantiles {
     p50: f64,
     p90: f64,
@@ -100,27 +106,27 @@ struct Quantiles {
     max: f64,
 }
 
-/// Measures and writes.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut rows = Vec::new();
+/// Measures and prints.
+///
+/// # Errors
+/// Without root, or when not all sessions came up or stayed.
+pub fn run(arguments: &Arguments, run: &mut Run) -> Result<()> {
+    let mut rows: Vec<Row> = Vec::new();
     for users in &arguments.users {
         match measure(arguments, *users) {
             Ok(row) => {
-                print(&row)?;
                 rows.push(row);
+                run.record(&Figures { first: rows[0].clone(), scenes: rows.clone() })?;
             }
             Err(error) if *users == Users::Radius && !scene::has_freeradius() => {
-                writeln!(io::stdout(), "radius: not measured: {error:#}")?;
+                run.say(format_args!("radius: not measured: {error:#}"))?;
             }
             Err(error) => return Err(error),
         }
     }
-    if let Some(folder) = arguments.json.parent() {
-        fs::create_dir_all(folder)?;
+    for table in tables(&rows) {
+        run.show(&table)?;
     }
-    fs::write(&arguments.json, serde_json::to_string_pretty(&rows)?)
-        .with_context(|| format!("writing {}", arguments.json.display()))?;
-    writeln!(io::stdout(), "wrote {}", arguments.json.display())?;
     Ok(())
 }
 
@@ -188,12 +194,12 @@ impl Report<'_> {
             failures: self.tally.failures.values().sum(),
             failures_by_reason: self.tally.failures.clone(),
             steps: BTreeMap::from([
-                ("1 tcp", step(|steps| steps.tcp)?),
-                ("2 call", step(|steps| steps.call)?),
-                ("3 lcp", step(|steps| steps.lcp)?),
-                ("4 authentication", step(|steps| steps.authentication)?),
-                ("5 ccp", step(|steps| steps.ccp)?),
-                ("6 up", step(|steps| steps.up)?),
+                ("1 tcp".to_owned(), step(|steps| steps.tcp)?),
+                ("2 call".to_owned(), step(|steps| steps.call)?),
+                ("3 lcp".to_owned(), step(|steps| steps.lcp)?),
+                ("4 authentication".to_owned(), step(|steps| steps.authentication)?),
+                ("5 ccp".to_owned(), step(|steps| steps.ccp)?),
+                ("6 up".to_owned(), step(|steps| steps.up)?),
             ]),
             bytes_per_session: total as f64 / sessions,
             resident_per_session: resident as f64 / sessions,
@@ -213,37 +219,134 @@ fn quantiles(times: impl Iterator<Item = Duration>) -> Result<Quantiles> {
     Ok(Quantiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1.0) })
 }
 
-fn print(row: &Row) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "\n{} sessions, users: {:?}, at once: {}\n\
-         {:>8.0} logins/s over {:.1} s; {:.0} for each second of the daemon's processor time\n\
-         {:>8.3} dials per session, {} failures {:?}\n\
-         {:>8.1} KiB per session ({:.1} KiB of them resident), {:.1} MiB in total\n\
-         {:>8.2} % of a core while all are idle\n\
-         {:<18}{:>10}{:>10}{:>10}{:>10}",
-        row.sessions,
-        row.users,
-        row.at_once,
-        row.logins_per_second,
-        row.seconds,
-        row.logins_per_cpu_second,
-        row.dials_per_session,
-        row.failures,
-        row.failures_by_reason,
-        row.bytes_per_session / 1024.0,
-        row.resident_per_session / 1024.0,
-        row.bytes_total as f64 / f64::from(1 << 20),
-        row.cpu_percent_idle,
-        "step, ms",
-        "p50",
-        "p90",
-        "p99",
-        "max",
-    )?;
-    for (step, Quantiles { p50, p90, p99, max }) in &row.steps {
-        writeln!(out, "{step:<18}{p50:>10.1}{p90:>10.1}{p99:>10.1}{max:>10.1}")?;
+fn tables(rows: &[Row]) -> [Table; 3] {
+    let scene = |row: &Row| {
+        let users = format!("{:?}", row.users).to_lowercase();
+        let at_once = if row.at_once == 0 { "all".to_owned() } else { row.at_once.to_string() };
+        [row.sessions.to_string(), users, at_once]
+    };
+    let columns = || [right("sessions"), left("users"), right("at once")];
+    let mut all = Table::new(
+        "Logins",
+        columns().into_iter().chain([
+            right("logins/s"),
+            right("per CPU s"),
+            right("up p50, ms"),
+            right("p99"),
+            right("dials/session"),
+            right("failed dials"),
+            right("KiB/session"),
+            right("resident"),
+            right("MiB in total"),
+            right("idle CPU, %"),
+        ]),
+    )
+    .note(
+        "Daemon and clients share this machine's cores; per CPU s counts the daemon's own processor \
+         time. Memory: resident and of its sockets in the kernel, over what it was before.",
+    );
+    let mut steps = Table::new(
+        "Steps of a dial, ms since it began",
+        columns().into_iter().chain([
+            left("step"),
+            right("p50"),
+            right("p90"),
+            right("p99"),
+            right("max"),
+        ]),
+    );
+    let mut failures =
+        Table::new("Failed dials", columns().into_iter().chain([left("reason"), right("dials")]));
+    for row in rows {
+        let figures = [
+            figure(row.logins_per_second, 0),
+            figure(row.logins_per_cpu_second, 0),
+            figure(row.up_p50_ms, 1),
+            figure(row.up_p99_ms, 1),
+            figure(row.dials_per_session, 3),
+            row.failures.to_string(),
+            figure(row.bytes_per_session / 1024.0, 1),
+            figure(row.resident_per_session / 1024.0, 1),
+            figure(row.bytes_total as f64 / f64::from(1 << 20), 1),
+            figure(row.cpu_percent_idle, 2),
+        ];
+        all.row(scene(row).into_iter().chain(figures));
+        for (step, &Quantiles { p50, p90, p99, max }) in &row.steps {
+            let times = [p50, p90, p99, max].map(|time| figure(time, 1));
+            steps.row(scene(row).into_iter().chain([step.clone()]).chain(times));
+        }
+        for (reason, count) in &row.failures_by_reason {
+            failures.row(scene(row).into_iter().chain([reason.clone(), count.to_string()]));
+        }
     }
-    Ok(())
+    [all, steps, failures]
+}
+
+/// # Errors
+/// When it is no result of [`run`].
+pub fn section(json: &str) -> Result<Section> {
+    let Figures { scenes, .. } = serde_json::from_str(json)?;
+    let local = |at_once: fn(u32) -> bool| {
+        scenes.iter().find(move |row| row.users == Users::Local && at_once(row.at_once))
+    };
+    let steady = local(|at_once| at_once > 0);
+    let storm = local(|at_once| at_once == 0);
+    let memory = steady.map(|row| row.bytes_per_session / 1024.0);
+    let target = |what: &str, measured, bound, stretch, unit| Target {
+        what: what.to_owned(),
+        measured,
+        bound,
+        stretch,
+        unit,
+    };
+    let targets = vec![
+        target(
+            "logins, for each second of the daemon's processor time",
+            steady.map(|row| row.logins_per_cpu_second),
+            Bound::AtLeast(2000.0),
+            Some(5000.0),
+            "/s",
+        ),
+        target("storm: all are up", storm.map(|row| row.seconds), Bound::AtMost(15.0), None, "s"),
+        target(
+            "storm: dials per session",
+            storm.map(|row| row.dials_per_session),
+            Bound::AtMost(1.2),
+            None,
+            "",
+        ),
+        target("memory of an idle session", memory, Bound::AtMost(16.0), Some(6.0), "KiB"),
+        target(
+            "idle sessions",
+            steady.map(|row| row.cpu_percent_idle),
+            Bound::AtMost(5.0),
+            None,
+            "%",
+        ),
+    ];
+    let mut plots = Vec::new();
+    if let Some(row) = steady.or_else(|| scenes.first()) {
+        let bar = |of: fn(&Quantiles) -> f64| row.steps.values().map(of).collect();
+        plots.push(Plot {
+            title: format!("Steps of a dial, {} sessions, {} at once", row.sessions, row.at_once),
+            x: String::new(),
+            y: "ms since it began".to_owned(),
+            data: Data::Bars {
+                groups: row.steps.keys().map(|step| step[2..].to_owned()).collect(),
+                bars: vec![
+                    ("p50".to_owned(), bar(|quantiles| quantiles.p50)),
+                    ("p99".to_owned(), bar(|quantiles| quantiles.p99)),
+                ],
+            },
+        });
+    }
+    Ok(Section {
+        title: "Logins",
+        about: "Clients, each with an address of its own, dial a penstock in another network \
+                namespace of the same machine, negotiate MS-CHAPv2 and MPPE, and hold their sessions \
+                while its memory and idle processor time are taken.",
+        targets,
+        plots,
+        tables: tables(&scenes).into_iter().filter(|table| !table.rows.is_empty()).collect(),
+    })
 }

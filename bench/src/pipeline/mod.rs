@@ -13,14 +13,15 @@ mod network;
 mod rig;
 mod traffic;
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::PathBuf;
-
-use anyhow::{Context, ensure};
+use anyhow::{Result, ensure};
 use dataplane::mppe::{Cipher, Engine};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::report::plot::{Data, Plot};
+use crate::report::{Bound, Section, Target};
+use crate::run::Run;
+use crate::run::table::{Table, figure, left, right};
+use crate::stats::{median, round};
 use network::Core;
 use rig::{Handover, Rig};
 use traffic::Direction;
@@ -30,6 +31,8 @@ const ROUTES: u32 = 10_000;
 const FULL_TABLE: u32 = 1_000_000;
 /// The packet for which the Internet's routes are measured too.
 const SMALL: usize = 64;
+/// And the one that fills a link.
+const LARGE: u16 = 1400;
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -54,16 +57,13 @@ pub struct Arguments {
     /// Frames of a worker, of 4 KiB each: more than any cache holds
     #[arg(long, default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(2048..=1 << 20))]
     frames: u32,
-    /// How often each contestant sends all its frames
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
-    /// Where the figures go
-    #[arg(long, default_value = "target/bench/pipeline.json")]
-    json: PathBuf,
+    /// How often each contestant sends all its frames [default: 5, quick: 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
 }
 
 /// A line of the result.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Row {
     direction: Direction,
     /// Octets of the inner IP packet.
@@ -96,27 +96,38 @@ struct Contestant {
     road: Vec<f64>,
 }
 
-/// Measures, prints and writes.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// Measures and prints.
+///
+/// # Errors
+/// When a packet was lost.
+pub fn run(arguments: &Arguments, run: &mut Run) -> Result<()> {
+    let rounds = arguments.rounds.unwrap_or(if run.is_quick() { 1 } else { 5 });
+    let payloads: Vec<u16> = if run.is_quick() {
+        let kept = |payload: &u16| usize::from(*payload) == SMALL || *payload == LARGE;
+        arguments.payload.iter().copied().filter(kept).collect()
+    } else {
+        arguments.payload.clone()
+    };
     let core = Core::new(ROUTES);
-    let full = if arguments.alone { None } else { Some(Core::new(FULL_TABLE)) };
-    let frames = arguments.frames;
+    let full = if arguments.alone || run.is_quick() { None } else { Some(Core::new(FULL_TABLE)) };
+    let steps = arguments.tunnels.len() * arguments.direction.len() * payloads.len();
+    let progress = run.progress("packets", steps as u64);
     let mut rows = Vec::new();
-    let mut out = io::stdout();
-    writeln!(out, "{HEAD}")?;
     for &tunnels in &arguments.tunnels {
-        let mut rigs = vec![Rig::new(1, tunnels, frames, &core)?];
+        progress.set_message(format!("opening {tunnels} tunnels"));
+        let mut rigs = vec![Rig::new(1, tunnels, arguments.frames, &core)?];
         if let Some(full) = &full {
-            rigs.push(Rig::new(1, tunnels, frames, full)?);
+            rigs.push(Rig::new(1, tunnels, arguments.frames, full)?);
             // A tunnel has one owner.
             if tunnels > 1 {
-                rigs.push(Rig::new(2, tunnels, frames, &core)?);
+                rigs.push(Rig::new(2, tunnels, arguments.frames, &core)?);
             }
         }
         for &direction in &arguments.direction {
-            for &payload in &arguments.payload {
+            for &payload in &payloads {
+                progress.set_message(format!("{tunnels} tunnels, {payload} octets"));
                 let mut contestants = contestants(rigs.len(), usize::from(payload));
-                for _ in 0..arguments.rounds {
+                for _ in 0..rounds {
                     for one in &mut contestants {
                         let Contestant { rig, handover, with_mppe, road, .. } = one;
                         let rig = &mut rigs[*rig];
@@ -129,19 +140,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
                     }
                 }
                 for one in contestants {
-                    let row = row(direction, payload, tunnels, one)?;
-                    writeln!(out, "{}", line(&row))?;
-                    rows.push(row);
+                    rows.push(row(direction, payload, tunnels, one)?);
                 }
+                run.record(&rows)?;
+                progress.inc(1);
             }
         }
     }
-    writeln!(out, "{FOOT}")?;
-    if let Some(folder) = arguments.json.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    }
-    fs::write(&arguments.json, serde_json::to_vec_pretty(&rows)?)
-        .with_context(|| format!("writing {}", arguments.json.display()))
+    progress.finish_and_clear();
+    run.show(&table(&rows))
 }
 
 fn contestants(rigs: usize, payload: usize) -> Vec<Contestant> {
@@ -164,15 +171,11 @@ fn contestants(rigs: usize, payload: usize) -> Vec<Contestant> {
     all
 }
 
-fn row(
-    direction: Direction,
-    payload: u16,
-    tunnels: u16,
-    contestant: Contestant,
-) -> anyhow::Result<Row> {
+fn row(direction: Direction, payload: u16, tunnels: u16, contestant: Contestant) -> Result<Row> {
     let Contestant { workers, routes, handover, with_mppe, road, .. } = contestant;
     ensure!(!road.is_empty(), "nothing was measured");
-    let ns_per_packet = median(with_mppe);
+    let middle = |samples| median(samples).map(|middle| round(middle, 1));
+    let ns_per_packet = middle(with_mppe);
     // Workers have equal shares of all packets.
     let mpps = ns_per_packet.map(|ns| round(workers as f64 * 1000.0 / ns, 3));
     Ok(Row {
@@ -184,43 +187,168 @@ fn row(
         routes,
         mppe: Engine::new().kernel().to_string(),
         ns_per_packet,
-        ns_without_crypto: median(road).unwrap_or_default(),
+        ns_without_crypto: middle(road).unwrap_or_default(),
         mpps,
         gbps: mpps.map(|mpps| round(mpps * f64::from(payload) * 8.0 / 1000.0, 2)),
     })
 }
 
-fn median(mut samples: Vec<f64>) -> Option<f64> {
-    samples.sort_unstable_by(f64::total_cmp);
-    samples.get(samples.len() / 2).map(|&middle| round(middle, 1))
-}
-
-fn round(value: f64, places: i32) -> f64 {
-    let factor = 10_f64.powi(places);
-    (value * factor).round() / factor
-}
-
-const HEAD: &str = "\
-direction  payload  tunnels  workers  handed over   routes  ns/packet  without MPPE   Mpps  Gbit/s";
-const FOOT: &str = "\
-Payload: octets of the inner packet. ns: processor time of all workers for a packet, median of
-intervals of 512 packets, tunnels at random. Mpps and Gbit/s: what the workers carry together.";
-
-fn line(row: &Row) -> String {
-    let optional = |value: Option<f64>, places| {
-        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.places$}"))
-    };
-    format!(
-        "{:<9} {:>8} {:>8} {:>8} {:>12} {:>8} {:>10} {:>13.1} {:>6} {:>7}",
-        format!("{:?}", row.direction).to_lowercase(),
-        row.payload,
-        row.tunnels,
-        row.workers,
-        if row.handover { "every" } else { "none" },
-        row.routes,
-        optional(row.ns_per_packet, 0),
-        row.ns_without_crypto,
-        optional(row.mpps, 2),
-        optional(row.gbps, 2),
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new(
+        "From port to port",
+        [
+            left("direction"),
+            right("payload"),
+            right("tunnels"),
+            right("workers"),
+            left("handed over"),
+            right("routes"),
+            right("ns/packet"),
+            right("without MPPE"),
+            right("Mpps"),
+            right("Gbit/s"),
+        ],
+    );
+    for row in rows {
+        table.row([
+            format!("{:?}", row.direction).to_lowercase(),
+            row.payload.to_string(),
+            row.tunnels.to_string(),
+            row.workers.to_string(),
+            if row.handover { "every" } else { "none" }.to_owned(),
+            row.routes.to_string(),
+            figure(row.ns_per_packet, 0),
+            figure(row.ns_without_crypto, 1),
+            figure(row.mpps, 2),
+            figure(row.gbps, 2),
+        ]);
+    }
+    table.note(
+        "Payload: octets of the inner packet. ns: processor time of all workers for a packet, \
+         median of intervals of 512 packets, tunnels at random. Mpps and Gbit/s: what the workers \
+         carry together.",
     )
+}
+
+/// # Errors
+/// When it is no result of [`run`].
+pub fn section(json: &str) -> Result<Section> {
+    let rows: Vec<Row> = serde_json::from_str(json)?;
+    let at = |direction: Direction, payload: usize, tunnels: u16| {
+        rows.iter().filter(move |row| {
+            (row.direction, usize::from(row.payload), row.tunnels) == (direction, payload, tunnels)
+        })
+    };
+    let alone = |direction, payload, tunnels| {
+        at(direction, payload, tunnels).find(|row| row.workers == 1 && row.routes == ROUTES)
+    };
+    let directions = [Direction::Uplink, Direction::Downlink];
+    let mut targets = Vec::new();
+    for (tunnels, bound, stretch) in
+        [(1, 60.0, 40.0), (10_000, 100.0, 70.0), (60_000, 150.0, 100.0)]
+    {
+        for direction in directions {
+            let way = format!("{direction:?}").to_lowercase();
+            targets.push(Target {
+                what: format!("{way} without the cipher, {SMALL} octets, tunnels: {tunnels}"),
+                measured: alone(direction, SMALL, tunnels).map(|row| row.ns_without_crypto),
+                bound: Bound::AtMost(bound),
+                stretch: Some(stretch),
+                unit: "ns",
+            });
+        }
+    }
+    for (handover, bound, stretch, what) in
+        [(false, 1.9, 1.97, "no packet handed over"), (true, 1.7, 1.85, "every packet handed over")]
+    {
+        let speed = |direction| {
+            let two = at(direction, usize::from(LARGE), 10_000)
+                .find(|row| row.workers == 2 && row.handover == handover)?;
+            Some(two.mpps? / alone(direction, usize::from(LARGE), 10_000)?.mpps?)
+        };
+        targets.push(Target {
+            what: format!("two workers against one, {LARGE} octets, {what}"),
+            measured: directions.into_iter().filter_map(speed).min_by(f64::total_cmp),
+            bound: Bound::AtLeast(bound),
+            stretch: Some(stretch),
+            unit: "×",
+        });
+    }
+    let mut plots = Vec::new();
+    for payload in [SMALL, usize::from(LARGE)] {
+        let mut lines = Vec::new();
+        for direction in directions {
+            let of = |cost: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
+                let kept = rows.iter().filter(|row| {
+                    row.workers == 1
+                        && row.routes == ROUTES
+                        && usize::from(row.payload) == payload
+                        && row.direction == direction
+                });
+                kept.filter_map(|row| Some((f64::from(row.tunnels), cost(row)?))).collect()
+            };
+            let way = format!("{direction:?}").to_lowercase();
+            lines.push((way.clone(), of(|row| row.ns_per_packet)));
+            lines.push((format!("{way}, without MPPE"), of(|row| Some(row.ns_without_crypto))));
+        }
+        lines.retain(|(_, points)| !points.is_empty());
+        if !lines.is_empty() {
+            plots.push(Plot {
+                title: format!("Cost of a packet of {payload} octets, one worker"),
+                x: "tunnels".to_owned(),
+                y: "ns".to_owned(),
+                data: Data::Lines(lines),
+            });
+        }
+    }
+    Ok(Section {
+        title: "A packet's whole path",
+        about: "The product's own workers between ports in memory: parse, look up, sequence window, \
+                MPPE, checks, routes, rewriting. Tunnels come in random order, and frames go round \
+                through more memory than caches hold. Then the same with a keystream that costs \
+                nothing, which leaves the road alone.",
+        targets,
+        plots,
+        tables: vec![table(&rows)],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_section_finds_targets_and_draws_both_ways() {
+        let row = |direction, payload, tunnels, workers: usize, handover| Row {
+            direction,
+            payload,
+            tunnels,
+            workers,
+            handover,
+            routes: ROUTES,
+            mppe: "lanes".to_owned(),
+            ns_per_packet: Some(400.0),
+            ns_without_crypto: 90.0,
+            mpps: Some(if handover { 4.4 } else { 2.5 * workers as f64 }),
+            gbps: Some(1.28),
+        };
+        let mut rows = Vec::new();
+        for direction in [Direction::Uplink, Direction::Downlink] {
+            rows.extend([1, 10_000].map(|tunnels| row(direction, 64, tunnels, 1, false)));
+            rows.push(row(direction, LARGE, 10_000, 1, false));
+            rows.push(row(direction, LARGE, 10_000, 2, false));
+            rows.push(row(direction, LARGE, 10_000, 2, true));
+        }
+        let section = section(&serde_json::to_string(&rows).unwrap()).unwrap();
+        let outcomes: Vec<_> = section
+            .targets
+            .iter()
+            .map(|target| format!("{}: {:?}", target.what, target.outcome()))
+            .collect();
+        insta::assert_snapshot!(outcomes.join("\n"));
+        assert_eq!(section.plots.len(), 2);
+        for plot in section.plots {
+            assert!(plot.svg().unwrap().contains("uplink, without MPPE"));
+        }
+    }
 }

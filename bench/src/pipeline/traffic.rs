@@ -11,7 +11,7 @@ use dataplane::frame::Frame;
 use dataplane::mppe::{Cipher, SendBurst, SendState};
 use protocol::gre;
 use protocol::mppe::Header as MppeHeader;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::network::Subscriber;
 
@@ -24,7 +24,7 @@ const IP_HEADER: usize = 20;
 const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1, 1, 0x08, 0x00];
 
 /// Which way packets go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// From the subscribers.

@@ -1,12 +1,13 @@
 //! The ways to encrypt that are compared.
 
+use anyhow::{Context, Result};
 use dataplane::mppe::{Engine, Kernel, Payloads, ReceiveBurst, ReceiveState, SendBurst, SendState};
 use protocol::mppe::{CoherencyCount, Header, SessionKey, StartKey, Strength};
 use protocol::time::Instant;
 use rc4::{KeyInit, Rc4, StreamCipher};
 use sha1::{Digest, Sha1};
 
-use crate::openssl::LibCrypto;
+use super::openssl::LibCrypto;
 
 pub const RUSTCRYPTO: &str = "rustcrypto";
 pub const OPENSSL: &str = "openssl";
@@ -26,6 +27,7 @@ pub struct Load {
 }
 
 impl Load {
+    /// `payload`: octets, `imix` or `uniform`.
     pub fn new(payload: &str, tunnels: u32, batch: usize) -> Self {
         // Lengths in an order that no contestant can profit from, the same in every run.
         let mut random = 0x2545_F491_4F6C_DD1D_u64;
@@ -33,7 +35,8 @@ impl Load {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            usize::try_from((random >> 33) % below).unwrap()
+            // Below an usize.
+            ((random >> 33) % below) as usize
         };
         let packets = (0..batch)
             .zip((0..tunnels).cycle())
@@ -41,7 +44,7 @@ impl Load {
                 let length = match payload {
                     "imix" => [40, 40, 40, 40, 40, 40, 40, 576, 576, 576, 576, 1400][next(12)],
                     "uniform" => 1 + next(1500),
-                    length => length.parse().unwrap(),
+                    length => length.parse().unwrap_or(0),
                 };
                 (tunnel, length)
             })
@@ -62,7 +65,11 @@ impl Load {
     }
 }
 
-pub fn all(load: &Load) -> Vec<Box<dyn Contestant>> {
+/// All that can run on this machine.
+///
+/// # Errors
+/// When an engine does not start.
+pub fn all(load: &Load) -> Result<Vec<Box<dyn Contestant>>> {
     let mut all: Vec<Box<dyn Contestant>> = vec![Box::new(OneByOne {
         load: load.clone(),
         states: load.initial_keys().map(|key| Chain::new(&key)).collect(),
@@ -78,10 +85,10 @@ pub fn all(load: &Load) -> Vec<Box<dyn Contestant>> {
         }) as Box<dyn Contestant>
     }));
     for kernel in Kernel::available() {
-        all.push(Box::new(Send::new(load, kernel)));
-        all.push(Box::new(Both::new(load, kernel)));
+        all.push(Box::new(Send::new(load, kernel)?));
+        all.push(Box::new(Both::new(load, kernel)?));
     }
-    all
+    Ok(all)
 }
 
 struct Buffers(Vec<Vec<u8>>);
@@ -113,7 +120,9 @@ impl Cipher for RustCrypto {
     }
 
     fn rc4(&self, key: &[u8; 16], data: &mut [u8]) {
-        Rc4::new_from_slice(key).unwrap().apply_keystream(data);
+        if let Ok(mut cipher) = Rc4::new_from_slice(key) {
+            cipher.apply_keystream(data);
+        }
     }
 }
 
@@ -132,11 +141,15 @@ struct Chain {
 
 impl Chain {
     fn new(key: &SessionKey) -> Self {
-        Self {
-            start: key.start_key().as_bytes().try_into().unwrap(),
-            key: key.as_bytes().try_into().unwrap(),
-        }
+        Self { start: octets(key.start_key().as_bytes()), key: octets(key.as_bytes()) }
     }
+}
+
+/// The first 16.
+fn octets(of: &[u8]) -> [u8; 16] {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&of[..16]);
+    octets
 }
 
 impl<C: Cipher> Contestant for OneByOne<C> {
@@ -148,7 +161,7 @@ impl<C: Cipher> Contestant for OneByOne<C> {
         for (&(tunnel, _), payload) in self.load.packets.iter().zip(&mut self.payloads.0) {
             let chain = &mut self.states[tunnel as usize];
             let digest = self.cipher.sha1([&chain.start, &[0; 40], &chain.key, &[0xF2; 40]]);
-            let interim: [u8; 16] = digest[..16].try_into().unwrap();
+            let interim = octets(&digest);
             chain.key = interim;
             self.cipher.rc4(&interim, &mut chain.key);
             self.cipher.rc4(&chain.key, payload);
@@ -166,14 +179,14 @@ struct Send {
 }
 
 impl Send {
-    fn new(load: &Load, kernel: Kernel) -> Self {
-        Self {
+    fn new(load: &Load, kernel: Kernel) -> Result<Self> {
+        Ok(Self {
             load: load.clone(),
-            engine: Engine::with_kernel(kernel).unwrap(),
+            engine: Engine::with_kernel(kernel).context("a kernel that is available")?,
             burst: SendBurst::default(),
             states: load.initial_keys().map(|key| SendState::new(&key)).collect(),
             payloads: load.payloads(),
-        }
+        })
     }
 
     fn push_all(&mut self) {
@@ -214,12 +227,12 @@ struct Both {
 }
 
 impl Both {
-    fn new(load: &Load, kernel: Kernel) -> Self {
+    fn new(load: &Load, kernel: Kernel) -> Result<Self> {
         let mut load = load.clone();
         let mut received = load.clone();
         received.packets = load.packets.split_off(load.packets.len() / 2);
-        Self {
-            send: Send::new(&load, kernel),
+        Ok(Self {
+            send: Send::new(&load, kernel)?,
             burst: ReceiveBurst::default(),
             states: load
                 .initial_keys()
@@ -228,7 +241,7 @@ impl Both {
             payloads: received.payloads(),
             packets: received.packets,
             next: vec![0; load.tunnels as usize],
-        }
+        })
     }
 }
 
