@@ -256,7 +256,11 @@ impl Call {
             Event::NetworkUp(network) => Some(self.open_network(network)),
             Event::NetworkDown => Some(api::Command::SetNetwork { tunnel, network: None }),
             Event::Resynchronise => Some(api::Command::Flush { tunnel }),
-            Event::Step(_) | Event::Authenticate(_) | Event::Down(_) => None,
+            Event::Ipv6Up(_)
+            | Event::Ipv6Down
+            | Event::Step(_)
+            | Event::Authenticate(_)
+            | Event::Down(_) => None,
         }
     }
 

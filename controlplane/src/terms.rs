@@ -77,7 +77,13 @@ impl Terms {
     /// What IPCP assigns, once the subscriber's address is known.
     #[must_use]
     pub const fn addresses(&self, remote: Ipv4Addr) -> link::Addresses {
-        link::Addresses { local: self.local_address, remote, dns: self.dns, wins: self.wins }
+        link::Addresses {
+            local: self.local_address,
+            remote,
+            dns: self.dns,
+            wins: self.wins,
+            ipv6: link::Ipv6::No,
+        }
     }
 }
 

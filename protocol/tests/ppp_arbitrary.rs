@@ -8,6 +8,7 @@ use std::time::Duration;
 use common::ppp::{End, PASSWORD, Puppet, client_config, seconds, server_config};
 use proptest::prelude::*;
 use protocol::ppp::Protocol;
+use protocol::ppp::link::Ipv6;
 use protocol::ppp::options::OptionList;
 use protocol::ppp::packet::Packet;
 
@@ -17,6 +18,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
         Just(Protocol::LCP.number()),
         Just(Protocol::CCP.number()),
         Just(Protocol::IPCP.number()),
+        Just(Protocol::IPV6CP.number()),
         Just(Protocol::CHAP.number()),
         any::<u16>(),
     ];
@@ -58,8 +60,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn a_server_survives_anything(steps in steps(), depth in 0..4) {
+    fn a_server_survives_anything(steps in steps(), depth in 0..4, ipv6: bool) {
         let mut puppet = Puppet::new(server_config());
+        puppet.end.given_ipv6 = if ipv6 { Ipv6::AnyIdentifier } else { Ipv6::No };
         match depth {
             0 => {}
             1 => { puppet.log_in(); }

@@ -439,7 +439,9 @@ impl Task {
                 }
                 link::Event::FramingAgreed { .. }
                 | link::Event::Resynchronise
-                | link::Event::NetworkDown => {}
+                | link::Event::NetworkDown
+                | link::Event::Ipv6Up(_)
+                | link::Event::Ipv6Down => {}
             }
         }
         if let Some(call) = self.calls.get(&handle) {

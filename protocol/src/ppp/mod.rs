@@ -13,6 +13,7 @@
 //! | [`auth`] | authentication, both sides | 1994, 2759 |
 //! | [`ccp`] | CCP's options: MPPE | 1962, 3078 §2 |
 //! | [`ipcp`] | IPCP's options | 1332, 1877 |
+//! | [`ipv6cp`] | IPV6CP's option | 5072 |
 //! | [`entropy`] | a seed made into challenges and magic numbers | |
 //! | [`link`] | all of it as one machine | 1661 §3 |
 
@@ -22,6 +23,7 @@ pub mod ccp;
 pub mod entropy;
 pub mod frame;
 pub mod ipcp;
+pub mod ipv6cp;
 pub mod lcp;
 pub mod link;
 mod negotiation;
@@ -30,4 +32,5 @@ mod outbox;
 pub mod packet;
 
 pub use frame::{Framing, Protocol};
+pub use ipv6cp::InterfaceId;
 pub use link::Link;

@@ -20,7 +20,8 @@ use protocol::ppp::auth::{Attempt, Credential, Method, Refusal};
 use protocol::ppp::ccp::{Policy, Strengths};
 use protocol::ppp::frame::{self, Protocol};
 use protocol::ppp::link::{
-    Addresses, Config, Encryption, Event, Input, Link, Network, Phase, Reason, Role, Verdict,
+    Addresses, Config, Encryption, Event, Identifiers, Input, Ipv6, Link, Network, Phase, Reason,
+    Role, Verdict,
 };
 use protocol::ppp::options::Options;
 use protocol::ppp::packet::{Packet, code};
@@ -67,6 +68,7 @@ pub const fn addresses() -> Addresses {
         remote: Ipv4Addr::new(10, 99, 0, 10),
         dns: [Some(Ipv4Addr::new(10, 99, 0, 53)), None],
         wins: [None, None],
+        ipv6: Ipv6::No,
     }
 }
 
@@ -103,6 +105,7 @@ pub struct End {
     pub events: Vec<Event>,
     pub encryption: Option<Encryption>,
     pub network: Option<Network>,
+    pub ipv6: Option<Identifiers>,
     pub down: Option<Reason>,
     /// Every key pair ever announced.
     keys: Vec<Encryption>,
@@ -110,6 +113,8 @@ pub struct End {
     may_share_key: bool,
     /// Answer [`Event::Authenticate`] at once?
     pub judges: bool,
+    /// What a verdict says of IPv6.
+    pub given_ipv6: Ipv6,
     pub transcript: String,
 }
 
@@ -125,9 +130,11 @@ impl End {
             events: Vec::new(),
             encryption: None,
             network: None,
+            ipv6: None,
             down: None,
             keys: Vec::new(),
             judges: true,
+            given_ipv6: Ipv6::No,
             transcript: String::new(),
         }
     }
@@ -160,7 +167,10 @@ impl End {
             return;
         }
         for attempt in attempts {
-            let verdict = judge(&attempt);
+            let mut verdict = judge(&attempt);
+            if let Verdict::Accept { addresses, .. } = &mut verdict {
+                addresses.ipv6 = self.given_ipv6;
+            }
             self.input(Input::Verdict { identifier: attempt.identifier, verdict });
         }
     }
@@ -184,8 +194,15 @@ impl End {
                 self.network = Some(*network);
             }
             Event::NetworkDown => assert!(self.network.take().is_some()),
+            Event::Ipv6Up(identifiers) => {
+                assert!(self.ipv6.is_none());
+                assert_ne!(identifiers.local, identifiers.remote, "one identifier for two ends");
+                self.ipv6 = Some(*identifiers);
+            }
+            Event::Ipv6Down => assert!(self.ipv6.take().is_some()),
             Event::Down(reason) => {
                 assert!(self.network.is_none(), "data stops before the link ends");
+                assert!(self.ipv6.is_none(), "IPv6 stops before the link ends");
                 assert!(self.down.is_none());
                 self.down = Some(reason.clone());
             }
@@ -324,6 +341,8 @@ fn describe_event(event: &Event) -> String {
         }
         Event::Resynchronise => "start the keystream again".into(),
         Event::NetworkDown => "network down".into(),
+        Event::Ipv6Up(Identifiers { local, remote }) => format!("IPv6 up: {local} -> {remote}"),
+        Event::Ipv6Down => "IPv6 down".into(),
         Event::Down(reason) => format!("down: {reason}"),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::ppp::auth::{Credential, Method};
 use crate::ppp::ccp;
+use crate::ppp::ipv6cp::InterfaceId;
 
 /// Which end of the link we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,4 +149,18 @@ pub struct Addresses {
     pub dns: [Option<Ipv4Addr>; 2],
     /// NetBIOS name servers, primary and secondary (RFC 1877 §1.2, §1.4).
     pub wins: [Option<Ipv4Addr>; 2],
+    /// Whether there is IPv6 beside IPv4.
+    pub ipv6: Ipv6,
+}
+
+/// Whether a link has IPv6 too, by IPV6CP (RFC 5072).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ipv6 {
+    /// It has not: a peer that speaks of it gets a Protocol-Reject.
+    #[default]
+    No,
+    /// With any identifier that the peer likes.
+    AnyIdentifier,
+    /// The peer has to take this identifier.
+    Identifier(InterfaceId),
 }

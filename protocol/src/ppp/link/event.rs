@@ -7,6 +7,7 @@ use crate::mppe::Cipher;
 use crate::ppp::auth::{Accepted, Attempt, Refusal};
 use crate::ppp::ccp;
 use crate::ppp::frame::Framing;
+use crate::ppp::ipv6cp::InterfaceId;
 
 use super::config::Addresses;
 use super::reason::Reason;
@@ -79,6 +80,8 @@ pub enum Step {
     CcpUp,
     /// IPCP is open.
     IpcpUp,
+    /// IPV6CP is open.
+    Ipv6cpUp,
 }
 
 impl fmt::Display for Step {
@@ -88,6 +91,7 @@ impl fmt::Display for Step {
             Self::Authenticated => "authenticated",
             Self::CcpUp => "ccp-up",
             Self::IpcpUp => "ipcp-up",
+            Self::Ipv6cpUp => "ipv6cp-up",
         })
     }
 }
@@ -141,6 +145,15 @@ pub struct Network {
     pub mtu: u16,
 }
 
+/// What IPV6CP agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identifiers {
+    /// Ours.
+    pub local: InterfaceId,
+    /// The peer's.
+    pub remote: InterfaceId,
+}
+
 /// What a link tells its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -165,6 +178,10 @@ pub enum Event {
     /// Data may pass no longer: after [`Event::NetworkUp`] only. A renegotiation may bring it
     /// back, with new keys.
     NetworkDown,
+    /// IPV6CP is open: as long as [`Event::NetworkUp`] holds too, IPv6 may pass.
+    Ipv6Up(Identifiers),
+    /// IPV6CP is open no longer. IPv4 passes as before.
+    Ipv6Down,
     /// The link has ended; it takes no more inputs.
     Down(Reason),
 }

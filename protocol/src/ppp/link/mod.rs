@@ -1,4 +1,4 @@
-//! A PPP link as one machine: LCP, authentication, CCP and IPCP in their order, either side.
+//! A PPP link as one machine: LCP, authentication, CCP, IPCP and IPV6CP in their order, either side.
 //!
 //! Implements the phases of RFC 1661 §3 and RFC 3078's demand that encryption is agreed before
 //! data. Never touches a data packet, never judges a login, never reads a clock.
@@ -9,8 +9,8 @@ mod keepalive;
 mod phases;
 mod reason;
 
-pub use config::{Addresses, Config, Role, Side, Timers};
-pub use event::{Encryption, Event, Input, Network, Step, Verdict};
+pub use config::{Addresses, Config, Ipv6, Role, Side, Timers};
+pub use event::{Encryption, Event, Identifiers, Input, Network, Step, Verdict};
 pub use reason::{Phase, Reason};
 
 use crate::machine::{Action, Machine, Output};
@@ -24,6 +24,7 @@ use super::ccp::{self, Ccp, Level};
 use super::entropy::Entropy;
 use super::frame::{self, Protocol};
 use super::ipcp::Ipcp;
+use super::ipv6cp::Ipv6cp;
 use super::lcp::{Demand, Lcp};
 use super::negotiation::{Layer, Signal};
 use super::outbox::Outbox;
@@ -46,6 +47,8 @@ pub struct Link {
     challenges: u8,
     ccp: Option<Layer<Ccp>>,
     ipcp: Option<Layer<Ipcp>>,
+    /// Where the verdict gives IPv6. What becomes of it is nothing to IPv4.
+    ipv6cp: Option<Layer<Ipv6cp>>,
     /// The policy of this login: the configured one or the verdict's, and [`Level::Deny`] once
     /// there will be no encryption.
     encryption: ccp::Policy,
@@ -57,8 +60,9 @@ pub struct Link {
     ccp_patience: Option<Instant>,
     /// Identifier of our Reset-Request that has no Ack yet.
     reset_request: Option<u8>,
-    /// The newest IPCP Configure-Request that came before CCP was open.
+    /// The newest Configure-Requests of IPCP and of IPV6CP that came before CCP was open.
     held: Option<Vec<u8>>,
+    held_ipv6: Option<Vec<u8>>,
     /// Did any frame ever come?
     heard: bool,
     /// Why the link can never come up.
@@ -97,12 +101,14 @@ impl Link {
             auth: None,
             ccp: None,
             ipcp: None,
+            ipv6cp: None,
             method: None,
             keys: None,
             addresses: None,
             ccp_patience: None,
             reset_request: None,
             held: None,
+            held_ipv6: None,
             heard: false,
             no_method,
             ending: None,
@@ -150,8 +156,10 @@ impl Link {
             protocol if Some(protocol) == authentication => self.auth_packet(payload, now),
             Protocol::CCP => self.ccp_packet(payload, now),
             Protocol::IPCP => self.ipcp_packet(payload, now),
+            Protocol::IPV6CP if self.has_ipv6() => self.ipv6cp_packet(payload, now),
             // Ours, at the wrong time.
             Protocol::IPV4 => {}
+            Protocol::IPV6 if self.has_ipv6() => {}
             Protocol::COMPRESSED if self.encryption.level != Level::Deny => {}
             protocol => self.send_protocol_reject(protocol, payload),
         }
@@ -291,6 +299,27 @@ impl Link {
         }
     }
 
+    /// Whether the login was given IPv6.
+    fn has_ipv6(&self) -> bool {
+        self.addresses.is_some_and(|addresses| addresses.ipv6 != Ipv6::No)
+    }
+
+    fn ipv6cp_packet(&mut self, payload: &[u8], now: Instant) {
+        let Ok(packet) = Packet::parse(payload) else { return };
+        // As for IPCP: the newest request waits until CCP is open.
+        if self.phase == Phase::Ccp {
+            if packet.code == code::CONFIGURE_REQUEST {
+                self.held_ipv6 = Some(payload.to_vec());
+            }
+            return;
+        }
+        if let Some(ipv6cp) = &mut self.ipv6cp
+            && let Some(signal) = ipv6cp.receive(packet, now, &mut self.out)
+        {
+            self.ipv6cp_signal(signal, now);
+        }
+    }
+
     fn tick(&mut self, now: Instant) {
         if self.login_deadline.is_some_and(|deadline| now >= deadline) {
             self.terminate(self.stall(), now);
@@ -309,6 +338,10 @@ impl Link {
         }
         if let Some(signal) = self.ipcp.as_mut().and_then(|ipcp| ipcp.tick(now, &mut self.out)) {
             self.ipcp_signal(signal, now);
+        }
+        if let Some(signal) = self.ipv6cp.as_mut().and_then(|layer| layer.tick(now, &mut self.out))
+        {
+            self.ipv6cp_signal(signal, now);
         }
         if self.phase == Phase::Up {
             match self.keepalive.due(now) {
@@ -329,6 +362,7 @@ impl Link {
             self.auth.as_ref().and_then(Running::deadline),
             self.ccp.as_ref().and_then(Layer::deadline),
             self.ipcp.as_ref().and_then(Layer::deadline),
+            self.ipv6cp.as_ref().and_then(Layer::deadline),
         ]
         .into_iter()
         .flatten()

@@ -11,12 +11,15 @@ use crate::ppp::automaton::State;
 use crate::ppp::ccp::{Ccp, Level, Proposal, Strengths};
 use crate::ppp::frame::Protocol;
 use crate::ppp::ipcp::Ipcp;
+use crate::ppp::ipv6cp::Ipv6cp;
 use crate::ppp::lcp::{self, DEFAULT_MRU};
 use crate::ppp::negotiation::{Layer, Signal};
 use crate::ppp::packet::{Packet, code};
 use crate::time::Instant;
 
-use super::{Encryption, Event, Link, Network, Phase, Reason, Role, Side, Step, Verdict};
+use super::{
+    Encryption, Event, Identifiers, Link, Network, Phase, Reason, Role, Side, Step, Verdict,
+};
 
 /// MPPE's header and the inner protocol field inside the peer's MRU (RFC 3078 §3).
 const MPPE_OVERHEAD: u16 = 4;
@@ -92,6 +95,7 @@ impl Link {
         if let Some(identifier) = self.auth.take().and_then(|auth| auth.identifier()) {
             self.challenges = identifier;
         }
+        self.end_ipv6cp();
         self.ccp = None;
         self.ipcp = None;
         self.keys = None;
@@ -100,6 +104,7 @@ impl Link {
         self.ccp_patience = None;
         self.reset_request = None;
         self.held = None;
+        self.held_ipv6 = None;
         self.encryption = self.config.encryption;
         self.out.peer_mru = DEFAULT_MRU;
         match self.lcp.state() {
@@ -213,6 +218,7 @@ impl Link {
             if let Some(ipcp) = &mut self.ipcp {
                 ipcp.lower_down(now, &mut self.out);
             }
+            self.end_ipv6cp();
             self.start_ccp(now);
         }
     }
@@ -294,8 +300,51 @@ impl Link {
             Layer::new(policy, timers)
         });
         ipcp.begin(now, &mut self.out);
+        self.start_ipv6cp(now);
         if let Some(held) = self.held.take() {
             self.ipcp_packet(&held, now);
+        }
+    }
+
+    /// IPV6CP goes its way beside IPCP: it never holds up the login, and never ends it.
+    fn start_ipv6cp(&mut self, now: Instant) {
+        let Some(addresses) = self.addresses.filter(|_| self.has_ipv6()) else { return };
+        let policy = Ipv6cp::new(addresses.ipv6, self.entropy.split());
+        let mut layer = Layer::new(policy, self.config.timers);
+        layer.begin(now, &mut self.out);
+        self.ipv6cp = Some(layer);
+        if let Some(held) = self.held_ipv6.take() {
+            self.ipv6cp_packet(&held, now);
+        }
+    }
+
+    pub(super) fn ipv6cp_signal(&mut self, signal: Signal, now: Instant) {
+        let Some(layer) = &mut self.ipv6cp else { return };
+        match signal {
+            Signal::Up => {
+                let local = layer.policy.local();
+                // There is no Ack of a request without one.
+                let Some(remote) = layer.policy.remote() else { return };
+                self.out.event(Event::Step(Step::Ipv6cpUp));
+                self.out.event(Event::Ipv6Up(Identifiers { local, remote }));
+            }
+            Signal::Down => self.out.event(Event::Ipv6Down),
+            // Naks without end, from either side: there is no IPv6 with this peer.
+            Signal::Dispute => {
+                if layer.close("no agreement", now, &mut self.out) == Some(Signal::Down) {
+                    self.out.event(Event::Ipv6Down);
+                }
+            }
+            // A request of the peer's brings it back.
+            Signal::Finished | Signal::Extra => {}
+        }
+    }
+
+    /// What it stood on is gone.
+    fn end_ipv6cp(&mut self) {
+        let was_open = self.ipv6cp.take().is_some_and(|layer| layer.state() == State::Opened);
+        if was_open {
+            self.out.event(Event::Ipv6Down);
         }
     }
 
@@ -369,6 +418,13 @@ impl Link {
                 let signal = ipcp.and_then(|ipcp| ipcp.protocol_rejected(now, &mut self.out));
                 if let Some(signal) = signal {
                     self.ipcp_signal(signal, now);
+                }
+            }
+            Some(Protocol::IPV6CP) => {
+                let layer = self.ipv6cp.as_mut();
+                let signal = layer.and_then(|layer| layer.protocol_rejected(now, &mut self.out));
+                if let Some(signal) = signal {
+                    self.ipv6cp_signal(signal, now);
                 }
             }
             // What else we send: only what this side's authentication needs.
