@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dataplane::api::{self, Limits, Rules};
 use protocol::machine::{Action, drive};
-use protocol::ppp::link::{Encryption, Event, Input, Link, Network, Phase};
+use protocol::ppp::link::{Encryption, Event, Input, Link, Network, Phase, Reason};
 use protocol::time::Instant;
 
 use crate::clock::Clock;
@@ -160,6 +160,12 @@ impl Call {
     #[must_use]
     pub const fn phase(&self) -> Phase {
         self.link.phase()
+    }
+
+    /// Why the link ends, if it does.
+    #[must_use]
+    pub const fn ending(&self) -> Option<&Reason> {
+        self.link.ending()
     }
 
     /// When [`Self::tick`] is due.

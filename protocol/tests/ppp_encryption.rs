@@ -15,7 +15,7 @@ use common::ppp::{
 use protocol::mppe::Strength;
 use protocol::ppp::Protocol;
 use protocol::ppp::auth::Method;
-use protocol::ppp::ccp::{Level, Policy, Strengths};
+use protocol::ppp::ccp::{Level, Modes, Policy, Strengths};
 use protocol::ppp::link::{Config, Encryption, Event, Input, Phase};
 use protocol::ppp::packet::code;
 
@@ -186,7 +186,7 @@ fn a_method_without_keys_comes_up_in_the_clear_where_that_is_allowed() {
 }
 
 const STATEFUL: Policy =
-    Policy { level: Level::Require, strengths: Strengths::BITS_128, stateful: true };
+    Policy { level: Level::Require, strengths: Strengths::BITS_128, modes: Modes::Any };
 
 #[test]
 fn stateful_mode_is_agreed_to_only_where_it_is_accepted() {
@@ -218,6 +218,21 @@ fn a_nak_of_stateless_mode_is_followed_where_stateful_is_accepted() {
         let sent = puppet.say(&nak);
         assert_eq!(only(&sent, Protocol::CCP, code::CONFIGURE_REQUEST)[0].data, expected);
     }
+}
+
+#[test]
+fn where_stateful_mode_is_preferred_a_peer_may_still_insist_on_stateless() {
+    let encryption = Policy { modes: Modes::Stateful, ..STATEFUL };
+    let mut puppet = Puppet::new(Config { encryption, ..server_config() });
+    let sent = puppet.log_in();
+    let ours = only(&sent, Protocol::CCP, code::CONFIGURE_REQUEST)[0];
+    assert_eq!(ours.data, [18, 6, 0, 0, 0, 0x40]);
+    // It is told once, and has its way the second time.
+    let request = [18, 6, 1, 0, 0, 0x40];
+    assert_eq!(puppet.ask(Protocol::CCP, 1, 1, &request), "CCP Configure-Nak 1 18:00000040");
+    puppet.say(&packet(Protocol::CCP, 1, 2, &request));
+    let encryption = puppet.end.encryption.as_ref().unwrap().to_string();
+    assert_eq!(encryption, "MPPE128 stateful/MPPE128 stateless");
 }
 
 fn stateful() -> Puppet {

@@ -13,8 +13,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use protocol::ppp::frame::Protocol;
 use protocol::pptp::message::Kind;
 use protocol::pptp::stream::Splitter;
+use protocol::{gre, mppe, ppp};
 use tempfile::TempDir;
 
 use crate::netns::Namespace;
@@ -225,6 +227,20 @@ fn write_frames(
 
 fn contains(frame: &[u8], bytes: &[u8]) -> bool {
     !bytes.is_empty() && frame.windows(bytes.len()).any(|window| window == bytes)
+}
+
+/// The PPP protocol and the payload of an Ethernet frame that carries a tunnel's data packet.
+pub fn ppp_of(frame: &[u8]) -> Option<(Protocol, &[u8])> {
+    let (header, payload) = gre::Header::parse(gre_of(frame)?).ok()?;
+    header.sequence?;
+    ppp::frame::parse(payload).ok()
+}
+
+/// MPPE's header of an Ethernet frame that carries an encrypted packet.
+pub fn mppe_of(frame: &[u8]) -> Option<mppe::Header> {
+    let (protocol, payload) = ppp_of(frame)?;
+    let octets = payload.first_chunk().filter(|_| protocol == Protocol::COMPRESSED)?;
+    Some(mppe::Header::from_octets(*octets))
 }
 
 fn gre_of(frame: &[u8]) -> Option<&[u8]> {

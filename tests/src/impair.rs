@@ -1,4 +1,5 @@
-//! A hop between two links that loses, duplicates, delays and reorders GRE, by seed.
+//! A hop between two links that loses, duplicates, delays and reorders GRE, by seed, or loses the
+//! packets that a test chooses.
 //! It stands where a bad path would be; the fate of the n-th GRE packet of a direction depends on
 //! the seed and n alone, so that a run can be repeated.
 //! Never touches other packets: the control connection is TCP and mends itself.
@@ -48,6 +49,9 @@ pub struct Tally {
     pub reordered: AtomicU64,
 }
 
+/// Whether a frame is to be lost.
+pub type Choice = Box<dyn FnMut(&[u8]) -> bool + Send>;
+
 /// A running hop.
 #[derive(Debug)]
 pub struct Hop {
@@ -68,15 +72,44 @@ impl Hop {
         impairments: [Impairment; 2],
         seed: u64,
     ) -> Result<Self> {
+        let mut side = 0_u64;
+        let lanes = impairments.map(|impairment| {
+            let random = SplitMix(seed ^ side << 32);
+            side += 1;
+            (impairment, random, None)
+        });
+        Self::start_lanes(namespace, links, lanes)
+    }
+
+    /// As [`Hop::start`], but loses the GRE packets that `chosen` says, of each direction, and
+    /// does nothing else.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn start_losing(
+        namespace: &Namespace,
+        links: [&str; 2],
+        chosen: [Choice; 2],
+    ) -> Result<Self> {
+        let lanes = chosen.map(|chosen| (Impairment::default(), SplitMix(0), Some(chosen)));
+        Self::start_lanes(namespace, links, lanes)
+    }
+
+    fn start_lanes(
+        namespace: &Namespace,
+        links: [&str; 2],
+        lanes: [(Impairment, SplitMix, Option<Choice>); 2],
+    ) -> Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
         let tallies = [Arc::new(Tally::default()), Arc::new(Tally::default())];
         let mut threads = Vec::new();
-        for side in 0..2 {
+        for (side, (impairment, random, chosen)) in lanes.into_iter().enumerate() {
             let from = PacketSocket::open(namespace, links[side], Direction::Incoming)?;
             let to = PacketSocket::open(namespace, links[1 - side], Direction::Incoming)?;
             let mut lane = Lane {
-                impairment: impairments[side],
-                random: SplitMix(seed ^ (side as u64) << 32),
+                impairment,
+                random,
+                chosen,
                 tally: Arc::clone(&tallies[side]),
                 held: VecDeque::new(),
             };
@@ -111,6 +144,7 @@ struct Held {
 struct Lane {
     impairment: Impairment,
     random: SplitMix,
+    chosen: Option<Choice>,
     tally: Arc<Tally>,
     held: VecDeque<Held>,
 }
@@ -148,7 +182,7 @@ impl Lane {
             self.random.happens(self.impairment.duplicate),
             self.random.happens(self.impairment.reorder),
         ];
-        if lost {
+        if lost || self.chosen.as_mut().is_some_and(|chosen| chosen(frame)) {
             self.tally.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }

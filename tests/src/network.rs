@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
-use crate::impair::{Hop, Impairment};
+use crate::impair::{Choice, Hop, Impairment};
 use crate::netns::{self, Namespace};
 
 /// The concentrator's address towards subscribers.
@@ -99,6 +99,22 @@ impl Network {
         self.address(&subscriber, number)?;
         let hop = Hop::start(&path, ["subscriber", "internet"], [impairment; 2], seed)?;
         Ok((subscriber, hop))
+    }
+
+    /// As [`Network::guest_link`], with a path on which the packets are lost that `chosen` says: of
+    /// those from the guest, and of those to it. The guest's link is `guest` in the namespace that
+    /// is returned.
+    ///
+    /// # Errors
+    /// When the number is taken.
+    pub fn guest_link_losing(&self, number: u8, chosen: [Choice; 2]) -> Result<(Namespace, Hop)> {
+        let path = Namespace::new(&format!("path of guest {number}"))?;
+        let link = format!("subscriber{number}");
+        netns::join((&self.internet, &link), (&path, "internet"))?;
+        netns::join((&path, "subscriber"), (&path, "guest"))?;
+        self.internet.address(&link, &format!("{}/30", gateway_of(number)))?;
+        let hop = Hop::start_losing(&path, ["subscriber", "internet"], chosen)?;
+        Ok((path, hop))
     }
 
     /// Adds the link of a guest that is no namespace of ours: its far end stays in the internet's

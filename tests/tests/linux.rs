@@ -65,7 +65,7 @@ fn a_linux_client_dials_a_linux_server_and_nothing_passes_in_the_clear() {
 }
 
 #[test]
-fn our_clients_dial_a_linux_server_by_every_method_and_pings_of_every_size_return() {
+fn our_clients_dial_a_linux_server_by_every_method_and_strength_and_pings_of_every_size_return() {
     let (subscriber, wire) =
         (Namespace::new("subscriber").unwrap(), Namespace::new("wire").unwrap());
     netns::join((&subscriber, "wan"), (&wire, "subscriber")).unwrap();
@@ -102,19 +102,29 @@ fn our_clients_dial_a_linux_server_by_every_method_and_pings_of_every_size_retur
     daemon.stop().unwrap();
     judge(&capture.finish().unwrap(), &traffic::payload(500, 500)[..16]);
 
-    // Each method that the server may insist on; only MS-CHAP gives keys.
-    for (method, options, encryption) in [
-        ("mschap1", "require-mschap\\nrequire-mppe-128", "require"),
-        ("chap", "require-chap\\nnomppe", "deny"),
-        ("pap", "require-pap\\nnomppe", "deny"),
+    // Each method that the server may insist on, of which only MS-CHAP gives keys; each strength
+    // and mode that it has.
+    let stateful = ["--encryption-mode", "stateful"];
+    let weak = ["--encryption-strengths", "128,40"];
+    for (method, options, encryption, more, encoding) in [
+        ("mschap1", "require-mschap\\nrequire-mppe-128", "require", &[][..], "MPPE128 stateless"),
+        ("chap", "require-chap\\nnomppe", "deny", &[], "none"),
+        ("pap", "require-pap\\nnomppe", "deny", &[], "none"),
+        ("mschap2", "require-mppe-40\\nnomppe-128", "require", &weak, "MPPE40 stateless"),
+        ("mschap2", "require-mppe-128\\nmppe-stateful", "require", &stateful, "MPPE128 stateful"),
+        ("mschap2", "nomppe", "allow", &weak, "none"),
     ] {
-        let line = format!("printf 'name pptpd\\n{options}\\n' > /etc/ppp/options");
+        let require = if method == "mschap2" { "require-mschap-v2\\n" } else { "" };
+        let line = format!("printf 'name pptpd\\n{require}{options}\\n' > /etc/ppp/options");
         server.run(&line, LIMIT).unwrap().success().unwrap();
         let options = ["--allow", method, "--encryption", encryption];
+        let options = [&options[..], more].concat();
         let dial =
             |password| Client::dial_with(&subscriber, SERVER, "alice", password, &options).unwrap();
         let mut client = dial("secret123");
         client.wait_up().unwrap_or_else(|error| panic!("{method}: {error:?}"));
+        let said = client.process().output();
+        assert!(said.contains(encoding), "{options:?}: {said}");
         pings().unwrap_or_else(|error| panic!("{method}: {error:?}"));
         client.hang_up().unwrap();
         let status = dial("wrong").process().wait_exit(LIMIT).unwrap();

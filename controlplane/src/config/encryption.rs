@@ -1,11 +1,11 @@
-//! How data is encrypted: `encryption` and `encryption-strengths` of the server, `use-encryption`
-//! of a profile.
+//! How data is encrypted: `encryption`, `encryption-strengths` and `encryption-mode` of the server,
+//! `use-encryption` of a profile.
 //!
 //! Words and numbers here; what they mean is CCP's.
 
 use clap::ValueEnum;
 use protocol::mppe::Strength;
-use protocol::ppp::ccp::{Level, Policy, Strengths};
+use protocol::ppp::ccp::{Level, Modes, Policy, Strengths};
 use serde::Deserialize;
 
 /// Whether data is encrypted.
@@ -71,9 +71,31 @@ impl From<KeyBits> for Strength {
     }
 }
 
-/// All in CCP's words. Stateless mode is what we propose; `stateful` accepts the other, too.
+/// MPPE's modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncryptionMode {
+    /// A new key for each packet.
+    Stateless,
+    /// Stateless, or stateful for a peer that asks for it.
+    Any,
+    /// A new key every 256 packets; stateless for a peer that insists on it.
+    Stateful,
+}
+
+impl From<EncryptionMode> for Modes {
+    fn from(mode: EncryptionMode) -> Self {
+        match mode {
+            EncryptionMode::Stateless => Self::Stateless,
+            EncryptionMode::Any => Self::Any,
+            EncryptionMode::Stateful => Self::Stateful,
+        }
+    }
+}
+
+/// All in CCP's words.
 #[must_use]
-pub fn policy(encryption: Encryption, strengths: &[KeyBits], stateful: bool) -> Policy {
+pub fn policy(encryption: Encryption, strengths: &[KeyBits], mode: EncryptionMode) -> Policy {
     let strengths: Vec<Strength> = strengths.iter().copied().map(Strength::from).collect();
-    Policy { level: encryption.into(), strengths: Strengths::of(&strengths), stateful }
+    Policy { level: encryption.into(), strengths: Strengths::of(&strengths), modes: mode.into() }
 }

@@ -36,7 +36,7 @@ pub use address_list::{AddressList, Table};
 pub use binding::Binding;
 pub use client::{Client, Secret, interface_name};
 pub use dataplane::{Dataplane, Interface, Role};
-pub use encryption::{Encryption, KeyBits, policy};
+pub use encryption::{Encryption, EncryptionMode, KeyBits, policy};
 pub use error::ConfigError;
 pub use filter::Filter;
 pub use hooks::Hooks;

@@ -9,7 +9,7 @@ use protocol::ppp::auth::{self, Method};
 use protocol::ppp::ccp;
 use serde::{Deserialize, Serialize};
 
-use super::encryption::{self, Encryption, KeyBits};
+use super::encryption::{self, Encryption, EncryptionMode, KeyBits};
 use super::{ConfigError, DEFAULT_PROFILE, Network, Span, interface_name};
 use crate::users::charset::Charset;
 
@@ -31,9 +31,9 @@ pub struct Server {
     pub encryption: Encryption,
     /// With which keys: the strongest that the peer has.
     pub encryption_strengths: Vec<KeyBits>,
-    /// Whether a client that asks for it gets stateful MPPE, in which a lost packet costs all until
-    /// the sender was asked to start again.
-    pub encryption_stateful: bool,
+    /// When keys change. In stateful mode a lost packet costs all that follow, until the sender was
+    /// asked to start again.
+    pub encryption_mode: EncryptionMode,
     /// Largest inner packet that we send, bytes.
     pub max_mtu: u16,
     /// Largest PPP packet that we receive, bytes; offered as our MRU.
@@ -63,7 +63,7 @@ impl Default for Server {
             chap_interval: Span::seconds(0),
             encryption: Encryption::Require,
             encryption_strengths: vec![KeyBits::Bits128],
-            encryption_stateful: false,
+            encryption_mode: EncryptionMode::Stateless,
             max_mtu: 1450,
             max_mru: 1450,
             keepalive_timeout: Span::seconds(30),
@@ -116,7 +116,7 @@ impl Server {
     /// What is wanted of encryption, in CCP's words, where it is wanted like this.
     #[must_use]
     pub fn encryption_policy(&self, encryption: Encryption) -> ccp::Policy {
-        encryption::policy(encryption, &self.encryption_strengths, self.encryption_stateful)
+        encryption::policy(encryption, &self.encryption_strengths, self.encryption_mode)
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {

@@ -498,6 +498,11 @@ impl Task {
             pptp::Event::Closed(reason) => Some(reason),
             _ => None,
         });
+        // A peer that hangs up says why in PPP, and may clear the call before that took its course.
+        if let (Some(reason), wish) = (call.call.ending(), call.session.wish()) {
+            let ended = Ended::of_link(reason, wish.as_ref());
+            call.ended.get_or_insert(ended);
+        }
         let ended = Ended::of_call(cause, closed);
         call.report(&ended, self.peer, self.local, &self.shared);
         drop(call);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::{Authentication, Encryption, KeyBits, Span};
+use crate::config::{Authentication, Encryption, EncryptionMode, KeyBits, Span};
 use crate::kernel::Destination;
 
 /// Arguments of `penstock dial`.
@@ -42,6 +42,9 @@ pub struct Arguments {
     /// Secret bits of its keys: the strongest that the server has too
     #[arg(long, value_name = "BITS", value_delimiter = ',', default_value = "128")]
     pub encryption_strengths: Vec<KeyBits>,
+    /// When they change: with each packet, every 256 packets, or as the server likes
+    #[arg(long, value_name = "MODE", default_value = "stateless")]
+    pub encryption_mode: EncryptionMode,
     /// Largest inner packet that we send, bytes
     #[arg(long, value_name = "BYTES", default_value = "1450",
           value_parser = clap::value_parser!(u16).range(576..=1500))]

@@ -89,7 +89,11 @@ fn settings(arguments: &Arguments, credential: Credential, interface: String) ->
         user: arguments.user.clone(),
         credential,
         methods: arguments.allow.iter().copied().map(Method::from).collect(),
-        encryption: policy(arguments.encryption, &arguments.encryption_strengths, false),
+        encryption: policy(
+            arguments.encryption,
+            &arguments.encryption_strengths,
+            arguments.encryption_mode,
+        ),
         max_mtu: arguments.max_mtu,
         max_mru: arguments.max_mru,
         keepalive: arguments.keepalive_timeout.unless_zero(),

@@ -4,7 +4,7 @@
 //! configuration, and never allow less.
 
 use protocol::mppe::Strength;
-use protocol::ppp::ccp::{Level, Policy, Strengths};
+use protocol::ppp::ccp::{Level, Modes, Policy, Strengths};
 use protocol::radius::Packet;
 use protocol::radius::dictionary::{MS_MPPE_ENCRYPTION_POLICY, MS_MPPE_ENCRYPTION_TYPES};
 use protocol::radius::microsoft::KeyError;
@@ -45,7 +45,7 @@ pub(super) fn tighten(policy: Policy, packet: &Packet<'_>) -> Result<Policy, Une
     let required = number(packet, MS_MPPE_ENCRYPTION_POLICY) == Some(REQUIRED);
     let strengths = number(packet, MS_MPPE_ENCRYPTION_TYPES).map_or(Strengths::ALL, strengths);
     let level = if required { Level::Require } else { Level::Deny };
-    let tightened = policy.tighten(Policy { level, strengths, stateful: true });
+    let tightened = policy.tighten(Policy { level, strengths, modes: Modes::Stateful });
     match tightened.level {
         Level::Deny => Ok(policy),
         Level::Require if tightened.strengths.is_empty() => {

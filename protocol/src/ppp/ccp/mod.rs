@@ -1,11 +1,11 @@
 //! CCP's one option: MPPE.
 //!
-//! Implements RFC 1962 §2 and RFC 3078 §2. Offers no compression, proposes stateless mode, and
-//! never agrees to what the policy does not permit.
+//! Implements RFC 1962 §2 and RFC 3078 §2. Offers no compression, proposes the mode that the policy
+//! prefers, and never agrees to what it does not permit.
 
 mod policy;
 
-pub use policy::{Level, Policy, Strengths};
+pub use policy::{Level, Modes, Policy, Strengths};
 
 use crate::mppe::{Mode, Strength};
 
@@ -45,9 +45,14 @@ impl Proposal {
     }
 
     fn emit(self) -> [u8; 4] {
-        let mode = if self.mode == Mode::Stateless { STATELESS } else { 0 };
-        (mode | bit(self.strength)).to_be_bytes()
+        emit(self.mode, Strengths::of(&[self.strength]))
     }
+}
+
+/// The option's value for any of these strengths.
+fn emit(mode: Mode, strengths: Strengths) -> [u8; 4] {
+    let mode = if mode == Mode::Stateless { STATELESS } else { 0 };
+    strengths.iter().fold(mode, |value, strength| value | bit(strength)).to_be_bytes()
 }
 
 /// The strengths whose bits a value has.
@@ -63,16 +68,22 @@ pub(crate) struct Ccp {
     /// Of what the peer sends: what we ask for, `None` after a Reject (RFC 1962 §2: the option
     /// says what its sender can decompress).
     receive: Option<Proposal>,
+    /// What we ask for has any of these strengths: all that are permitted until the peer chose one
+    /// (RFC 3078 §2.1). A peer that acknowledges several takes the strongest, as Linux does.
+    offered: Strengths,
     /// Of what we send: what we acknowledged.
     send: Option<Proposal>,
+    /// The peer asked for stateless mode and was told once that we prefer the other.
+    persuaded: bool,
 }
 
 impl Ccp {
     /// `policy` with the strengths that there are keys for.
     pub(crate) fn new(policy: Policy) -> Self {
         let best = policy.strengths.strongest();
-        let receive = best.map(|strength| Proposal { strength, mode: Mode::Stateless });
-        Self { policy, receive, send: None }
+        let mode = policy.modes.preferred();
+        let receive = best.map(|strength| Proposal { strength, mode });
+        Self { policy, receive, offered: policy.strengths, send: None, persuaded: false }
     }
 
     /// What the peer sends by and what we send by, if both are encrypted.
@@ -88,15 +99,17 @@ impl Ccp {
             .filter(|proposal| self.policy.permits(proposal.strength, proposal.mode))
     }
 
-    /// The strongest that we permit of what a value offers, else the strongest that we permit;
-    /// stateful mode if it is permitted and what the value asks for.
+    /// The strongest that we permit of what a value offers, else the strongest that we permit; the
+    /// mode that it asks for if that is permitted, the one that we prefer if it asks for none.
     fn proposal(&self, value: u32) -> Option<Proposal> {
         let permitted = self.policy.strengths;
         let common = permitted.intersection(strengths(value));
         let strength = common.strongest().or_else(|| permitted.strongest())?;
-        let wants_stateful = value != 0 && value & STATELESS == 0;
-        let mode =
-            if wants_stateful && self.policy.stateful { Mode::Stateful } else { Mode::Stateless };
+        let mode = match (value, value & STATELESS) {
+            (0, _) => self.policy.modes.preferred(),
+            (_, 0) if self.policy.modes.permit(Mode::Stateful) => Mode::Stateful,
+            _ => Mode::Stateless,
+        };
         Some(Proposal { strength, mode })
     }
 }
@@ -111,7 +124,7 @@ impl Negotiate for Ccp {
     fn request(&self) -> OptionList {
         let mut options = OptionList::new();
         if let Some(proposal) = self.receive {
-            options.push(MPPE, &proposal.emit());
+            options.push(MPPE, &emit(proposal.mode, self.offered));
         }
         options
     }
@@ -121,7 +134,12 @@ impl Negotiate for Ccp {
             return Judgement::Reject;
         }
         let value = option.as_u32();
-        if value.is_some_and(|value| self.acceptable(value).is_some()) {
+        if let Some(proposal) = value.and_then(|value| self.acceptable(value)) {
+            let mode = self.policy.modes.preferred();
+            let persuade = (proposal.mode, mode) == (Mode::Stateless, Mode::Stateful);
+            if persuade && !std::mem::replace(&mut self.persuaded, true) {
+                return Judgement::Nak(Proposal { mode, ..proposal }.emit().to_vec());
+            }
             return Judgement::Ack;
         }
         // MPPE with too many bits, MPPC's among them, is Naked, never Rejected (RFC 3078 §2.1).
@@ -156,6 +174,8 @@ impl Negotiate for Ccp {
             && !self.policy.strengths.intersection(strengths(value)).is_empty()
         {
             self.receive = self.proposal(value);
+            self.offered =
+                self.receive.map_or(Strengths::NONE, |chosen| Strengths::of(&[chosen.strength]));
         }
     }
 
@@ -185,11 +205,12 @@ mod tests {
 
         /// Whatever a peer asks for, what we answer is permitted and one strength.
         #[test]
-        fn answers_are_permitted(value: u32, set in 1_usize..8, stateful: bool) {
+        fn answers_are_permitted(value: u32, set in 1_usize..8, modes in 0_usize..3) {
             let all: Vec<_> = Strengths::ALL.iter().collect();
             let some: Vec<_> =
                 (0..3).filter(|at| set & (1 << at) != 0).map(|at| all[at]).collect();
-            let policy = Policy { stateful, ..Policy::require(Strengths::of(&some)) };
+            let modes = [Modes::Stateless, Modes::Any, Modes::Stateful][modes];
+            let policy = Policy { modes, ..Policy::require(Strengths::of(&some)) };
             let mut ccp = Ccp::new(policy);
             let option = Opt { kind: MPPE, data: &value.to_be_bytes() };
             let proposal = match ccp.judge(option) {

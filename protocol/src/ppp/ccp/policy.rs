@@ -89,6 +89,34 @@ pub enum Level {
     Require,
 }
 
+/// The modes of RFC 3078 §8 that are agreed to, from the strictest to the laxest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Modes {
+    /// Stateless mode alone: the key changes with every packet.
+    Stateless,
+    /// Stateless mode is proposed, and stateful mode is accepted.
+    Any,
+    /// Stateful mode is proposed, and stateless mode is accepted from a peer that insists on it.
+    Stateful,
+}
+
+impl Modes {
+    /// What is proposed.
+    #[must_use]
+    pub const fn preferred(self) -> Mode {
+        match self {
+            Self::Stateless | Self::Any => Mode::Stateless,
+            Self::Stateful => Mode::Stateful,
+        }
+    }
+
+    /// Is this one agreed to?
+    #[must_use]
+    pub const fn permit(self, mode: Mode) -> bool {
+        matches!(mode, Mode::Stateless) || !matches!(self, Self::Stateless)
+    }
+}
+
 /// What an owner wants of encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Policy {
@@ -96,18 +124,19 @@ pub struct Policy {
     pub level: Level,
     /// With keys of these strengths; the strongest that the peer has.
     pub strengths: Strengths,
-    /// Is stateful mode accepted? Stateless mode is what we propose.
-    pub stateful: bool,
+    /// In which modes.
+    pub modes: Modes,
 }
 
 impl Policy {
     /// No encryption.
-    pub const DENY: Self = Self { level: Level::Deny, strengths: Strengths::ALL, stateful: false };
+    pub const DENY: Self =
+        Self { level: Level::Deny, strengths: Strengths::ALL, modes: Modes::Stateless };
 
     /// Stateless MPPE of one of these strengths, or no link.
     #[must_use]
     pub const fn require(strengths: Strengths) -> Self {
-        Self { level: Level::Require, strengths, stateful: false }
+        Self { level: Level::Require, strengths, modes: Modes::Stateless }
     }
 
     /// What satisfies both: never weaker than either. Where one requires encryption and no
@@ -117,15 +146,16 @@ impl Policy {
         Self {
             level: self.level.max(other.level),
             strengths: self.strengths.intersection(other.strengths),
-            stateful: self.stateful && other.stateful,
+            modes: self.modes.min(other.modes),
         }
     }
 
     /// Is this an encryption that the policy agrees to?
     #[must_use]
     pub const fn permits(&self, strength: Strength, mode: Mode) -> bool {
-        let mode_is_good = matches!(mode, Mode::Stateless) || self.stateful;
-        !matches!(self.level, Level::Deny) && self.strengths.contains(strength) && mode_is_good
+        !matches!(self.level, Level::Deny)
+            && self.strengths.contains(strength)
+            && self.modes.permit(mode)
     }
 
     /// Does it agree to data in the clear?
@@ -155,10 +185,11 @@ mod tests {
             Just(Level::Prefer),
             Just(Level::Require)
         ];
-        (level, 0_u8..8, any::<bool>()).prop_map(|(level, set, stateful)| Policy {
+        let modes = prop_oneof![Just(Modes::Stateless), Just(Modes::Any), Just(Modes::Stateful)];
+        (level, 0_u8..8, modes).prop_map(|(level, set, modes)| Policy {
             level,
             strengths: Strengths(set),
-            stateful,
+            modes,
         })
     }
 

@@ -123,6 +123,13 @@ impl Link {
         self.phase
     }
 
+    /// Why it ends, once that is known; [`Event::Down`] follows when the peer agreed or did not
+    /// answer.
+    #[must_use]
+    pub const fn ending(&self) -> Option<&Reason> {
+        self.ending.as_ref()
+    }
+
     /// Which end the peer is.
     const fn peer_side(&self) -> Side {
         self.config.side().other()
