@@ -9,7 +9,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DURATION)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint ebpf bench-mppe bench-pipeline bench-dial bench-storm bench-report
+.PHONY: help run test check lint ebpf bench-mppe bench-pipeline bench-dial bench-storm bench-peer bench-report
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,11 @@ bench-dial: ## how fast thousands of clients get in, and what they cost; needs r
 bench-storm: ## 18,900 clients dial at once: local users, then a RADIUS that answers 200 a second; needs root; minutes
 	cargo build --release --locked -p penstock -p penstock-bench --bins
 	$(AS_ROOT) target/release/penstock-bench dial --sessions 18900 --at-once 0 --radius-rate 200 --name storm
+
+bench-peer: ## what a packet costs the Linux kernel's PPTP and us, in one run; needs root; writes target/bench/peer.json
+	@scripts/setup test
+	cargo build --release --locked -p penstock-bench
+	$(AS_ROOT) target/release/penstock-bench peer kernel
 
 bench-report: ## one page of all results so far: target/bench/report.html
 	cargo run --release --locked -p penstock-bench -- report

@@ -5,6 +5,7 @@
 //! | [`mppe`] | what encryption costs, against libraries' ciphers |
 //! | [`pipeline`] | what a packet costs a worker, between memory ports |
 //! | [`dial`] | how fast clients get in, and what those who are in cost |
+//! | [`peer`] | the same in the Linux kernel's PPTP, beside ours |
 //! | [`report`] | one page of all results |
 //! | [`run`] | what measurements share: result files, tables, progress, the machine |
 //! | [`stats`] | sums over samples |
@@ -13,6 +14,7 @@
 mod cpu;
 mod dial;
 mod mppe;
+mod peer;
 mod pipeline;
 mod report;
 mod run;
@@ -21,6 +23,7 @@ mod stats;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use peer::Peer;
 use run::{Options, Run};
 
 /// Measures penstock.
@@ -45,6 +48,9 @@ enum Bench {
     Pipeline(pipeline::Arguments),
     /// How fast clients get in, and what those who are in cost; needs root
     Dial(dial::Arguments),
+    /// What a packet costs others' PPTP, beside ours; needs root
+    #[command(subcommand)]
+    Peer(Peer),
     /// One HTML page of all results, with plots and targets
     Report(report::Arguments),
 }
@@ -60,6 +66,8 @@ fn main() -> Result<()> {
         Bench::Mppe(arguments) => measure("mppe", &|run| mppe::run(arguments, run)),
         Bench::Pipeline(arguments) => measure("pipeline", &|run| pipeline::run(arguments, run)),
         Bench::Dial(arguments) => measure("dial", &|run| dial::run(arguments, run)),
+        Bench::Peer(Peer::Kernel(arguments)) => measure("peer", &|run| peer::run(arguments, run)),
+        Bench::Peer(Peer::Guest(arguments)) => peer::guest::run(arguments),
         Bench::Report(arguments) => report::run(arguments, &options),
     }
 }

@@ -124,6 +124,13 @@ pub enum Error {
         source: MapError,
     },
 
+    /// A bench's packets cannot be made.
+    #[error("making packets in the kernel: {reason}")]
+    Generated {
+        /// What is wrong with them, or the kernel's reason.
+        reason: String,
+    },
+
     /// The kernel did not tell about an interface.
     #[error("asking the kernel about interface {interface}: {source}")]
     Query {

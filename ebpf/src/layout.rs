@@ -7,6 +7,8 @@ use std::net::Ipv4Addr;
 
 use aya::Pod;
 
+use crate::generator::Toward;
+
 /// A tunnel as its packets name it (`struct tunnel_key`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -52,6 +54,44 @@ const _: () = assert!(size_of::<PrefixKey>() == 8);
 pub(crate) const CALL_ID_WORDS: usize = 1024;
 
 const _: () = assert!(CALL_ID_WORDS * 64 == 1 << 16);
+
+/// The longest packet that a bench makes (`GENERATED_LENGTH`).
+pub(crate) const GENERATED_LENGTH: usize = 1514;
+
+/// What happens to prepared packets (`struct generation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Generation {
+    next: u32,
+    count: u32,
+    length: u32,
+    verdict: u32,
+    ifindex: u32,
+}
+
+const _: () = assert!(size_of::<Generation>() == 20);
+const _: () = assert!(offset_of!(Generation, ifindex) == 16);
+
+// SAFETY: plain integers without padding, asserted above; every bit pattern is a value.
+unsafe impl Pod for Generation {}
+
+impl Generation {
+    /// `length`: octets of each packet, [`GENERATED_LENGTH`] at most.
+    pub(crate) fn new(next: u32, count: u32, length: usize, toward: Toward) -> Self {
+        let (verdict, ifindex) = match toward {
+            Toward::Nothing => (XDP_DROP, 0),
+            Toward::Kernel(_) => (XDP_PASS, 0),
+            Toward::Wire(ifindex) => (XDP_DROP, ifindex),
+        };
+        // What is too long the program refuses.
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        Self { next, count, length, verdict, ifindex }
+    }
+}
+
+/// The kernel's verdicts (`XDP_*`).
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
 
 /// What a port is for (`ROLE_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,6 +155,9 @@ mod tests {
         assert_eq!(PrefixAction::Steer.value(), defined("PREFIX_STEER"));
         assert_eq!(PrefixAction::Pass.value(), defined("PREFIX_PASS"));
         assert_eq!(CALL_ID_WORDS, defined("CALL_ID_WORDS") as usize);
+        assert_eq!(GENERATED_LENGTH, defined("GENERATED_LENGTH") as usize);
+        assert_eq!(XDP_DROP, defined("XDP_DROP"));
+        assert_eq!(XDP_PASS, defined("XDP_PASS"));
     }
 
     #[test]

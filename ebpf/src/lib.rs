@@ -7,15 +7,17 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | `bpf/` | the programs in C (`steering.c` for XDP, `doorkeeper.c` for listening sockets), constants, layouts and maps, and their committed objects; `make -C ebpf` rebuilds them |
+//! | `bpf/` | the programs in C (`steering.c` for XDP, `doorkeeper.c` for listening sockets, `generator.c` for benches), constants, layouts and maps, and their committed objects; `make -C ebpf` rebuilds them |
 //! | [`Steering`] | loads the XDP program, attaches it to ports, fills the maps |
 //! | [`Doorkeeper`] | loads the filter of listening sockets, and tells it who is locked |
+//! | [`Generator`] | makes packets inside the kernel, for benches |
 //! | [`Reason`], [`Counters`] | why packets got their verdicts, and how many |
 //! | [`Error`] | what can go wrong, in words for an operator |
 
 mod call_ids;
 mod doorkeeper;
 mod error;
+mod generator;
 mod interface;
 mod layout;
 mod maps;
@@ -24,6 +26,7 @@ mod steering;
 
 pub use doorkeeper::Doorkeeper;
 pub use error::Error;
+pub use generator::{Generator, Toward};
 pub use layout::{PrefixAction, Roles};
 pub use reason::{Counters, Reason, Verdict};
 pub use steering::{Attachment, Capacity, Mode, Steering};

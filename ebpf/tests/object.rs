@@ -49,7 +49,7 @@ fn the_committed_objects_are_built_from_the_committed_sources() {
     let flags = MAKEFILE.lines().find_map(|line| line.strip_prefix("FLAGS := ")).unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = tempfile::tempdir().unwrap();
-    for program in ["steering", "doorkeeper"] {
+    for program in ["steering", "doorkeeper", "generator"] {
         let Some(committed) = contents(&source.join(format!("src/bpf/{program}.o"))) else {
             println!("skipped: llvm-objdump is not here");
             return;

@@ -7,6 +7,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -35,8 +36,11 @@ impl Namespace {
         .join()
         .map_err(|_| anyhow::anyhow!("the thread that makes a namespace died"))??;
         let namespace = Self { label: label.to_owned(), handle };
-        for scope in ["all", "default"] {
-            namespace.sysctl(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "1")?;
+        // A kernel may have no IPv6.
+        if Path::new("/proc/sys/net/ipv6").exists() {
+            for scope in ["all", "default"] {
+                namespace.sysctl(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "1")?;
+            }
         }
         namespace.ip("link set lo up")?;
         Ok(namespace)

@@ -19,8 +19,11 @@ const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 /// A boot takes two seconds on an idle machine; tests share theirs.
 const BOOT: Duration = Duration::from_secs(60);
 const POWER_OFF: Duration = Duration::from_secs(30);
-/// Begins each line of the guest that is meant for us and not output of a command.
-const MARK: &str = "@@lab";
+/// Begins each line of the guest that is meant for us and not output of a command; the status follows.
+/// A program that was started on the console ([`Guest::run`] with `<&3`) answers lines with it too.
+pub const MARK: &str = "@@lab";
+/// A directory of the guest whose content is its own, in memory.
+pub const SCRATCH: &str = "/run";
 
 /// The guest's link.
 #[derive(Debug, Clone)]
@@ -73,6 +76,18 @@ impl Guest {
     /// # Errors
     /// When User Mode Linux is not installed or the boot does not end in time.
     pub fn boot(namespace: &Namespace, uplink: &Uplink<'_>) -> Result<Self> {
+        Self::start(namespace, Some(uplink))
+    }
+
+    /// As [`Guest::boot`], without a link to the lab.
+    ///
+    /// # Errors
+    /// As [`Guest::boot`].
+    pub fn boot_alone(namespace: &Namespace) -> Result<Self> {
+        Self::start(namespace, None)
+    }
+
+    fn start(namespace: &Namespace, uplink: Option<&Uplink<'_>>) -> Result<Self> {
         let directory = TempDir::new()?;
         let script = directory.path().join("init");
         std::fs::write(&script, init_script(uplink))?;
@@ -86,8 +101,10 @@ impl Guest {
             .arg(format!("init={}", script.display()))
             .args(["con0=fd:0,fd:1", "con=null", "quiet"])
             .arg(format!("uml_dir={}/", directory.path().display()))
-            .arg(format!("vec0:transport=raw,ifname={},depth=128,gro=1", uplink.link))
             .env("TMPDIR", directory.path());
+        if let Some(Uplink { link, .. }) = uplink {
+            command.arg(format!("vec0:transport=raw,ifname={link},depth=128,gro=1"));
+        }
         let process =
             Process::start("the Linux guest", command).context("package user-mode-linux")?;
         let mut guest = Self { process, seen: 0, _directory: directory };
@@ -95,7 +112,12 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Runs a shell line to its end.
+    /// The host's id of the process that is the guest's kernel.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Runs a shell line to its end. The console is descriptor 3.
     ///
     /// # Errors
     /// When it does not end in time or the guest dies.
@@ -152,10 +174,12 @@ impl Guest {
     }
 }
 
-fn init_script(uplink: &Uplink<'_>) -> String {
-    let Uplink { address, gateway, .. } = uplink;
-    let route =
-        gateway.map_or(String::new(), |gateway| format!("ip route add default via {gateway}"));
+fn init_script(uplink: Option<&Uplink<'_>>) -> String {
+    let link = uplink.map_or(String::new(), |Uplink { address, gateway, .. }| {
+        let route =
+            gateway.map_or(String::new(), |gateway| format!("ip route add default via {gateway}"));
+        format!("ip address add {address} dev vec0\nip link set vec0 up\n{route}")
+    });
     format!(
         r#"#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run
@@ -164,7 +188,7 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts
-mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs {SCRATCH}
 mount -t tmpfs tmpfs /etc/ppp
 modules=/usr/lib/uml/modules/$(uname -r)/kernel
 [ -d $modules ] || modules={PEERS}$modules
@@ -176,10 +200,9 @@ done
 [ ! -d {PEERS}/usr/sbin ] || mount -t overlay overlay -o lowerdir={PEERS}/usr/sbin:/usr/sbin /usr/sbin
 [ -e /dev/ppp ] || mknod /dev/ppp c 108 0
 ip link set lo up
-ip address add {address} dev vec0
-ip link set vec0 up
-{route}
+{link}
 stty -echo
+exec 3<&0
 echo '{MARK} 0'
 while IFS= read -r line; do
     eval "$line" </dev/null 2>&1

@@ -9,9 +9,9 @@
 //! | `traffic` | packets |
 //! | `rig` | workers, and what their turns cost |
 
-mod network;
-mod rig;
-mod traffic;
+pub mod network;
+pub mod rig;
+pub mod traffic;
 
 use anyhow::{Result, ensure};
 use dataplane::mppe::{Cipher, Engine};

@@ -150,7 +150,7 @@ fn put(frame: &mut Frame, packet: &[u8]) {
 }
 
 /// Appends an IPv4 header without options for a packet of `total` octets (RFC 791 §3.1).
-fn ip_header(into: &mut Vec<u8>, total: usize, protocol: u8, from: Ipv4Addr, to: Ipv4Addr) {
+pub fn ip_header(into: &mut Vec<u8>, total: usize, protocol: u8, from: Ipv4Addr, to: Ipv4Addr) {
     const TTL: u8 = 64;
     let total = u16::try_from(total).unwrap_or(u16::MAX);
     let mut header = [0; IP_HEADER];

@@ -18,15 +18,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::table::{Table, figure, left, right};
 use crate::run::{About, Options};
-use crate::{dial, mppe, pipeline};
+use crate::{dial, mppe, peer, pipeline};
 use plot::Plot;
 
 /// Makes a section of a result, which is JSON.
 type Read = fn(&str) -> Result<Section>;
 
 /// Names of results, and who reads them, in the page's order.
-const SECTIONS: [(&str, Read); 3] =
-    [("mppe", mppe::section), ("pipeline", pipeline::section), ("dial", dial::section)];
+const SECTIONS: [(&str, Read); 4] = [
+    ("mppe", mppe::section),
+    ("pipeline", pipeline::section),
+    ("peer", peer::section),
+    ("dial", dial::section),
+];
 
 /// What a measurement has to say.
 #[derive(Debug)]

@@ -25,11 +25,14 @@
 #define TCP_ACK 0x10
 
 // XDP's verdicts and the helpers that the program calls, by the kernel's numbers (uapi/linux/bpf.h).
+#define XDP_ABORTED 0
 #define XDP_DROP 1
 #define XDP_PASS 2
 #define XDP_REDIRECT 4
 #define HELPER_MAP_LOOKUP_ELEM 1
+#define HELPER_REDIRECT 23
 #define HELPER_REDIRECT_MAP 51
+#define HELPER_XDP_STORE_BYTES 190
 
 #define HELPER_SKB_LOAD_BYTES 26
 #define HELPER_SKB_LOAD_BYTES_RELATIVE 68
@@ -53,6 +56,12 @@
 #define PREFIXES 65536
 #define TUNNELS 65536
 #define LOCKED 65536
+#define GENERATED 1024
+
+// The shortest and the longest packet that a bench makes: an Ethernet header and something, and a whole
+// frame with an MTU of 1500.
+#define SHORTEST 15
+#define GENERATED_LENGTH 1514
 
 // Call IDs are 16 bits wide; one bit says whether any tunnel has it.
 #define CALL_ID_WORDS 1024

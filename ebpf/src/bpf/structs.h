@@ -91,3 +91,20 @@ struct port {
 };
 _Static_assert(sizeof(struct port) == 12, "port");
 _Static_assert(OFFSET(struct port, queues) == 8, "port: queues");
+
+// A packet that a bench prepared.
+struct generated {
+    __u8 octets[GENERATED_LENGTH];
+};
+
+// What happens to prepared packets: `next` and those after it up to `count`, then from the first on, all
+// of `length` octets, leave by the interface `ifindex`, or get `verdict` where that is 0.
+struct generation {
+    __u32 next;
+    __u32 count;
+    __u32 length;
+    __u32 verdict;
+    __u32 ifindex;
+};
+_Static_assert(sizeof(struct generation) == 20, "generation");
+_Static_assert(OFFSET(struct generation, ifindex) == 16, "generation: interface");
