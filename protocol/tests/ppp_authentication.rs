@@ -274,3 +274,93 @@ fn a_later_challenge_must_be_answered_by_the_same_user() {
     puppet.end.wait(seconds(80));
     assert_eq!(puppet.end.reason(), "client answered a later challenge under another name");
 }
+
+/// A server that asks again each minute, with its client connected.
+fn asked_again() -> (common::ppp::Puppet, u8, [u8; 16]) {
+    let role = Role::Server {
+        name: b"penstock".to_vec(),
+        methods: vec![Method::MsChapV2],
+        challenge_interval: Some(std::time::Duration::from_secs(60)),
+    };
+    let mut puppet = common::ppp::Puppet::new(Config { keepalive: None, ..Config::new(role) });
+    puppet.connect();
+    puppet.login = None;
+    let sent = puppet.wait(seconds(60));
+    let challenge = only(&sent, Protocol::CHAP, chap::CHALLENGE)[0];
+    let value = Value::parse(challenge.data).unwrap().value.try_into().unwrap();
+    (puppet, challenge.identifier, value)
+}
+
+#[test]
+fn a_later_challenge_that_is_answered_wrongly_or_not_at_all_ends_the_session() {
+    // RFC 1994 §4.2: "If the Value received in a Response is not equal to the expected value, then
+    // the implementation MUST transmit a CHAP packet with the Code field set to 4 (Failure), and
+    // SHOULD take action to terminate the link."
+    let (mut puppet, identifier, value) = asked_again();
+    let sent = puppet.say(&respond(identifier, &value, USER, "guess"));
+    let failure = only(&sent, Protocol::CHAP, chap::FAILURE)[0];
+    assert!(failure.data.starts_with(b"E=691 R=0"), "{:?}", failure.data);
+    assert!(puppet.end.network.is_none(), "data passes no longer");
+    puppet.end.wait(seconds(80));
+    assert!(puppet.end.reason().starts_with("wrong password"), "{}", puppet.end.reason());
+
+    let (mut silent, _, _) = asked_again();
+    silent.end.wait(seconds(120));
+    assert_eq!(silent.end.reason(), "client does not answer in authentication");
+}
+
+#[test]
+fn requests_to_change_a_password_are_not_answered_and_change_nothing() {
+    // RFC 2433 §9 and §10 (codes 5 and 6), RFC 2759 §7 (code 7), of all lengths.
+    let lengths = [0, 1, 4, 67, 582, 586, 1400];
+    let ask = |end: &mut End, identifier: u8| {
+        for code in 5..=7 {
+            for length in lengths {
+                let sent = end.receive(&packet(Protocol::CHAP, code, identifier, &vec![7; length]));
+                assert!(sent.is_empty(), "code {code}, {length} octets: {sent:?}");
+            }
+        }
+    };
+    for method in [Method::MsChapV1, Method::MsChapV2] {
+        // Before the Response, while it is judged, and after "password expired".
+        let (mut end, sent) = server(method);
+        let Packet { identifier, data, .. } = parse(&sent[0]).1;
+        let challenge = Value::parse(data).unwrap().value.to_vec();
+        ask(&mut end, identifier);
+        assert_eq!(end.link.phase(), Phase::Authentication);
+        let value = vec![1; 49];
+        let response = Value { value: &value, name: USER }.emit();
+        end.receive(&packet(Protocol::CHAP, chap::RESPONSE, identifier, &response));
+        ask(&mut end, identifier);
+        let (refusal, message) = (Refusal::PasswordExpired, "Expired".to_owned());
+        let sent = judge(&mut end, Verdict::Reject { refusal, message, retry: None });
+        let failure = only(&sent, Protocol::CHAP, chap::FAILURE)[0];
+        let text = String::from_utf8_lossy(failure.data).into_owned();
+        assert!(text.starts_with("E=648 R=0 C="), "{text}");
+        assert!(!challenge.is_empty());
+        ask(&mut end, identifier.wrapping_add(1));
+        end.wait(seconds(20));
+        assert!(end.reason().starts_with("password expired"), "{}", end.reason());
+    }
+}
+
+#[test]
+fn the_longest_pap_fields_are_taken_and_longer_ones_are_none() {
+    // RFC 1334 §2.2.1: lengths are one octet.
+    let longest = [255_u8; 255];
+    let whole = [&[255][..], &longest, &[255], &longest].concat();
+    let (mut end, _) = server(Method::Pap);
+    end.receive(&packet(Protocol::PAP, pap::REQUEST, 1, &whole));
+    assert_eq!(attempts(&end)[0].name, longest);
+    refuse(&mut end, None);
+    assert_eq!(end.link.phase(), Phase::Terminating);
+    // Each cut of it says more than it has.
+    for length in (0..whole.len()).step_by(17) {
+        let (mut end, _) = server(Method::Pap);
+        let sent = end.receive(&packet(Protocol::PAP, pap::REQUEST, 1, &whole[..length]));
+        assert_eq!(only(&sent, Protocol::PAP, pap::NAK).len(), 1, "{length} octets");
+        assert!(attempts(&end).is_empty());
+        end.wait(seconds(20));
+        assert_eq!(end.reason(), "client sent a malformed PAP response");
+    }
+}

@@ -237,12 +237,31 @@ fn servers_that_are_none_are_named_and_harm_nobody() {
     impostor(&scene, 2002, |mut stream| {
         let _ = stream.write_all(&b"HTTP/1.1 400 Bad Request\r\n\r\n".repeat(100));
     });
+    // One that resets the connection, and one that talks without end.
+    impostor(&scene, 2003, |stream| {
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    });
+    impostor(&scene, 2004, |mut stream| {
+        std::thread::spawn(move || while stream.write_all(&[0x1A; 4096]).is_ok() {});
+    });
+    // One that says nothing is given up after the time for a login, a minute.
+    impostor(&scene, 2005, |stream| {
+        std::thread::spawn(move || {
+            let mut stream = stream;
+            while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+        });
+    });
     let (_subscriber, daemon) = dialler(&scene, &format!("{OWN}{DECLARED}"));
     let office = connected(&daemon, "to-office");
+    let add = ["client", "add", "--name", "silent", "--connect-to", "203.0.113.2:2005"];
+    let add = [&add[..], &["--user", "alice"]].concat();
+    daemon.command_with_input(&add, "secret123\n").unwrap();
     for (name, server, reason) in [
-        ("gone", "203.0.113.2:2001", "call lost"),
-        ("http", "203.0.113.2:2002", "call lost"),
-        ("echo", "203.0.113.2:7", "call lost"),
+        ("gone", "203.0.113.2:2001", "closed by the peer"),
+        ("http", "203.0.113.2:2002", "not PPTP"),
+        ("echo", "203.0.113.2:7", "unexpected Start-Control-Connection-Request"),
+        ("reset", "203.0.113.2:2003", "closed by the peer"),
+        ("garbage", "203.0.113.2:2004", "not PPTP"),
         ("refused", "203.0.113.2", "connection refused: no PPTP server listens there"),
         ("unknown", "no-such-host.invalid", "server no-such-host.invalid: "),
         ("nowhere", "::1", "server ::1: "),
@@ -270,6 +289,7 @@ fn servers_that_are_none_are_named_and_harm_nobody() {
         let refused = daemon.command_with_input(&add, "pw\n").unwrap_err().to_string();
         assert!(refused.contains(said), "{refused}");
     }
+    assert_eq!(client(&daemon, "silent")["status"], "dialing");
     // The good client never noticed.
     let after = client(&daemon, "to-office");
     assert_eq!((&after["calls"], &after["status"]), (&office["calls"], &office["status"]));
