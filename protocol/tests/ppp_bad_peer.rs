@@ -774,7 +774,7 @@ fn a_client_that_never_speaks_of_its_address_comes_up_with_the_assigned_one() {
         puppet.ask(Protocol::IPCP, REQUEST, identifier, &[]);
     }
     assert_eq!(puppet.ask(Protocol::IPCP, REQUEST, 5, &[]), "IPCP Configure-Ack 5");
-    assert_eq!(puppet.end.network.unwrap().remote, common::ppp::addresses().remote);
+    assert_eq!(Some(puppet.end.network.unwrap().remote), common::ppp::addresses().remote);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! IPCP's options: addresses and name servers.
 //!
 //! Implements RFC 1332 §3 and RFC 1877 §1. Rejects header compression and the deprecated
-//! IP-Addresses option; never lets a client choose its address.
+//! IP-Addresses option; never lets a client have an address that its owner did not assign.
 
 use std::net::Ipv4Addr;
 
@@ -62,7 +62,7 @@ impl Ipcp {
         Self {
             own: Some(local),
             own_is_asked: false,
-            assigned: Some(remote),
+            assigned: remote,
             remote: None,
             insisted: None,
             servers: [given(dns[0]), given(wins[0]), given(dns[1]), given(wins[1])],
@@ -80,6 +80,16 @@ impl Ipcp {
             insisted: None,
             servers: [ask, Server::None, ask, Server::None],
         }
+    }
+
+    /// Does the peer choose its address, and has none yet?
+    pub(crate) const fn awaits_choice(&self) -> bool {
+        !self.own_is_asked && self.assigned.is_none()
+    }
+
+    /// From now on the peer has to take this address.
+    pub(crate) const fn assign(&mut self, address: Ipv4Addr) {
+        self.assigned = Some(address);
     }
 
     /// Our address, if we have one.
@@ -114,6 +124,11 @@ impl Ipcp {
             Server::Asked(address) => (!address.is_unspecified()).then_some(address),
         }
     }
+}
+
+/// The address that a Configure-Request asks for; 0.0.0.0 asks for any (RFC 1332 §3.3).
+pub(crate) fn wanted(request: Options<'_>) -> Option<Ipv4Addr> {
+    request.find(option::ADDRESS).and_then(address).filter(|address| !address.is_unspecified())
 }
 
 fn address(option: Opt<'_>) -> Option<Ipv4Addr> {

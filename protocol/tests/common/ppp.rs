@@ -65,7 +65,7 @@ pub fn require(strengths: &[Strength]) -> Policy {
 pub const fn addresses() -> Addresses {
     Addresses {
         local: Ipv4Addr::new(10, 99, 0, 1),
-        remote: Ipv4Addr::new(10, 99, 0, 10),
+        remote: Some(Ipv4Addr::new(10, 99, 0, 10)),
         dns: [Some(Ipv4Addr::new(10, 99, 0, 53)), None],
         wins: [None, None],
         ipv6: Ipv6::No,
@@ -206,7 +206,10 @@ impl End {
                 assert!(self.down.is_none());
                 self.down = Some(reason.clone());
             }
-            Event::Step(_) | Event::FramingAgreed { .. } | Event::Resynchronise => {}
+            Event::Step(_)
+            | Event::FramingAgreed { .. }
+            | Event::AddressWanted(_)
+            | Event::Resynchronise => {}
         }
     }
 
@@ -334,6 +337,7 @@ fn describe_event(event: &Event) -> String {
                 String::from_utf8_lossy(&attempt.name)
             )
         }
+        Event::AddressWanted(address) => format!("wants address {address:?}"),
         Event::Encryption(encryption) => format!("encryption {encryption}"),
         Event::NetworkUp(network) => {
             let Network { local, remote, dns, wins, mtu } = network;

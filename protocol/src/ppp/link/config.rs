@@ -143,8 +143,9 @@ impl Config {
 pub struct Addresses {
     /// Our address inside the tunnel.
     pub local: Ipv4Addr,
-    /// The peer's address inside the tunnel.
-    pub remote: Ipv4Addr,
+    /// The peer's address inside the tunnel. `None`: the peer chooses, and
+    /// [`Event::AddressWanted`](super::Event::AddressWanted) asks for the decision.
+    pub remote: Option<Ipv4Addr>,
     /// Name servers, primary and secondary (RFC 1877 §1.1, §1.3).
     pub dns: [Option<Ipv4Addr>; 2],
     /// NetBIOS name servers, primary and secondary (RFC 1877 §1.2, §1.4).

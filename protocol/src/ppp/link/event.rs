@@ -30,6 +30,9 @@ pub enum Input<'a> {
         /// The decision.
         verdict: Verdict,
     },
+    /// The answer to [`Event::AddressWanted`]: what the peer wanted, or what it has to take instead.
+    /// Ignored if nothing was asked.
+    Assign(Ipv4Addr),
     /// The data plane accepted packets of the peer since the last input: the peer lives.
     Alive,
     /// The data plane lost a packet of the peer's in stateful mode, and discards what comes until
@@ -168,6 +171,9 @@ pub enum Event {
     },
     /// To be answered with [`Input::Verdict`].
     Authenticate(Attempt),
+    /// The peer, which may choose its address, wants this one; or any, with `None`. To be answered
+    /// with [`Input::Assign`]: until then IPCP waits.
+    AddressWanted(Option<Ipv4Addr>),
     /// The encryption of data packets from now on; before this none may pass.
     Encryption(Encryption),
     /// The peer lost a packet of ours in stateful mode: the next one has to be flushed

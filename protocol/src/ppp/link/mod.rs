@@ -60,7 +60,8 @@ pub struct Link {
     ccp_patience: Option<Instant>,
     /// Identifier of our Reset-Request that has no Ack yet.
     reset_request: Option<u8>,
-    /// The newest Configure-Requests of IPCP and of IPV6CP that came before CCP was open.
+    /// The newest Configure-Request of IPCP that came before CCP was open or its address was decided
+    /// about, and that of IPV6CP that came before CCP was open.
     held: Option<Vec<u8>>,
     held_ipv6: Option<Vec<u8>>,
     /// Did any frame ever come?
@@ -299,6 +300,9 @@ impl Link {
             }
             return;
         }
+        if packet.code == code::CONFIGURE_REQUEST && self.peer_chooses(packet, payload) {
+            return;
+        }
         if let Some(ipcp) = &mut self.ipcp
             && let Some(signal) = ipcp.receive(packet, now, &mut self.out)
         {
@@ -391,6 +395,7 @@ impl Machine for Link {
             Input::Frame(bytes) => self.frame(bytes, now),
             Input::Deadline => self.tick(now),
             Input::Verdict { identifier, verdict } => self.verdict(identifier, verdict, now),
+            Input::Assign(address) => self.assign(address, now),
             Input::Alive => self.keepalive.heard(now),
             Input::OutOfStep => self.send_reset_request(),
             Input::Close(reason) => self.terminate(reason, now),

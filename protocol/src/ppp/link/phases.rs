@@ -4,16 +4,19 @@
 //! LCP or CCP out of Opened ends in a new authentication or in the end of the link, since MPPE's
 //! initial keys must not encrypt twice.
 
+use std::net::Ipv4Addr;
+
 use crate::mppe::{Cipher, Sender};
 use crate::ppp::auth::running::{Demand, Outcome, Running};
 use crate::ppp::auth::{Failure, StartKeys};
 use crate::ppp::automaton::State;
 use crate::ppp::ccp::{Ccp, Level, Proposal, Strengths};
 use crate::ppp::frame::Protocol;
-use crate::ppp::ipcp::Ipcp;
+use crate::ppp::ipcp::{self, Ipcp};
 use crate::ppp::ipv6cp::Ipv6cp;
 use crate::ppp::lcp::{self, DEFAULT_MRU};
 use crate::ppp::negotiation::{Layer, Signal};
+use crate::ppp::options::Options;
 use crate::ppp::packet::{Packet, code};
 use crate::time::Instant;
 
@@ -303,6 +306,30 @@ impl Link {
         self.start_ipv6cp(now);
         if let Some(held) = self.held.take() {
             self.ipcp_packet(&held, now);
+        }
+    }
+
+    /// A peer that chooses its address is answered when its owner decided (RFC 1332 §3.3). Says
+    /// whether this request waits for that.
+    pub(super) fn peer_chooses(&mut self, request: Packet<'_>, payload: &[u8]) -> bool {
+        let chooses = self.ipcp.as_ref().is_some_and(|ipcp| ipcp.policy.awaits_choice());
+        let Some(options) = Options::parse(request.data).ok().filter(|_| chooses) else {
+            return false;
+        };
+        // Whatever it repeats meanwhile, it is asked about once.
+        if self.held.replace(payload.to_vec()).is_none() {
+            self.out.event(Event::AddressWanted(ipcp::wanted(options)));
+        }
+        true
+    }
+
+    pub(super) fn assign(&mut self, address: Ipv4Addr, now: Instant) {
+        let ipcp = self.ipcp.as_mut().filter(|ipcp| ipcp.policy.awaits_choice());
+        if let Some(ipcp) = ipcp {
+            ipcp.policy.assign(address);
+            if let Some(held) = self.held.take() {
+                self.ipcp_packet(&held, now);
+            }
         }
     }
 
