@@ -266,6 +266,7 @@ impl Call {
             | Event::Ipv6Down
             | Event::Step(_)
             | Event::Authenticate(_)
+            | Event::AddressWanted(_)
             | Event::Down(_) => None,
         }
     }

@@ -291,6 +291,26 @@ impl Kernel {
         self.replace(destination, by_interface(destination, interface, metric)?).await
     }
 
+    /// The same, unless the kernel has a route to that prefix with that metric: that one stays.
+    /// Says whether the route was added; `false` if there is one by this very interface.
+    ///
+    /// # Errors
+    /// If there is no such interface, or the kernel refuses or has another route.
+    pub async fn route_if_new(
+        &self,
+        destination: Destination,
+        interface: &str,
+        metric: u32,
+    ) -> Result<bool, KernelError> {
+        let route = by_interface(destination, interface, metric)?;
+        let Err(error) = self.0.route().add(route).execute().await else { return Ok(true) };
+        let hop = self.hop_to(destination.address).await;
+        if hop.is_ok_and(|hop| index(interface).is_ok_and(|index| hop.interface == index)) {
+            return Ok(false);
+        }
+        Err(KernelError::new(format!("route to {destination}"), &error))
+    }
+
     /// Takes away what [`Self::route_by`] added.
     ///
     /// # Errors
@@ -402,6 +422,8 @@ fn index(interface: &str) -> Result<u32, KernelError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -410,8 +432,34 @@ mod tests {
         assert_eq!(parse("10.0.0.0/8"), Ok("10.0.0.0/8".to_owned()));
         assert_eq!(parse("10.1.2.3"), Ok("10.1.2.3/32".to_owned()));
         assert_eq!(parse("0.0.0.0/0"), Ok("0.0.0.0/0".to_owned()));
-        for wrong in ["", "10.0.0.1/8", "10.0.0.0/33", "ten"] {
+        for wrong in ["", "192.0.2", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "ten", "::/0"] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_holds_its_addresses_and_no_others() {
+        let holds = |prefix: &str, address: &str| {
+            prefix.parse::<Destination>().unwrap().contains(address.parse().unwrap())
+        };
+        assert!(holds("192.0.2.0/24", "192.0.2.255"));
+        assert!(!holds("192.0.2.0/24", "192.0.3.0"));
+        assert!(holds("192.0.2.7", "192.0.2.7"));
+        assert!(!holds("192.0.2.7", "192.0.2.6"));
+        assert!(holds("0.0.0.0/0", "255.255.255.255"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_as_the_same(address: u32, length in 0_u8..=32) {
+            let destination = Destination::around(address.into(), length);
+            prop_assert!(destination.contains(address.into()));
+            prop_assert_eq!(destination.to_string().parse(), Ok(destination));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _ = text.parse::<Destination>();
         }
     }
 }

@@ -183,6 +183,12 @@ impl Addresses {
         }
     }
 
+    /// Whether the address belongs to one user.
+    #[must_use]
+    pub fn is_reserved(&self, address: Ipv4Addr) -> bool {
+        self.state().reserved.contains(&address)
+    }
+
     /// Whether the address is one of a pool: then the whole pool is routed to us already.
     #[must_use]
     pub fn in_a_pool(&self, address: Ipv4Addr) -> bool {

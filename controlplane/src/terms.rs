@@ -69,14 +69,16 @@ pub struct Terms {
     pub forward: Forward,
     /// User-Name of accounts where it is not what the peer sent (RFC 2865 §5.1).
     pub account_name: Option<Vec<u8>>,
+    /// Whether RADIUS granted the login.
+    pub by_radius: bool,
     /// Attributes of RADIUS by name, for hooks; empty for local users.
     pub radius: Vec<(String, String)>,
 }
 
 impl Terms {
-    /// What IPCP assigns, once the subscriber's address is known.
+    /// What IPCP assigns. Without an address of the subscriber's, the peer chooses it.
     #[must_use]
-    pub const fn addresses(&self, remote: Ipv4Addr) -> link::Addresses {
+    pub const fn addresses(&self, remote: Option<Ipv4Addr>) -> link::Addresses {
         link::Addresses {
             local: self.local_address,
             remote,
@@ -94,8 +96,9 @@ pub enum Remote {
     Address(Ipv4Addr),
     /// One of this pool.
     Pool(String),
-    /// What the peer wants (Framed-IP-Address 255.255.255.255, RFC 2865 §5.8).
-    PeerChoice,
+    /// What the peer wants (Framed-IP-Address 255.255.255.255, RFC 2865 §5.8), and this if it wants
+    /// none or cannot have it.
+    PeerChoice(Option<RemoteAddress>),
 }
 
 /// The subscriber's end as operators write it: an address, or the name of a pool.

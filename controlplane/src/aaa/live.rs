@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// are.
 pub async fn follow(daemon: &Daemon, name: &str) -> Applied {
     let is_of_user = |session: &Session| {
-        session.terms().is_some_and(|terms| terms.user == name && terms.radius.is_empty())
+        session.terms().is_some_and(|terms| terms.user == name && !terms.by_radius)
     };
     let mut sessions = daemon.sessions.all();
     sessions.retain(|session| is_of_user(session));

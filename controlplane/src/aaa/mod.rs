@@ -1,13 +1,15 @@
 //! The verdict on a login, in order: is the peer locked out, is the password right and what is the
 //! user given ([`local`], [`radius`]), may there be another session ([`seats`]), and at which address
-//! ([`place`]).
+//! ([`lease`]).
 //!
 //! | module | what |
 //! |---|---|
 //! | [`identity`] | who asks RADIUS, and about whom |
+//! | [`landmarks`] | what the kernel is told for several sessions at once |
+//! | [`lease`] | which address and interface a session gets |
 //! | [`live`] | changes that live sessions follow |
 //! | [`local`] | secrets and profiles |
-//! | [`place`] | the session's address and the kernel's route to it |
+//! | [`place`] | what a session has, and what the kernel knows of it |
 //! | [`profile`] | profiles as terms |
 //! | [`radius`] | logins that RADIUS judges |
 //! | [`seats`] | how many sessions a user and a peer address have |
@@ -16,6 +18,8 @@
 //! says it.
 
 pub mod identity;
+pub mod landmarks;
+pub mod lease;
 pub mod live;
 mod local;
 pub mod place;
@@ -170,7 +174,7 @@ async fn decide(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decis
             return Decision::Refuse { refusal, reason, retry: None, message: None };
         }
     };
-    match place::take(daemon, &terms, seat).await {
+    match lease::take(daemon, &terms, seat).await {
         Ok(place) => Decision::Grant { terms, place: Some(place), accepted },
         Err(reason) => nothing(daemon, reason),
     }

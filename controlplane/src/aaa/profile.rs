@@ -44,6 +44,7 @@ fn template(config: &Config, name: &str) -> Option<Terms> {
         interim: resolved.interim_update.unless_zero(),
         forward: resolved.forward,
         account_name: None,
+        by_radius: false,
         radius: Vec::new(),
     })
 }

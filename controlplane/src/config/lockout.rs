@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{ConfigError, Network, Span};
+use super::{ConfigError, Span};
+use crate::kernel::Destination;
 
 /// Each failure that counts is remembered for its window.
 const MAX_FAILURES: u32 = 100;
@@ -20,7 +21,7 @@ pub struct Lockout {
     /// The longest lock, and the quiet after which the next one is a first one again.
     pub max_time: Span,
     /// Peer addresses that are never locked out.
-    pub allow: Vec<Network>,
+    pub allow: Vec<Destination>,
 }
 
 impl Default for Lockout {

@@ -10,7 +10,8 @@ use protocol::ppp::ccp;
 use serde::{Deserialize, Serialize};
 
 use super::encryption::{self, Encryption, EncryptionMode, KeyBits};
-use super::{ConfigError, DEFAULT_PROFILE, Network, Span, interface_name};
+use super::{ConfigError, DEFAULT_PROFILE, Span, interface_name};
+use crate::kernel::Destination;
 use crate::users::charset::Charset;
 
 /// RouterOS's `/interface pptp-server server`.
@@ -46,9 +47,9 @@ pub struct Server {
     /// Interfaces on which we answer ARP for subscribers whose address is in their subnet.
     pub proxy_arp: Vec<String>,
     /// Where control connections are accepted from; empty is from everywhere.
-    pub client_ip_range: Vec<Network>,
+    pub client_ip_range: Vec<Destination>,
     /// Where users without `remote-access` may call from.
-    pub local_networks: Vec<Network>,
+    pub local_networks: Vec<Destination>,
     /// Charsets that the names of local users are looked for in, the first one first.
     pub name_charset: Vec<Charset>,
 }

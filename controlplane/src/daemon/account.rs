@@ -106,8 +106,7 @@ impl Account {
 }
 
 fn attributes(identity: &Attributes, terms: &Terms, address: Ipv4Addr) -> Result<Vec<u8>, TooLong> {
-    // Attributes came with the answer of a RADIUS server.
-    let authentic = if terms.radius.is_empty() { Authentic::Local } else { Authentic::Radius };
+    let authentic = if terms.by_radius { Authentic::Radius } else { Authentic::Local };
     let facts = Facts { authentic, address, netmask: terms.netmask, class: &terms.class };
     facts.attributes(identity).as_bytes().map(<[u8]>::to_vec)
 }

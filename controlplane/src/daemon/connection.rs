@@ -27,19 +27,26 @@ use super::ending::{Ended, Ending, TerminateCause};
 use super::starting::{Ticket, Turn};
 use super::subscriber::{Judging, Subscriber};
 use super::{Shared, stop_wanted};
-use crate::aaa::{self, Decision, Login};
+use crate::aaa::{self, Decision, Login, lease};
 use crate::call::{Call, Outcome, Reach};
 use crate::control::{Control, ipv4};
 use crate::plane::{DEFAULT_WINDOW, Message};
+use crate::pool::Lease;
 
 /// What the data plane says that may wait for the task. The data plane limits each tunnel's rate as well.
 const INBOX: usize = 256;
 
-/// A login's verdict on its way back.
+/// What was decided about a call, on its way back.
 struct Judged {
     call: CallHandle,
-    identifier: u8,
-    decision: Decision,
+    decided: Decided,
+}
+
+enum Decided {
+    /// A login's verdict.
+    Login { identifier: u8, decision: Box<Decision> },
+    /// The address of a peer that may choose it.
+    Address(Result<Lease, String>),
 }
 
 /// A call that waits for its login's turn.
@@ -62,8 +69,7 @@ struct Task {
     by_tunnel: HashMap<TunnelId, CallHandle>,
     waiting: Vec<Waiting>,
     inbox: mpsc::Sender<Message>,
-    /// Boxed, because a channel has room for many from the start.
-    judged: mpsc::Sender<Box<Judged>>,
+    judged: mpsc::Sender<Judged>,
     wake: Arc<Notify>,
     /// Held until a login succeeds.
     permit: Option<Permit>,
@@ -132,7 +138,7 @@ impl Task {
     async fn drive(
         &mut self,
         messages: &mut mpsc::Receiver<Message>,
-        verdicts: &mut mpsc::Receiver<Box<Judged>>,
+        verdicts: &mut mpsc::Receiver<Judged>,
     ) {
         let mut stopping = self.shared.stopping.subscribe();
         let clock = self.shared.plane.clock();
@@ -152,7 +158,7 @@ impl Task {
             tokio::select! {
                 events = self.control.next() => self.pending.extend(events),
                 Some(message) = messages.recv() => self.message(message).await,
-                Some(judged) = verdicts.recv() => self.judged(*judged).await,
+                Some(judged) = verdicts.recv() => self.judged(judged).await,
                 () = wake.notified() => {
                     self.wishes().await;
                     self.turns().await;
@@ -415,12 +421,24 @@ impl Task {
                     let ticket = call.ticket().map(Ticket::asked);
                     let judging = Judging::start(async move {
                         let decision = aaa::judge(&shared, &login, ticket).await;
+                        let decision = Box::new(decision);
+                        let decided = Decided::Login { identifier, decision };
                         // A connection that ended meanwhile gives the address back by dropping it.
-                        let _ = judged
-                            .send(Box::new(Judged { call: handle, identifier, decision }))
-                            .await;
+                        let _ = judged.send(Judged { call: handle, decided }).await;
                     });
                     call.attempt(&name, identifier, judging);
+                }
+                link::Event::AddressWanted(wanted) => {
+                    let (shared, judged) = (Arc::clone(&self.shared), self.judged.clone());
+                    let (had, terms) = (call.address(), call.session.terms());
+                    call.chooses(Judging::start(async move {
+                        let lease = match terms.filter(|_| had.is_none()) {
+                            Some(terms) => lease::choose(&shared, &terms, wanted).await,
+                            None => Err("there is nothing to choose".to_owned()),
+                        };
+                        let decided = Decided::Address(lease);
+                        let _ = judged.send(Judged { call: handle, decided }).await;
+                    }));
                 }
                 link::Event::Step(step) => call.step(&step.to_string(), now),
                 link::Event::Encryption(encryption) => {
@@ -451,13 +469,26 @@ impl Task {
     }
 
     async fn judged(&mut self, judged: Judged) {
-        let Judged { call: handle, identifier, decision } = judged;
+        let Judged { call: handle, decided } = judged;
         let Some(call) = self.calls.get_mut(&handle) else { return };
+        let (identifier, decision) = match decided {
+            Decided::Login { identifier, decision } => (identifier, decision),
+            Decided::Address(lease) => {
+                let input = match call.chosen(lease, &self.shared).await {
+                    Ok(address) => link::Input::Assign(address),
+                    Err(reason) => {
+                        self.shared.counters.add(Count::NoAddress);
+                        link::Input::Close(link::Reason::Closed(reason))
+                    }
+                };
+                return self.link_input(handle, input).await;
+            }
+        };
         // The peer has begun anew meanwhile: what it would get now is another login's.
         if !call.awaits(identifier) {
             return;
         }
-        let input = match decision {
+        let input = match *decision {
             Decision::Grant { terms, place, accepted } => {
                 // What was wrong with an earlier try of the same exchange.
                 call.ended = None;

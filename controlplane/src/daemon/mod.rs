@@ -50,6 +50,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::aaa::landmarks::Landmarks;
 use crate::aaa::seats::Seats;
 use crate::aaa::{identity, profile};
 use crate::accounting::store::StoreError;
@@ -168,6 +169,8 @@ pub struct Daemon {
     pub accounting: Accounting,
     /// The packet path.
     pub plane: Plane,
+    /// What several sessions told the kernel.
+    pub landmarks: Landmarks,
     /// The kernel's routes.
     pub kernel: Kernel,
     /// How many may be there without a login.
@@ -232,6 +235,7 @@ impl Daemon {
             drain: Drain::default(),
             accounting: Accounting::default(),
             plane: Plane::new(handle, Clock::start(), u64::from_ne_bytes(seed)),
+            landmarks: Landmarks::default(),
             kernel,
             admission: Admission::new(&config.limits),
             radius: radius::Client::start(&config)

@@ -22,6 +22,7 @@ use super::starting::Ticket;
 use super::{Daemon, allowance};
 use crate::aaa::place::{self, Place};
 use crate::call::{Bounds, Call};
+use crate::pool::Lease;
 use crate::terms::{Forward, Terms};
 use crate::text::printable;
 
@@ -34,11 +35,12 @@ fn bounds(terms: &Terms, place: Option<&Place>, daemon: &Daemon) -> Bounds {
     let rules = |name: &Option<String>| {
         name.as_ref().and_then(|name| daemon.filters.get(name)).cloned().unwrap_or_default()
     };
-    let networks = place.map(|place| place::networks(terms, place.address())).unwrap_or_default();
+    let address = place.and_then(Place::address);
+    let networks = address.map(|address| place::networks(&daemon.config, terms, address));
     Bounds {
         clamp_mss: terms.clamp_mss,
         mtu: terms.mtu,
-        behind: networks.iter().map(|route| route.destination).collect(),
+        behind: networks.iter().flatten().map(|route| route.destination).collect(),
         limits: terms.rate_limit.limits(),
         incoming: rules(&terms.incoming_filter),
         outgoing: rules(&terms.outgoing_filter),
@@ -80,6 +82,8 @@ pub(super) struct Subscriber {
     judging: Option<Judging>,
     /// Its turn to log in, until somebody judges it.
     ticket: Option<Ticket>,
+    /// Who decides about the address that the peer wants.
+    choosing: Option<Judging>,
     /// Why it ends, once it is known better than PPTP knows it.
     pub(super) ended: Option<Ended>,
     connected: Instant,
@@ -112,6 +116,7 @@ impl Subscriber {
             name: None,
             awaited: None,
             judging: None,
+            choosing: None,
             ticket: Some(ticket),
             ended: None,
             connected,
@@ -138,12 +143,42 @@ impl Subscriber {
         self.awaited == Some(identifier)
     }
 
-    /// Whether it has an address.
+    /// The peer's wish for an address is being decided about; one before is forgotten.
+    pub(super) fn chooses(&mut self, choosing: Judging) {
+        self.choosing = Some(choosing);
+    }
+
+    /// What was decided. The address is the one that it has already, if it has one.
+    pub(super) async fn chosen(
+        &mut self,
+        lease: Result<Lease, String>,
+        daemon: &Daemon,
+    ) -> Result<Ipv4Addr, String> {
+        self.choosing = None;
+        let place = self.place.as_mut().ok_or("it has no place")?;
+        if let Some(address) = place.address() {
+            return Ok(address);
+        }
+        let lease = lease?;
+        let address = lease.address();
+        place.settle(lease);
+        if let Some(terms) = self.session.terms() {
+            self.call.set_bounds(bounds(&terms, self.place.as_ref(), daemon)).await;
+        }
+        Ok(address)
+    }
+
+    /// The address that it has.
+    pub(super) fn address(&self) -> Option<Ipv4Addr> {
+        self.place.as_ref().and_then(Place::address)
+    }
+
+    /// Whether it has a place.
     pub(super) const fn placed(&self) -> bool {
         self.place.is_some()
     }
 
-    /// What IPCP is to assign, now that the login is granted. `None` if there is no address.
+    /// What IPCP is to assign, now that the login is granted. `None` if it has no place.
     pub(super) async fn granted(
         &mut self,
         terms: Terms,
@@ -167,7 +202,20 @@ impl Subscriber {
     pub(super) async fn renew(&mut self, daemon: &Daemon) {
         if let Some((terms, version)) = self.session.wanted_terms() {
             self.take_terms(terms, daemon).await;
+            self.tell_kernel(daemon).await;
             self.session.terms_applied(version);
+        }
+    }
+
+    /// The kernel learns of the session's networks, if it is up.
+    async fn tell_kernel(&mut self, daemon: &Daemon) {
+        let facts = self.session.facts();
+        if let (Some(place), Some(terms), Some(local)) =
+            (&mut self.place, facts.terms, facts.local_address)
+            && let Err(error) = place.route(daemon, local, facts.mtu, &terms).await
+        {
+            let address = facts.address.map(|address| address.to_string());
+            warn!(session = self.session.id(), address, %error, "no route");
         }
     }
 
@@ -237,17 +285,14 @@ impl Subscriber {
         daemon: &Daemon,
     ) {
         let mtu = self.call.mtu(network);
-        if let (Some(place), Some(terms)) = (&mut self.place, self.session.terms())
-            && let Err(error) = place.route(daemon, network.local, mtu, &terms).await
-        {
-            warn!(session = self.session.id(), address = %network.remote, %error, "no route");
-        }
         self.session.update(|facts| {
-            facts.phase = Phase::Up;
             facts.address = Some(network.remote);
             facts.local_address = Some(network.local);
             facts.mtu = mtu;
         });
+        self.tell_kernel(daemon).await;
+        // Whoever sees it up finds its routes.
+        self.session.update(|facts| facts.phase = Phase::Up);
         // A renegotiation brings the network back up; the session is the same.
         if self.up.is_some() {
             return;
@@ -294,7 +339,7 @@ impl Subscriber {
                 session,
                 user,
                 %peer,
-                address = self.place.as_ref().map(|place| place.address().to_string()),
+                address = self.address().map(|address| address.to_string()),
                 uptime = (self.call.clock().now() - up).as_secs(),
                 rx_bytes = counters.rx_bytes,
                 tx_bytes = counters.tx_bytes,

@@ -38,7 +38,13 @@ pub fn missing_capabilities(xdp: bool) -> Vec<&'static str> {
 /// Whether this network namespace has an interface of that name.
 #[must_use]
 pub fn interface_exists(name: &str) -> bool {
-    nix::net::if_::if_nametoindex(OsStr::new(name)).is_ok()
+    interface_index(name).is_some()
+}
+
+/// The number of an interface in this network namespace.
+#[must_use]
+pub fn interface_index(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(OsStr::new(name)).ok()
 }
 
 /// The machine's name without its domain.

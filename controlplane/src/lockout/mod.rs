@@ -29,7 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::config::{self, Network, Span};
+use crate::config::{self, Span};
+use crate::kernel::Destination;
 use crate::text::printable;
 pub use book::Subject;
 use book::{Book, Standing};
@@ -59,7 +60,7 @@ pub struct Lockouts(Arc<Inner>);
 struct Inner {
     /// `None`: nobody is ever locked out.
     locks: Option<Mutex<Locks>>,
-    allow: Vec<Network>,
+    allow: Vec<Destination>,
     lanes: Mutex<LruCache<Ipv4Addr, Arc<Semaphore>>>,
     store: Mutex<Option<Store>>,
     refused: AtomicU64,

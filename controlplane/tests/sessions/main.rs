@@ -10,6 +10,7 @@ mod hostile;
 mod lockout;
 mod peer;
 mod radius;
+mod radius_addresses;
 #[path = "../radius/server.rs"]
 #[allow(dead_code, reason = "another test uses the rest")]
 mod radius_server;
@@ -82,6 +83,56 @@ async fn several_calls_of_one_connection_and_of_one_address_do_not_meet() {
     let mut buffer = [0; 2048];
     let len = server.core.recv(&mut buffer).await.unwrap();
     assert_eq!(buffer[..len], packet);
+}
+
+/// Subscribers behind one translated address: each has a connection of its own, and whatever Call
+/// ID it likes.
+#[tokio::test]
+async fn clients_behind_one_address_each_have_their_packets() {
+    let server = Server::start("").await;
+    let mut peers = Vec::new();
+    for (call_id, user) in [(7, "ivan"), (8, "anna"), (0xFFFF, "ivan")] {
+        let password = format!("{user}-secret");
+        let caller = Caller { call_id, ..Caller::new(2, user, &password) };
+        let mut peer = Peer::connect(&server, caller).await;
+        let network = peer.log_in(call_id).await.unwrap();
+        peers.push((peer, network.local));
+    }
+    assert_eq!(server.daemon.sessions.up(), 3);
+    for (peer, address) in &mut peers {
+        exchange(&server, peer, *address).await;
+    }
+}
+
+#[tokio::test]
+async fn calls_of_one_connection_each_have_their_packets_and_their_own_end() {
+    let server = Server::start("").await;
+    let mut peer = Peer::connect(&server, Caller::new(2, "ivan", "ivan-secret")).await;
+    let one = peer.log_in(7).await.unwrap();
+    let caller = Caller { call_id: 8, ..Caller::new(2, "anna", "anna-secret") };
+    let mut first = peer.another(&server, caller);
+    let other = peer.log_in(8).await.unwrap();
+    assert_ne!(one.local, other.local);
+    assert_eq!(server.daemon.sessions.up(), 2);
+    exchange(&server, &mut peer, other.local).await;
+    peer.switch(&mut first);
+    exchange(&server, &mut peer, one.local).await;
+    peer.hang_up().await;
+    server.until("the other", |daemon| daemon.sessions.count() == 1).await;
+    peer.switch(&mut first);
+    exchange(&server, &mut peer, other.local).await;
+}
+
+/// A packet each way.
+async fn exchange(server: &Server, peer: &mut Peer, address: Ipv4Addr) {
+    let there = ip(253, address, FAR, b"there");
+    let back = ip(253, FAR, address, b"back");
+    peer.send(&there).await;
+    let mut buffer = [0; 2048];
+    let len = server.core.recv(&mut buffer).await.unwrap();
+    assert_eq!(buffer[..len], there);
+    server.core.send(&back).await.unwrap();
+    assert_eq!(peer.receive().await, back);
 }
 
 #[tokio::test]

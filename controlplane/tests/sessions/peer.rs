@@ -46,20 +46,47 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// A client.
-pub struct Peer {
-    pub control: Control,
+/// A client's end of one call.
+pub struct Line {
     link: Link,
-    clock: Clock,
-    address: Ipv4Addr,
-    server: Ipv4Addr,
-    gre: Arc<UnixDatagram>,
+    /// What arrives for its Call ID.
     frames: mpsc::UnboundedReceiver<Vec<u8>>,
     server_call_id: u16,
     call: Option<pptp::CallHandle>,
     sequence: u32,
     deadline: Option<Instant>,
     mppe: Option<(Stateless, Stateless)>,
+}
+
+impl Line {
+    fn new(caller: &Caller<'_>, frames: mpsc::UnboundedReceiver<Vec<u8>>) -> Self {
+        let role = link::Role::Client {
+            user: caller.user.as_bytes().to_vec(),
+            credential: Credential::of_password(caller.password),
+            methods: vec![Method::MsChapV2],
+        };
+        let config = link::Config { encryption: caller.encryption, ..link::Config::new(role) };
+        Self {
+            link: Link::new(config, [caller.host; 32]),
+            frames,
+            server_call_id: 0,
+            call: None,
+            sequence: 0,
+            deadline: None,
+            mppe: None,
+        }
+    }
+}
+
+/// A client.
+pub struct Peer {
+    pub control: Control,
+    clock: Clock,
+    address: Ipv4Addr,
+    server: Ipv4Addr,
+    gre: Arc<UnixDatagram>,
+    line: Line,
+    is_established: bool,
     news: std::collections::VecDeque<News>,
     /// Whether each PPP frame is sent again at once, as after a lost answer.
     pub twice: bool,
@@ -75,28 +102,28 @@ impl Peer {
         let clock = Clock::start();
         let config = pptp::Config::default();
         let (control, _) = Control::new(stream, Connection::client(config), clock);
-        let role = link::Role::Client {
-            user: caller.user.as_bytes().to_vec(),
-            credential: Credential::of_password(caller.password),
-            methods: vec![Method::MsChapV2],
-        };
-        let config = link::Config { encryption: caller.encryption, ..link::Config::new(role) };
         Self {
             control,
-            link: Link::new(config, [caller.host; 32]),
             clock,
             address,
             server: Ipv4Addr::LOCALHOST,
             gre: server.gre(),
-            frames: server.plug_in(address, caller.call_id),
-            server_call_id: 0,
-            call: None,
-            sequence: 0,
-            deadline: None,
-            mppe: None,
+            line: Line::new(&caller, server.plug_in(address, caller.call_id)),
+            is_established: false,
             news: std::collections::VecDeque::new(),
             twice: false,
         }
+    }
+
+    /// The next call is another one in the same control connection; the old one rests.
+    pub fn another(&mut self, server: &Server, caller: Caller<'_>) -> Line {
+        let frames = server.plug_in(self.address, caller.call_id);
+        std::mem::replace(&mut self.line, Line::new(&caller, frames))
+    }
+
+    /// Goes on with this call; the other rests.
+    pub fn switch(&mut self, line: &mut Line) {
+        std::mem::swap(&mut self.line, line);
     }
 
     /// Works until there is more news.
@@ -107,13 +134,13 @@ impl Peer {
                 events = self.control.next(), if !self.control.is_closed() => {
                     self.news.extend(events.into_iter().map(News::Control));
                 }
-                Some(frame) = self.frames.recv() => {
+                Some(frame) = self.line.frames.recv() => {
                     let data = matches!(frame::parse(&frame), Ok((Protocol::COMPRESSED, _)));
                     if !data {
                         self.tell(link::Input::Frame(&frame)).await;
                     }
                 }
-                () = self.clock.wait(self.deadline) => self.tell(link::Input::Deadline).await,
+                () = self.clock.wait(self.line.deadline) => self.tell(link::Input::Deadline).await,
             }
         }
     }
@@ -135,10 +162,13 @@ impl Peer {
 
     /// The control connection is established.
     pub async fn established(&mut self) {
-        self.until("the control connection", |news| {
-            matches!(news, News::Control(pptp::Event::Established { .. })).then_some(())
-        })
-        .await;
+        if !self.is_established {
+            self.until("the control connection", |news| {
+                matches!(news, News::Control(pptp::Event::Established { .. })).then_some(())
+            })
+            .await;
+            self.is_established = true;
+        }
     }
 
     /// Asks for a call and gets it.
@@ -152,8 +182,8 @@ impl Peer {
                 _ => None,
             })
             .await;
-        self.call = Some(call);
-        self.server_call_id = id;
+        self.line.call = Some(call);
+        self.line.server_call_id = id;
     }
 
     /// Asks for a call and does not get it: why.
@@ -241,7 +271,7 @@ impl Peer {
 
     /// Hangs up as a PNS does, with Call-Clear-Request, and waits for the answer.
     pub async fn hang_up(&mut self) {
-        let call = self.call.unwrap();
+        let call = self.line.call.unwrap();
         let result = protocol::pptp::message::codes::DisconnectResult::Request;
         let events = self.control.input(pptp::Input::ClearCall { call, result });
         self.news.extend(events.into_iter().map(News::Control));
@@ -250,7 +280,7 @@ impl Peer {
 
     /// Sends an inner packet, encrypted.
     pub async fn send(&mut self, packet: &[u8]) {
-        let (sending, _) = self.mppe.as_mut().unwrap();
+        let (sending, _) = self.line.mppe.as_mut().unwrap();
         let mut data = [&[0x00, 0x21], packet].concat();
         let header = sending.encrypt(&mut data);
         let frame = [&[0x00, 0xFD], &header.to_octets()[..], &data].concat();
@@ -261,11 +291,11 @@ impl Peer {
     pub async fn receive(&mut self) -> Vec<u8> {
         let wait = async {
             loop {
-                let frame = self.frames.recv().await.unwrap();
+                let frame = self.line.frames.recv().await.unwrap();
                 let Ok((Protocol::COMPRESSED, payload)) = frame::parse(&frame) else { continue };
                 let (header, data) = payload.split_first_chunk().unwrap();
                 let mut data = data.to_vec();
-                let (_, receiving) = self.mppe.as_mut().unwrap();
+                let (_, receiving) = self.line.mppe.as_mut().unwrap();
                 receiving.decrypt(MppeHeader::from_octets(*header), &mut data).unwrap();
                 let protocol = if data[0] == 0x21 { 1 } else { 2 };
                 return data.split_off(protocol);
@@ -276,17 +306,17 @@ impl Peer {
 
     /// Sends a PPP frame, whatever it is.
     pub async fn send_ppp(&mut self, frame: &[u8]) {
-        let call_id = self.server_call_id;
+        let call_id = self.line.server_call_id;
         let ppp = [&[0xFF, 0x03], frame].concat();
-        let packet = outer(self.address, self.server, call_id, self.sequence, &ppp);
-        self.sequence += 1;
+        let packet = outer(self.address, self.server, call_id, self.line.sequence, &ppp);
+        self.line.sequence += 1;
         self.gre.send(&packet).await.unwrap();
     }
 
     async fn tell(&mut self, input: link::Input<'_>) {
         let mut frames = Vec::new();
-        let Self { link, news, mppe, .. } = self;
-        self.deadline = drive(link, input, self.clock.now(), |action| match action {
+        let Self { line: Line { link, mppe, deadline, .. }, news, .. } = self;
+        *deadline = drive(link, input, self.clock.now(), |action| match action {
             Action::Send(frame) => frames.push(frame),
             Action::Event(event) => {
                 if let link::Event::Encryption(Encryption::Mppe { receive, send }) = &event {

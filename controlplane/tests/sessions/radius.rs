@@ -18,8 +18,8 @@ use super::radius_server::{self, Request, secret};
 use super::server::Server;
 
 /// The user whom only RADIUS knows.
-const USER: &str = "olga";
-const PASSWORD: &str = "olga-secret";
+pub const USER: &str = "olga";
+pub const PASSWORD: &str = "olga-secret";
 
 /// What FreeRADIUS does with `mschap`: proof and keys, and these attributes besides.
 fn judge(request: &Request, give: &dyn Fn(&mut Attributes)) -> Vec<u8> {
@@ -53,11 +53,11 @@ fn judge(request: &Request, give: &dyn Fn(&mut Attributes)) -> Vec<u8> {
     request.answer(Code::AccessAccept, &list)
 }
 
-async fn freeradius(give: impl Fn(&mut Attributes) + Send + 'static) -> radius_server::Server {
+pub async fn freeradius(give: impl Fn(&mut Attributes) + Send + 'static) -> radius_server::Server {
     radius_server::Server::start(move |request, _| vec![judge(request, &give)]).await
 }
 
-fn settings(radius: &radius_server::Server, aaa: &str) -> String {
+pub fn settings(radius: &radius_server::Server, aaa: &str) -> String {
     let server = radius.section("timeout = \"300ms\"\ntries = 2");
     format!("[aaa]\nuse-radius = true\naccounting = false\n{aaa}\n{server}")
 }

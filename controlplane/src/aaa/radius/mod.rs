@@ -56,7 +56,17 @@ pub(super) async fn judge(daemon: &Daemon, login: &Login) -> Result<Verdict, Fai
     };
     let server = daemon.radius.server(&answer);
     let defaults = |profile: Option<&str>| local::defaults(daemon, profile);
-    let verdict = verdict(&answer, &login.attempt, &name, server, defaults);
+    let mut verdict = verdict(&answer, &login.attempt, &name, server, defaults);
+    if let Verdict::Granted { terms, .. } = &mut verdict {
+        let user = terms.user.clone();
+        terms.routes.retain(|route| match daemon.config.accepts_route(route) {
+            Ok(()) => true,
+            Err(reason) => {
+                warn!(user, reason, "Framed-Route of RADIUS left out");
+                false
+            }
+        });
+    }
     if let Verdict::Granted { terms, .. } = &verdict
         && let Some(unusable) = overlay::unknown_filter(terms, &daemon.filters)
     {
@@ -219,6 +229,7 @@ fn accepted(
         }
         Err(error) => return Err(Unusable::wrong(error)),
     };
+    terms.by_radius = true;
     terms.radius = overlay::by_name(&packet);
     Ok((terms, Accepted { response, keys }))
 }

@@ -17,7 +17,7 @@ use super::number;
 use crate::config::is_for_hosts;
 use crate::kernel::Destination;
 use crate::rate_limit::{MAX_RATE, Rate, RateLimit};
-use crate::terms::{Remote, Route, Terms};
+use crate::terms::{Remote, RemoteAddress, Route, Terms};
 use crate::text::printable;
 
 /// Framed-IP-Address (RFC 2865 §5.8): the peer chooses.
@@ -58,7 +58,15 @@ pub fn at_login(terms: &mut Terms, packet: &Packet<'_>) -> Vec<Unusable> {
     }
     match address(packet, names::FRAMED_IP_ADDRESS) {
         None | Some(WE_CHOOSE) => {}
-        Some(PEER_CHOOSES) => terms.remote = Some(Remote::PeerChoice),
+        Some(PEER_CHOOSES) => {
+            let instead = match terms.remote.take() {
+                Some(Remote::Address(address)) => Some(RemoteAddress::Address(address)),
+                Some(Remote::Pool(pool)) => Some(RemoteAddress::Pool(pool)),
+                Some(Remote::PeerChoice(instead)) => instead,
+                None => None,
+            };
+            terms.remote = Some(Remote::PeerChoice(instead));
+        }
         Some(address) if is_for_hosts(address) => terms.remote = Some(Remote::Address(address)),
         Some(address) => {
             let reason = format!("{address} is no address of a host");

@@ -13,7 +13,7 @@ use protocol::time::Instant;
 use super::*;
 use crate::aaa::profile::templates;
 use crate::config::Config;
-use crate::terms::Remote;
+use crate::terms::{Remote, RemoteAddress};
 
 const IDENTIFIER: u8 = 7;
 
@@ -379,7 +379,9 @@ fn framed_ip_address_has_two_values_that_are_none() {
     assert_eq!(remote([10, 1, 2, 3], None), Remote::Address(Ipv4Addr::new(10, 1, 2, 3)));
     assert_eq!(remote([255, 255, 255, 254], None), pool("default"));
     assert_eq!(remote([255, 255, 255, 254], Some("big")), pool("big"));
-    assert_eq!(remote([255, 255, 255, 255], None), Remote::PeerChoice);
+    let choice = |pool: &str| Remote::PeerChoice(Some(RemoteAddress::Pool(pool.to_owned())));
+    assert_eq!(remote([255, 255, 255, 255], None), choice("default"));
+    assert_eq!(remote([255, 255, 255, 255], Some("big")), choice("big"));
     assert_eq!(remote([10, 1, 2, 3], Some("big")), Remote::Address(Ipv4Addr::new(10, 1, 2, 3)));
     let login = v2();
     let answer = answer(Code::AccessAccept, |list, request| {
