@@ -221,16 +221,16 @@ processor; BPF is interpreted there, but only in what is taken off.";
 /// When it is no result of [`run`].
 pub fn section(json: &str) -> Result<Section> {
     let rows: Vec<Row> = serde_json::from_str(json)?;
-    let ratio =
-        |payload, of: fn(&Row) -> f64| rows.iter().find(|row| row.payload == payload).map(of);
-    let ways: [(_, fn(&Row) -> f64); 2] =
-        [("encrypted", |row| row.ratio_encrypt), ("there and back", |row| row.ratio_roundtrip)];
     let mut targets = Vec::new();
     for (payload, bound, stretch) in [(SMALL, 7.0, 9.0), (LARGE, 5.0, 6.0)] {
-        for (way, of) in ways {
+        let row = rows.iter().find(|row| row.payload == payload);
+        for (way, measured) in [
+            ("encrypted", row.map(|row| row.ratio_encrypt)),
+            ("there and back", row.map(|row| row.ratio_roundtrip)),
+        ] {
             targets.push(Target {
                 what: format!("against the kernel's whole path, {payload} octets, {way}"),
-                measured: ratio(payload, of),
+                measured,
                 bound: Bound::AtLeast(bound),
                 stretch: Some(stretch),
                 unit: "×",
