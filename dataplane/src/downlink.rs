@@ -16,15 +16,16 @@ use crate::frame::Frame;
 use crate::inner::icmp::{self, Error};
 use crate::inner::{ecn, fragment, mss};
 use crate::ipv4::{self, View};
+use crate::link;
 use crate::mailbox::Handed;
 use crate::mppe::{Payloads, SendBurst};
 use crate::shape::{Offer, Release, Store};
 use crate::table::{Direction, Half, Place, Protection, Tunnel};
 use crate::worker::{BURST, Core, From, Sink};
 
-/// All that can come before an inner packet: Ethernet 14, IPv4 20, GRE 16, PPP 4, MPPE 2 and the
-/// inner protocol 2.
-pub(crate) const HEADERS: usize = 58;
+/// All that can come before an inner packet: Ethernet with its tags, IPv4 20, GRE 16, PPP 4, MPPE 2
+/// and the inner protocol 2.
+pub(crate) const HEADERS: usize = link::MAX_HEADER_LEN + 44;
 
 /// The outer type of service of control frames and lone acknowledgements: no special one.
 const CONTROL_TOS: u8 = 0;

@@ -43,4 +43,4 @@ mod table;
 mod uplink;
 mod worker;
 
-pub use assembly::{Attachment, DataPlane, Kind, ManualWorker};
+pub use assembly::{Attachment, DataPlane, Kind, Line, ManualWorker};

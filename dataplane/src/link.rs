@@ -1,31 +1,122 @@
 //! Ethernet as far as a worker needs it: off on the way in, on by the way out.
 //!
-//! IEEE 802.3 type-encoded frames that carry IPv4. Tagged frames never reach a worker (XDP leaves
-//! them to the kernel), so none are understood here.
+//! IEEE 802.3 type-encoded frames that carry IPv4, behind two VLAN tags at most (IEEE 802.1Q).
+//! Knows no priorities: what we send has none.
+
+use ebpf::{Tag, TagKind, Tags};
 
 use crate::frame::Frame;
 
 /// Octets of a header without tags.
 const HEADER_LEN: usize = 14;
+/// Where the first ethertype stands.
+const TYPE: usize = 12;
+/// Octets of a tag.
+const TAG_LEN: usize = 4;
+/// Octets of the longest header.
+pub(crate) const MAX_HEADER_LEN: usize = HEADER_LEN + 2 * TAG_LEN;
 /// IPv4 (RFC 894).
 const IPV4: [u8; 2] = [0x08, 0x00];
 
-/// Takes the Ethernet header off. `false`, and the frame as it was, if it does not carry IPv4.
+/// Takes the Ethernet header off. `false`, and the frame as it was, if it has tags or does not
+/// carry IPv4.
 #[inline]
 pub(crate) fn strip(frame: &mut Frame) -> bool {
     let carries_ipv4 =
-        frame.data().first_chunk::<HEADER_LEN>().is_some_and(|header| header[12..] == IPV4);
+        frame.data().first_chunk::<HEADER_LEN>().is_some_and(|header| header[TYPE..] == IPV4);
     carries_ipv4 && frame.pull_front(HEADER_LEN)
+}
+
+/// Takes the Ethernet header and all tags off. `None`, and the frame as it was, if it does not
+/// carry IPv4 or has more than two tags.
+pub(crate) fn strip_tagged(frame: &mut Frame) -> Option<Tags> {
+    let mut tags = Tags::None;
+    let mut rest = frame.data().get(TYPE..)?;
+    loop {
+        let (ethertype, behind) = rest.split_first_chunk::<2>()?;
+        let kind = match u16::from_be_bytes(*ethertype) {
+            0x8100 => TagKind::Customer,
+            0x88A8 => TagKind::Service,
+            _ if *ethertype == IPV4 => break,
+            _ => return None,
+        };
+        let (control, next) = behind.split_first_chunk::<2>()?;
+        tags = tags.with(Tag { kind, id: u16::from_be_bytes(*control) & 0x0FFF })?;
+        rest = next;
+    }
+    frame.pull_front(HEADER_LEN + tags.as_slice().len() * TAG_LEN).then_some(tags)
 }
 
 /// Puts an Ethernet header on. `false` if there is no room.
 #[inline]
-pub(crate) fn add(frame: &mut Frame, destination: [u8; 6], source: [u8; 6]) -> bool {
-    let Some(header) = frame.push_front(HEADER_LEN) else { return false };
-    let (addresses, protocol) = header.split_at_mut(12);
-    let (to, from) = addresses.split_at_mut(6);
-    to.copy_from_slice(&destination);
-    from.copy_from_slice(&source);
-    protocol.copy_from_slice(&IPV4);
+pub(crate) fn add(frame: &mut Frame, to: [u8; 6], from: [u8; 6], tags: Tags) -> bool {
+    let tags = tags.as_slice();
+    let Some(header) = frame.push_front(HEADER_LEN + tags.len() * TAG_LEN) else { return false };
+    let (addresses, mut rest) = header.split_at_mut(TYPE);
+    let (destination, source) = addresses.split_at_mut(6);
+    destination.copy_from_slice(&to);
+    source.copy_from_slice(&from);
+    for tag in tags {
+        let (octets, next) = rest.split_at_mut(TAG_LEN);
+        octets[..2].copy_from_slice(&tag.ethertype().to_be_bytes());
+        octets[2..].copy_from_slice(&tag.id.to_be_bytes());
+        rest = next;
+    }
+    rest.copy_from_slice(&IPV4);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::frame::{Pool, Region};
+
+    #[test]
+    fn tags_are_announced_by_their_ethertypes() {
+        let mut frame = Pool::new(Region::new(64).unwrap(), 64).take().unwrap();
+        assert!(frame.fill(&[0x45]));
+        assert!(add(&mut frame, [1; 6], [2; 6], "4094.7".parse().unwrap()));
+        let header = [0x88, 0xA8, 0x0F, 0xFE, 0x81, 0x00, 0x00, 0x07, 0x08, 0x00];
+        assert_eq!(frame.data(), [&[1; 6][..], &[2; 6], &header, &[0x45]].concat());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_put_on_comes_off(
+            kinds in proptest::collection::vec((any::<bool>(), 0_u16..4096, 0_u16..16), 0..4),
+            payload in proptest::collection::vec(any::<u8>(), 0..64),
+            cut in proptest::option::of(0_usize..30),
+        ) {
+            let mut frame = Pool::new(Region::new(64).unwrap(), 64).take().unwrap();
+            let mut octets = vec![0; TYPE];
+            let mut tags = Some(Tags::None);
+            for (is_service, id, priority) in kinds {
+                let kind = if is_service { TagKind::Service } else { TagKind::Customer };
+                let tag = Tag { kind, id };
+                octets.extend(tag.ethertype().to_be_bytes());
+                octets.extend((priority << 12 | id).to_be_bytes());
+                tags = tags.and_then(|tags| tags.with(tag));
+            }
+            octets.extend(IPV4);
+            let header = octets.len();
+            octets.extend(&payload);
+            octets.truncate(cut.unwrap_or(usize::MAX));
+            prop_assert!(frame.fill(&octets));
+            if octets.len() < header {
+                tags = None;
+            }
+            prop_assert_eq!(strip_tagged(&mut frame), tags);
+            let Some(tags) = tags else {
+                prop_assert_eq!(frame.data(), &octets[..]);
+                return Ok(());
+            };
+            let payload = &octets[header..];
+            prop_assert_eq!(frame.data(), payload);
+            prop_assert!(add(&mut frame, [1; 6], [2; 6], tags));
+            prop_assert_eq!(strip_tagged(&mut frame), Some(tags));
+            prop_assert_eq!(frame.data(), payload);
+        }
+    }
 }

@@ -5,21 +5,19 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "common/far.rs"]
+mod far;
 #[path = "common/redirect.rs"]
 mod redirect;
 
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
 
 use common::subscriber::{Subscriber, ipv4, one_hop_on, packet, sum};
 use common::{GATEWAY, dial, eventually, in_namespace, ip};
 use dataplane::DataPlane;
 use dataplane::api::counters::XdpCounters;
 use dataplane::api::{Config, Handle, Interface, Prefix, Role, Tun};
-use dataplane::frame::{Pool, Region};
-use dataplane::io::Port;
-use dataplane::io::xsk::{XskConfig, XskPort};
-use redirect::Redirect;
+use far::Far;
 
 const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
@@ -47,59 +45,6 @@ fn network() {
     ip("neigh add 203.0.113.80 lladdr 02:00:00:00:01:02 nud permanent dev core");
 }
 
-/// The far end of a cable: a socket on each of its two queues.
-struct Far {
-    queues: [XskPort; 2],
-    _program: Redirect,
-    pool: Pool,
-}
-
-impl Far {
-    fn open(interface: &str) -> Self {
-        let mut pool = Pool::new(Region::new(4096).unwrap(), 256);
-        let program = Redirect::attach(interface);
-        let queues = [0, 1].map(|queue| {
-            let config = XskConfig {
-                interface: interface.to_owned(),
-                queue,
-                ring_size: 256,
-                mode: None,
-                busy_poll: None,
-            };
-            let port = XskPort::open(&config, &mut pool).unwrap();
-            program.register(queue, port.as_fd());
-            port
-        });
-        Self { queues, _program: program, pool }
-    }
-
-    fn send(&mut self, queue: usize, frame: &[u8]) {
-        let mut owned = self.pool.take().unwrap();
-        assert!(owned.fill(frame));
-        let port = &mut self.queues[queue];
-        port.transmit(&mut self.pool, &mut vec![owned]);
-        while port.flush(&mut self.pool) {}
-    }
-
-    /// The next IPv4 frame, on whatever queue.
-    fn receive(&mut self) -> Vec<u8> {
-        eventually("a frame arrives", || {
-            let mut frames = Vec::new();
-            for port in &mut self.queues {
-                port.receive(&mut self.pool, &mut frames, 1);
-                port.flush(&mut self.pool);
-                if let Some(frame) = frames.pop() {
-                    let bytes = frame.data().to_vec();
-                    self.pool.put(frame);
-                    // Not the kernel's own ARP and the like.
-                    return (bytes[12..14] == [0x08, 0x00]).then_some(bytes);
-                }
-            }
-            None
-        })
-    }
-}
-
 fn ethernet(destination: [u8; 6], source: [u8; 6], packet: &[u8]) -> Vec<u8> {
     let mut frame = [&destination[..], &source, &[0x08, 0x00], packet].concat();
     frame.resize(frame.len().max(60), 0);
@@ -107,7 +52,8 @@ fn ethernet(destination: [u8; 6], source: [u8; 6], packet: &[u8]) -> Vec<u8> {
 }
 
 fn start() -> Handle {
-    let interface = |name: &str, role| Interface { name: name.to_owned(), role, queues: None };
+    let interface =
+        |name: &str, role| Interface { name: name.to_owned(), role, queues: None, below: None };
     let config = Config {
         workers: 2,
         interfaces: vec![interface("access", Role::Access), interface("core", Role::Core)],

@@ -23,9 +23,15 @@ const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 9);
 
 fn attach(name: &str, kind: Kind, role: Role) -> (Attachment, MemoryPort) {
     let (near, far) = cable(Link::Ip, 256);
-    let report =
-        PortReport { name: name.to_owned(), driver: "memory", queue: 0, role, mode: String::new() };
-    (Attachment { kind, report, port: Box::new(near) }, far)
+    let report = PortReport {
+        name: name.to_owned(),
+        driver: "memory",
+        queue: 0,
+        role,
+        lines: Vec::new(),
+        mode: String::new(),
+    };
+    (Attachment { kind, report, port: Box::new(near), lines: Vec::new() }, far)
 }
 
 #[test]

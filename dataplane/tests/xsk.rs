@@ -134,7 +134,8 @@ fn the_steering_program_brings_a_known_tunnel_to_the_socket_of_its_queue() {
         veth(2);
         let mut pool = Pool::new(Region::new(FRAMES).unwrap(), 256);
         let mut steering = ebpf::Steering::load(ebpf::Capacity::default()).unwrap();
-        let port = steering.attach("far", ebpf::Roles::Access, 2).unwrap();
+        let roles = [(ebpf::Tags::None, ebpf::Roles::Access)];
+        let port = steering.attach("far", &roles, 2).unwrap();
         assert_eq!(port.mode, ebpf::Mode::Native);
         let mut far = [0, 1].map(|queue| {
             let socket = XskPort::open(&config("far", queue), &mut pool).unwrap();

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use aya::Pod;
 
 use crate::generator::Toward;
+use crate::tags::{Tag, Tags};
 
 /// A tunnel as its packets name it (`struct tunnel_key`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,28 @@ unsafe impl Pod for TunnelKey {}
 impl TunnelKey {
     pub(crate) fn new(peer: Ipv4Addr, own_call_id: u16) -> Self {
         Self { peer: peer.octets(), own_call_id: own_call_id.to_be_bytes(), zero: [0; 2] }
+    }
+}
+
+/// A port as its frames name it (`struct port_key`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct PortKey {
+    interface: u32,
+    outer: u16,
+    inner: u16,
+}
+
+const _: () = assert!(size_of::<PortKey>() == 8);
+const _: () = assert!(offset_of!(PortKey, inner) == 6);
+
+// SAFETY: plain integers without padding, asserted above; every bit pattern is a value.
+unsafe impl Pod for PortKey {}
+
+impl PortKey {
+    pub(crate) fn new(ifindex: u32, tags: Tags) -> Self {
+        let bits = |at| tags.as_slice().get(at).map_or(0, Tag::bits);
+        Self { interface: ifindex, outer: bits(0), inner: bits(1) }
     }
 }
 
@@ -136,6 +159,7 @@ impl PrefixAction {
 mod tests {
     use super::*;
     use crate::reason::Reason;
+    use crate::tags::TagKind;
 
     const CONSTANTS: &str = include_str!("bpf/constants.h");
 
@@ -144,7 +168,18 @@ mod tests {
             .lines()
             .find_map(|line| line.strip_prefix("#define ")?.strip_prefix(name)?.strip_prefix(' '))
             .unwrap_or_else(|| panic!("{name} is not in constants.h"));
-        rest.parse().unwrap()
+        match rest.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16).unwrap(),
+            None => rest.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn tags_have_the_programs_kinds() {
+        let customer = Tag { kind: TagKind::Customer, id: 7 };
+        let service = Tag { kind: TagKind::Service, id: 4094 };
+        assert_eq!(u32::from(customer.bits()), defined("TAG_CUSTOMER") | 7);
+        assert_eq!(u32::from(service.bits()), defined("TAG_SERVICE") | 4094);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | [`Doorkeeper`] | loads the filter of listening sockets, and tells it who is locked |
 //! | [`Generator`] | makes packets inside the kernel, for benches |
 //! | [`Reason`], [`Counters`] | why packets got their verdicts, and how many |
+//! | [`Tags`] | the VLAN tags by which frames name a port |
 //! | [`Error`] | what can go wrong, in words for an operator |
 
 mod call_ids;
@@ -23,6 +24,7 @@ mod layout;
 mod maps;
 mod reason;
 mod steering;
+mod tags;
 
 pub use doorkeeper::Doorkeeper;
 pub use error::Error;
@@ -30,3 +32,4 @@ pub use generator::{Generator, Toward};
 pub use layout::{PrefixAction, Roles};
 pub use reason::{Counters, Reason, Verdict};
 pub use steering::{Attachment, Capacity, Mode, Steering};
+pub use tags::{Tag, TagKind, Tags, TagsError};

@@ -5,12 +5,12 @@ use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, XskMap}
 use aya::{Ebpf, Pod};
 
 use crate::error::{Error, map_errno};
-use crate::layout::{PortEntry, TunnelKey};
+use crate::layout::{PortEntry, PortKey, TunnelKey};
 use crate::steering::Capacity;
 
 /// One map each, named as in `bpf/maps.h`.
 pub(crate) struct Maps {
-    pub(crate) ports: Table<u32, PortEntry>,
+    pub(crate) ports: Table<PortKey, PortEntry>,
     pub(crate) sockets: XskMap<MapData>,
     pub(crate) listeners: Table<[u8; 4], u32>,
     pub(crate) tunnels: Table<TunnelKey, u32>,

@@ -6,13 +6,14 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Reason {
-    /// The interface is not in the map of ports: it is just being attached or detached.
+    /// Frames without a tag have no role on this interface, or it is just being attached or
+    /// detached.
     PassUnknownPort,
-    /// The frame ends within the Ethernet or IPv4 header.
+    /// The frame ends within the Ethernet header, a tag or the IPv4 header.
     PassShort,
-    /// The frame has a VLAN tag.
+    /// Frames with these VLAN tags have no role on this interface.
     PassVlan,
-    /// Neither IPv4 nor VLAN: ARP, IPv6 and the like.
+    /// No IPv4: ARP, IPv6, a third tag and the like.
     PassNotIpv4,
     /// IPv4 in a frame to a broadcast or multicast MAC address: never forwarded (RFC 1812 §5.3.4).
     PassGroupAddress,

@@ -2,7 +2,7 @@
 //! Call ID, RFC 2637 §4.1), where PPTP is served, which prefixes are subscribers', which sockets
 //! wait at which queues. Never replaces another program, and leaves nothing behind in the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -15,9 +15,10 @@ use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use crate::call_ids::{CallIds, Word};
 use crate::error::{Error, causes, program_errno};
 use crate::interface;
-use crate::layout::{PortEntry, PrefixAction, PrefixKey, Roles, TunnelKey};
+use crate::layout::{PortEntry, PortKey, PrefixAction, PrefixKey, Roles, TunnelKey};
 use crate::maps::{Maps, was_there};
 use crate::reason::{Counters, Reason};
+use crate::tags::Tags;
 
 static OBJECT: &[u8] = include_bytes_aligned!("bpf/steering.o");
 
@@ -27,7 +28,7 @@ const PROGRAM: &str = "steering";
 /// they exist; a port takes about 100 bytes, a socket 8, a listener about 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// Interfaces that can be attached at a time.
+    /// Interfaces that can be attached at a time, each VLAN with a role for itself.
     pub ports: u32,
     /// RX queues of all ports together.
     pub sockets: u32,
@@ -87,13 +88,16 @@ pub struct Steering {
 }
 
 struct Port {
-    entry: PortEntry,
+    first_socket: u32,
+    queues: u32,
+    /// Of which its frames have a role.
+    tags: BTreeSet<Tags>,
     _link: XdpLink,
 }
 
 impl Port {
     fn sockets(&self) -> Range<u32> {
-        self.entry.first_socket..self.entry.first_socket + self.entry.queues
+        self.first_socket..self.first_socket + self.queues
     }
 }
 
@@ -129,7 +133,8 @@ impl Steering {
     }
 
     /// Attaches the program to an interface of this network namespace with this many RX queues:
-    /// natively, or else generically.
+    /// natively, or else generically. `roles` says what frames are for, by their VLAN tags; others
+    /// go to the kernel.
     ///
     /// # Errors
     /// [`Error::Occupied`] if another program is there (it stays), [`Error::Attach`] if the
@@ -138,7 +143,7 @@ impl Steering {
     pub fn attach(
         &mut self,
         interface: &str,
-        roles: Roles,
+        roles: &[(Tags, Roles)],
         queues: u32,
     ) -> Result<Attachment, Error> {
         let ifindex = nix::net::if_::if_nametoindex(interface)
@@ -152,17 +157,25 @@ impl Steering {
             return Err(Error::Occupied { interface: interface.into(), program });
         }
 
-        let entry =
-            PortEntry { roles: roles.bits(), first_socket: self.free_sockets(queues)?, queues };
-        // First the entry: no packet shall find the program without it.
-        self.maps.ports.set(ifindex, entry)?;
-        match attach(program(&mut self.ebpf)?, interface, ifindex) {
+        let first_socket = self.free_sockets(queues)?;
+        // First the entries: no packet shall find the program without them.
+        let attached = roles
+            .iter()
+            .try_for_each(|&(tags, roles)| {
+                let entry = PortEntry { roles: roles.bits(), first_socket, queues };
+                self.maps.ports.set(PortKey::new(ifindex, tags), entry)
+            })
+            .and_then(|()| attach(program(&mut self.ebpf)?, interface, ifindex));
+        match attached {
             Ok((link, mode)) => {
-                self.ports.insert(ifindex, Port { entry, _link: link });
+                let tags = roles.iter().map(|&(tags, _)| tags).collect();
+                self.ports.insert(ifindex, Port { first_socket, queues, tags, _link: link });
                 Ok(Attachment { ifindex, mode })
             }
             Err(error) => {
-                self.maps.ports.remove(ifindex)?;
+                for &(tags, _) in roles {
+                    self.maps.ports.remove(PortKey::new(ifindex, tags))?;
+                }
                 Err(error)
             }
         }
@@ -175,23 +188,27 @@ impl Steering {
     pub fn detach(&mut self, ifindex: u32) -> Result<(), Error> {
         let port = self.ports.remove(&ifindex).ok_or(Error::NotAttached { ifindex })?;
         let sockets = port.sockets();
+        let tags = port.tags.clone();
         drop(port);
-        self.maps.ports.remove(ifindex)?;
+        for tags in tags {
+            self.maps.ports.remove(PortKey::new(ifindex, tags))?;
+        }
         for socket in sockets {
             self.remove_socket(socket)?;
         }
         Ok(())
     }
 
-    /// Changes what a port is for.
+    /// Changes what a port's frames with these tags are for.
     ///
     /// # Errors
     /// [`Error::NotAttached`].
-    pub fn set_roles(&mut self, ifindex: u32, roles: Roles) -> Result<(), Error> {
+    pub fn set_roles(&mut self, ifindex: u32, tags: Tags, roles: Roles) -> Result<(), Error> {
         let port = self.ports.get_mut(&ifindex).ok_or(Error::NotAttached { ifindex })?;
-        let entry = PortEntry { roles: roles.bits(), ..port.entry };
-        self.maps.ports.set(ifindex, entry)?;
-        port.entry = entry;
+        let Port { first_socket, queues, .. } = *port;
+        let entry = PortEntry { roles: roles.bits(), first_socket, queues };
+        self.maps.ports.set(PortKey::new(ifindex, tags), entry)?;
+        port.tags.insert(tags);
         Ok(())
     }
 
@@ -318,11 +335,12 @@ impl Steering {
     }
 
     fn socket_index(&self, ifindex: u32, queue: u32) -> Result<u32, Error> {
-        let entry = self.ports.get(&ifindex).ok_or(Error::NotAttached { ifindex })?.entry;
-        if queue < entry.queues {
-            Ok(entry.first_socket + queue)
+        let &Port { first_socket, queues, .. } =
+            self.ports.get(&ifindex).ok_or(Error::NotAttached { ifindex })?;
+        if queue < queues {
+            Ok(first_socket + queue)
         } else {
-            Err(Error::NoQueue { ifindex, queue, queues: entry.queues })
+            Err(Error::NoQueue { ifindex, queue, queues })
         }
     }
 

@@ -258,9 +258,23 @@ impl Lane {
 
 fn attach(name: &str, ifindex: u32, role: Role) -> (Attachment, MemoryPort) {
     let (near, far) = cable(Link::Ethernet, 4 * INTERVAL);
-    let report =
-        PortReport { name: name.to_owned(), driver: "memory", queue: 0, role, mode: String::new() };
-    (Attachment { kind: Kind::Interface(ifindex), report, port: Box::new(near) }, far)
+    let report = PortReport {
+        name: name.to_owned(),
+        driver: "memory",
+        queue: 0,
+        role,
+        lines: Vec::new(),
+        mode: String::new(),
+    };
+    (
+        Attachment {
+            kind: Kind::Interface(ifindex),
+            report,
+            port: Box::new(near),
+            lines: Vec::new(),
+        },
+        far,
+    )
 }
 
 /// Workers that run beside each other have a core each, where there are enough.

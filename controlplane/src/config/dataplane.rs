@@ -3,6 +3,7 @@
 //! Never looks at the machine: whether a port exists is found out at the start and by
 //! `penstock check`.
 
+use dataplane::api::config::{Tags, TagsError};
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -38,6 +39,25 @@ pub struct Interface {
     pub name: String,
     /// Which side it serves.
     pub role: Role,
+    /// The ports by which its frames pass, where the kernel does not say it.
+    #[serde(default)]
+    pub ports: Vec<String>,
+    /// The VLAN tags that they have there. Empty: none.
+    #[serde(default)]
+    pub vlan: Vlan,
+}
+
+/// VLAN tags as an operator writes them: `100`, or `100.200` for VLAN 200 in service VLAN 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Vlan(pub Tags);
+
+impl TryFrom<String> for Vlan {
+    type Error = TagsError;
+
+    fn try_from(text: String) -> Result<Self, TagsError> {
+        if text.is_empty() { Ok(Self::default()) } else { text.parse().map(Self) }
+    }
 }
 
 /// Which side a port serves.
@@ -54,11 +74,20 @@ pub enum Role {
 
 impl Dataplane {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        let ports = self.interface.iter().map(|interface| &interface.name);
-        for name in ports.chain([&self.tun]) {
+        let below = self.interface.iter().flat_map(|interface| &interface.ports);
+        let names = self.interface.iter().map(|interface| &interface.name);
+        for name in names.chain(below).chain([&self.tun]) {
             if name.is_empty() || name.len() > MAX_INTERFACE_NAME || name.contains(['/', ' ']) {
                 return Err(ConfigError::new(format!(
                     "`{name}` is no name of an interface (1 to 15 letters)"
+                )));
+            }
+        }
+        for Interface { name, ports, vlan, .. } in &self.interface {
+            if ports.is_empty() && *vlan != Vlan::default() {
+                return Err(ConfigError::new(format!(
+                    "interface `{name}`: `vlan` says nothing without `ports`; of a VLAN interface \
+                     the kernel says both"
                 )));
             }
         }

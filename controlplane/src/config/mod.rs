@@ -34,7 +34,7 @@ pub use accounting::Accounting;
 pub use address_list::{AddressList, Table};
 pub use binding::Binding;
 pub use client::{Client, Secret, interface_name};
-pub use dataplane::{Dataplane, Interface, Role};
+pub use dataplane::{Dataplane, Interface, Role, Vlan};
 pub use encryption::{Encryption, EncryptionMode, KeyBits, policy};
 pub use error::ConfigError;
 pub use filter::Filter;

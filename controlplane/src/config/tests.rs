@@ -36,7 +36,12 @@ fn what_the_example_comments_out_is_valid_too() {
     assert_eq!(config.users_file.as_deref(), Some(Path::new("/etc/penstock/users")));
     assert_eq!(
         config.dataplane.interface,
-        [Interface { name: "eth0".to_owned(), role: Role::Access }]
+        [Interface {
+            name: "eth0".to_owned(),
+            role: Role::Access,
+            ports: Vec::new(),
+            vlan: Vlan::default(),
+        }]
     );
 }
 

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use dataplane::api::{Handle, Role};
+use dataplane::api::Handle;
 use tracing::info;
 
 use super::Daemon;
@@ -103,16 +103,13 @@ fn data_plane(handle: &Handle) -> Vec<String> {
         vec![format!("{} workers on cores {cores}, MPPE {}", report.workers.len(), report.mppe)];
     let mut ports: Vec<(String, Vec<String>)> = Vec::new();
     for port in report.workers.iter().flat_map(|worker| &worker.ports) {
-        let role = match port.role {
-            Role::Access => "access",
-            Role::Core => "core",
-            Role::Both => "access and core",
-        };
         let driver = match port.mode.split_once(", ") {
             Some((mode, more)) => format!("{} ({mode}), {more}", port.driver),
             None if port.mode.is_empty() => port.driver.to_owned(),
             None => format!("{} ({})", port.driver, port.mode),
         };
+        let role =
+            if port.lines.is_empty() { port.role.to_string() } else { port.lines.join("; ") };
         let text = format!("{}: {driver}, {role}", port.name);
         match ports.iter_mut().find(|(known, _)| *known == text) {
             Some((_, queues)) => queues.push(port.queue.to_string()),

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::thread::available_parallelism;
 
 use dataplane::api;
+use dataplane::api::config::Below;
 
 use super::StartError;
 use crate::config::{AddressRange, Config, DEFAULT_PROFILE, Role};
@@ -25,6 +26,8 @@ pub fn data_plane(config: &Config) -> api::Config {
             Role::Both => api::Role::Both,
         },
         queues: None,
+        below: (!interface.ports.is_empty())
+            .then(|| Below { ports: interface.ports.clone(), tags: interface.vlan.0 }),
     });
     let listen = config.server.listen.iter().map(|address| *address.ip());
     let pools = config.pool.iter().flat_map(|pool| &pool.ranges).flat_map(AddressRange::prefixes);

@@ -70,9 +70,11 @@ impl Server {
                 driver: "test",
                 queue: 0,
                 role,
+                lines: Vec::new(),
                 mode: String::new(),
             },
             port: Box::new(port),
+            lines: Vec::new(),
         };
         let ports = vec![vec![
             attach("gre", Kind::Raw, raw, Role::Access),

@@ -7,6 +7,8 @@ use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 
+pub use ebpf::{Tag, TagKind, Tags, TagsError};
+
 use super::Prefix;
 
 /// How the data plane is to run. [`Config::default`] is the embedded form: one worker, a raw GRE
@@ -48,16 +50,28 @@ impl Default for Config {
     }
 }
 
-/// An interface that is driven by AF_XDP.
+/// An interface that is driven by AF_XDP: itself, or the ports below it if it is a VLAN or a bond.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// Its name.
+    /// Its name. Its addresses, MAC address, routes and neighbours count.
     pub name: String,
     /// What comes in by it.
     pub role: Role,
     /// How many of its queues are driven, from 0 on; they are dealt to the workers in turn.
     /// `None`: all that it has.
     pub queues: Option<u32>,
+    /// The ports that its frames pass and the VLAN tags that they have there. `None`: as the
+    /// kernel says.
+    pub below: Option<Below>,
+}
+
+/// How frames of an interface pass.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Below {
+    /// By these ports: one, or several that share the packets.
+    pub ports: Vec<String>,
+    /// With these VLAN tags.
+    pub tags: Tags,
 }
 
 /// What comes in by a port.
@@ -69,6 +83,16 @@ pub enum Role {
     Core,
     /// Either.
     Both,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Access => "access",
+            Self::Core => "core",
+            Self::Both => "access and core",
+        })
+    }
 }
 
 impl Role {
@@ -140,8 +164,11 @@ pub struct PortReport {
     pub driver: &'static str,
     /// The queue's number.
     pub queue: u32,
-    /// What comes in by it.
+    /// What comes in by it, by whatever VLAN.
     pub role: Role,
+    /// The interfaces whose frames pass it: `eth0.100: access, VLAN 100` and the like. Empty if
+    /// there is none but itself.
+    pub lines: Vec<String>,
     /// How it runs: `native, zero-copy` and the like; empty where there is no choice.
     pub mode: String,
 }
@@ -155,16 +182,15 @@ impl fmt::Display for Report {
                 None => writeln!(f, "worker {number}, not pinned")?,
             }
             for port in &worker.ports {
-                let role = match port.role {
-                    Role::Access => "access",
-                    Role::Core => "core",
-                    Role::Both => "access and core",
-                };
-                write!(f, "  {} queue {}: {role}, {}", port.name, port.queue, port.driver)?;
+                let PortReport { name, queue, role, driver, .. } = port;
+                write!(f, "  {name} queue {queue}: {role}, {driver}")?;
                 if !port.mode.is_empty() {
                     write!(f, " ({})", port.mode)?;
                 }
                 writeln!(f)?;
+                for line in &port.lines {
+                    writeln!(f, "    {line}")?;
+                }
             }
         }
         Ok(())

@@ -16,6 +16,8 @@ pub use crate::io::PortDrop;
 pub enum DropReason {
     /// An Ethernet frame without an IPv4 packet, or an IPv6 packet of the kernel's.
     NotIpv4,
+    /// An Ethernet frame with VLAN tags that no interface of ours has.
+    VlanUnknown,
     /// The outer packet is no well-formed IPv4 packet of protocol 47.
     OuterMalformed,
     /// GRE that is not PPTP's version 1 (RFC 2637 §4.1), brought in by the raw socket; the kernel
@@ -94,8 +96,9 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::NotIpv4,
+        Self::VlanUnknown,
         Self::OuterMalformed,
         Self::GreForeign,
         Self::GreMalformed,
@@ -137,6 +140,7 @@ impl DropReason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotIpv4 => "not_ipv4",
+            Self::VlanUnknown => "vlan_unknown",
             Self::OuterMalformed => "outer_malformed",
             Self::GreForeign => "gre_foreign",
             Self::GreMalformed => "gre_malformed",

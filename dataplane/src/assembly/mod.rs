@@ -4,13 +4,16 @@
 //! as a whole or refused with a reason. Never touches a packet.
 
 mod manual;
+mod netlink;
 mod pools;
 mod ports;
+mod topology;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use core_affinity::CoreId;
+use ebpf::Tags;
 
 use crate::api::config::{PortReport, WorkerReport};
 use crate::api::events::EventRings;
@@ -22,11 +25,11 @@ use crate::io::Port;
 use crate::mailbox::Mailbox;
 use crate::mppe::Kernel;
 use crate::route::{Mirror, Routes};
-use crate::worker::{Attached, Surroundings, Worker};
+use crate::worker::{Attached, Lines, Surroundings, Worker};
 
 use ports::Opened;
 
-pub use crate::worker::Kind;
+pub use crate::worker::{Kind, Line};
 pub use manual::ManualWorker;
 
 /// The most workers that one data plane has.
@@ -50,6 +53,9 @@ pub struct Attachment {
     pub report: PortReport,
     /// Its driver.
     pub port: Box<dyn Port>,
+    /// Interfaces of the kernel whose frames pass it, by VLAN tags. Empty: none has tags, and all
+    /// are the port's own.
+    pub lines: Vec<Line>,
 }
 
 impl std::fmt::Debug for Attachment {
@@ -175,8 +181,13 @@ impl Assembled {
 
 impl Attachment {
     fn split(self) -> (PortReport, Attached) {
-        let role = self.report.role;
-        (self.report, Attached { port: self.port, kind: self.kind, role })
+        let Self { kind, report, port, mut lines } = self;
+        if let Kind::Interface(ifindex) = kind
+            && lines.is_empty()
+        {
+            lines.push(Line { tags: Tags::None, ifindex, role: report.role });
+        }
+        (report, Attached { port, kind, lines: Lines::new(lines) })
     }
 }
 

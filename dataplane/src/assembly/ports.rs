@@ -1,18 +1,23 @@
 //! Opens the ports of a configuration: a raw socket and a TUN queue for each worker, and the queues
 //! of interfaces by AF_XDP.
 //!
-//! Changes nothing of an interface but its XDP program, which goes when we go.
+//! Changes nothing of an interface but its XDP program, which goes when we go, and features that
+//! would spoil packets before we see them.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::AsFd;
 
 use ebpf::{Capacity, Roles, Steering};
 use nix::net::if_::if_nametoindex;
 
-use super::{Attachment, Kind, pools};
-use crate::api::config::PortReport;
+use super::topology::{Passage, Topology, TopologyError};
+use super::{Attachment, Kind, Line, netlink, pools};
+use crate::api::config::{PortReport, Tags};
 use crate::api::handle::Machinery;
 use crate::api::{Config, Interface, Role, StartError};
 use crate::frame::{Pool, Region};
+use crate::io::nic::{self, LARGE_RECEIVE, STRIPPING};
 use crate::io::raw::RawPort;
 use crate::io::tun::{TunConfig, TunPort};
 use crate::io::xsk::{XskConfig, XskMode, XskPort};
@@ -54,84 +59,145 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
         .map_err(|errno| StartError::system("looking for the TUN", errno))?;
     pools::route(&config.tun.pools, ifindex)?;
 
-    let mut sockets = 0_u32;
-    let mut interfaces = Vec::new();
-    for interface in &config.interfaces {
-        let queues = match interface.queues {
-            Some(queues) => queues,
-            // All of them, for a NIC may hash GRE to any.
-            None => XskPort::queues(&interface.name).map_err(StartError::port)?,
-        };
-        sockets = sockets.saturating_add(queues);
-        interfaces.push((interface, queues));
-    }
+    let passages = if config.interfaces.is_empty() { Vec::new() } else { passages(config)? };
+    let physical = physical(&passages)?;
+    let sockets = physical.values().map(|port| port.queues).fold(0, u32::saturating_add);
     let frames = config
         .frames
         .saturating_mul(workers.into())
         .saturating_add(sockets.saturating_mul(FRAMES_PER_SOCKET));
     let region = Region::new(frames).map_err(StartError::port)?;
     let mut machinery = Machinery::default();
-    if !interfaces.is_empty() {
+    if !physical.is_empty() {
         let mut program = Steering::load(Capacity::default()).map_err(StartError::port)?;
         let mut pool = Pool::new(region, RING as usize);
-        let mut indices = Vec::new();
-        for (interface, queues) in interfaces {
-            let ifindex = open_interface(interface, queues, &mut program, &mut pool, &mut ports)?;
-            indices.push(ifindex);
+        for (ifindex, port) in &physical {
+            open_port(*ifindex, port, &mut program, &mut pool, &mut ports)?;
         }
-        machinery.mirror = Some(Mirror::start(indices).map_err(StartError::port)?);
+        let interfaces = passages.iter().map(|(_, passage)| passage.ifindex);
+        machinery.mirror = Some(Mirror::start(interfaces).map_err(StartError::port)?);
         let steer = Steer::new(program, &config.listen, &config.tun).map_err(StartError::port)?;
         machinery.steer = Some(steer);
     }
     Ok(Opened { ports, machinery, region })
 }
 
-/// Opens the queues of an interface and deals them to the workers. Returns the interface's index.
-fn open_interface(
-    interface: &Interface,
+/// Where the frames of all interfaces pass.
+fn passages(config: &Config) -> Result<Vec<(&Interface, Passage)>, StartError> {
+    let topology = Topology::new(&netlink::links()?);
+    let passage = |interface| Ok((interface, topology.passage(interface)?));
+    let passages: Result<_, TopologyError> = config.interfaces.iter().map(passage).collect();
+    passages.map_err(StartError::port)
+}
+
+/// A port and the interfaces whose frames pass it.
+#[derive(Debug)]
+struct Physical {
+    name: String,
     queues: u32,
+    lines: Vec<Line>,
+    /// As the operator knows them.
+    said: Vec<String>,
+}
+
+/// The ports of all interfaces, by index.
+fn physical(passages: &[(&Interface, Passage)]) -> Result<BTreeMap<u32, Physical>, StartError> {
+    let mut all: BTreeMap<u32, Physical> = BTreeMap::new();
+    for (interface, Passage { ifindex, ports, tags }) in passages {
+        let (name, role) = (&interface.name, interface.role);
+        for (index, port_name) in ports {
+            let port = match all.entry(*index) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let queues = match interface.queues {
+                        Some(queues) => queues,
+                        // All of them, for a NIC may hash GRE to any.
+                        None => XskPort::queues(port_name).map_err(StartError::port)?,
+                    };
+                    let name = port_name.clone();
+                    entry.insert(Physical { name, queues, lines: Vec::new(), said: Vec::new() })
+                }
+            };
+            if port.lines.iter().any(|line| line.tags == *tags) {
+                return Err(StartError::Config(format!(
+                    "{name} has the same frames of {port_name} as an interface before it"
+                )));
+            }
+            port.lines.push(Line { tags: *tags, ifindex: *ifindex, role });
+            match tags {
+                Tags::None if name == port_name => {}
+                Tags::None => port.said.push(format!("{name}: {role}")),
+                _ => port.said.push(format!("{name}: {role}, VLAN {tags}")),
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Opens the queues of a port and deals them to the workers.
+fn open_port(
+    ifindex: u32,
+    physical: &Physical,
     program: &mut Steering,
     pool: &mut Pool,
     ports: &mut [Vec<Attachment>],
-) -> Result<u32, StartError> {
-    let roles = match interface.role {
-        Role::Access => Roles::Access,
-        Role::Core => Roles::Core,
-        Role::Both => Roles::Both,
+) -> Result<(), StartError> {
+    let Physical { name, queues, lines, said } = physical;
+    let has_tags = lines.iter().any(|line| line.tags != Tags::None);
+    let harmful = if has_tags { &STRIPPING[..] } else { &[] };
+    let harmful = [&[LARGE_RECEIVE], harmful].concat();
+    for feature in nic::switch_off(name, &harmful).map_err(StartError::port)? {
+        tracing::info!(interface = name, feature, "switched off, as packets would suffer from it");
+    }
+    let roles: Vec<_> = lines.iter().map(|line| (line.tags, roles(line.role))).collect();
+    let attached = program.attach(name, &roles, *queues).map_err(StartError::port)?;
+    let is = |test: fn(Role) -> bool| lines.iter().any(|line| test(line.role));
+    let role = match (is(Role::is_access), is(Role::is_core)) {
+        (true, true) => Role::Both,
+        (true, false) => Role::Access,
+        (false, _) => Role::Core,
     };
-    let attached = program.attach(&interface.name, roles, queues).map_err(StartError::port)?;
     let workers = u32::try_from(ports.len()).unwrap_or(1).max(1);
-    for queue in 0..queues {
+    for queue in 0..*queues {
         let config = XskConfig {
-            interface: interface.name.clone(),
+            interface: name.clone(),
             queue,
             ring_size: RING,
             mode: None,
             busy_poll: None,
         };
         let port = XskPort::open(&config, pool).map_err(StartError::port)?;
-        program.register_socket(attached.ifindex, queue, port.as_fd()).map_err(StartError::port)?;
+        program.register_socket(ifindex, queue, port.as_fd()).map_err(StartError::port)?;
         let copy = match port.mode() {
             XskMode::ZeroCopy => "zero-copy",
             XskMode::Copy => "copy",
         };
-        let kind = Kind::Interface(attached.ifindex);
         let mut attachment =
-            attachment(&interface.name, "AF_XDP", kind, queue, interface.role, port);
+            attachment(name, "AF_XDP", Kind::Interface(ifindex), queue, role, port);
         attachment.report.mode = format!("{}, {copy}", attached.mode);
+        attachment.report.lines.clone_from(said);
+        attachment.lines.clone_from(lines);
         if let Some(ports) = ports.get_mut((queue % workers) as usize) {
             ports.push(attachment);
         }
     }
-    if queues < workers {
+    if *queues < workers {
         tracing::warn!(
-            interface = interface.name,
+            interface = name,
             queues,
             workers,
             "fewer queues than workers: those without one send through the kernel"
         );
     }
-    Ok(attached.ifindex)
+    Ok(())
+}
+
+fn roles(role: Role) -> Roles {
+    match role {
+        Role::Access => Roles::Access,
+        Role::Core => Roles::Core,
+        Role::Both => Roles::Both,
+    }
 }
 
 fn attachment(
@@ -142,6 +208,7 @@ fn attachment(
     role: Role,
     port: impl crate::io::Port + 'static,
 ) -> Attachment {
-    let report = PortReport { name: name.to_owned(), driver, queue, role, mode: String::new() };
-    Attachment { kind, report, port: Box::new(port) }
+    let name = name.to_owned();
+    let report = PortReport { name, driver, queue, role, lines: Vec::new(), mode: String::new() };
+    Attachment { kind, report, port: Box::new(port), lines: Vec::new() }
 }

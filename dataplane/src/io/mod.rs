@@ -9,6 +9,7 @@
 
 mod counters;
 pub mod memory;
+pub(crate) mod nic;
 pub mod offload;
 pub mod raw;
 mod sys;

@@ -34,7 +34,7 @@ impl Routes {
             if !rib.ports().contains(&ifindex) {
                 rib.set_ports(rib.ports().iter().copied().chain([ifindex]).collect());
             }
-            let link = Link { mac: Some(source_mac), mtu, up: true, running: true };
+            let link = Link { mac: Some(source_mac), mtu, up: true, running: true, active: true };
             rib.apply(Change::Link { ifindex, link });
             rib.apply(Change::Neighbour { ifindex, address, mac: Some(mac), stale: false });
             let hop = Hop {

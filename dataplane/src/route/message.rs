@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::link::{
+    BondPortState, InfoBondPort, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
+    LinkMessage,
+};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -42,6 +45,8 @@ pub(super) struct Link {
     pub mtu: u32,
     pub up: bool,
     pub running: bool,
+    /// Not a member that its bond keeps in reserve.
+    pub active: bool,
 }
 
 /// How a route changes what is there for its prefix.
@@ -152,6 +157,7 @@ fn link(message: &LinkMessage) -> Option<Change> {
         mtu: 0,
         up: header.flags.contains(LinkFlags::Up),
         running: header.flags.contains(LinkFlags::Running),
+        active: true,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -159,10 +165,17 @@ fn link(message: &LinkMessage) -> Option<Change> {
                 link.mac = mac.as_slice().try_into().ok();
             }
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::LinkInfo(infos) => link.active = !infos.iter().any(is_in_reserve),
             _ => {}
         }
     }
     Some(Change::Link { ifindex: header.index, link })
+}
+
+/// Whether a bond sends nothing by this member: it is a backup, or not of the active aggregator.
+fn is_in_reserve(info: &LinkInfo) -> bool {
+    let LinkInfo::PortData(InfoPortData::BondPort(facts)) = info else { return false };
+    facts.contains(&InfoBondPort::BondPortState(BondPortState::Backup))
 }
 
 fn address(message: &AddressMessage) -> Option<(u32, Ipv4Addr)> {

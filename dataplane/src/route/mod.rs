@@ -27,6 +27,7 @@ use arc_swap::{ArcSwap, Guard};
 
 pub use fixed::Gateway;
 pub use mirror::{Mirror, MirrorError};
+pub(crate) use snapshot::spread;
 pub use snapshot::{Interface, Snapshot};
 
 /// Where a packet to an address goes.

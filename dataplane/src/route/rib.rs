@@ -29,6 +29,8 @@ pub(super) struct Rib {
     prefixes: Trie,
     /// Nodes of the trie that are to be painted.
     unpainted: BTreeSet<Place>,
+    /// Snapshots made so far.
+    version: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +99,7 @@ impl Rib {
         Arc::make_mut(&mut self.interfaces).entry(ifindex).or_default()
     }
 
-    fn set_link(&mut self, ifindex: u32, Link { mac, mtu, up, running }: Link) -> Told {
+    fn set_link(&mut self, ifindex: u32, Link { mac, mtu, up, running, active }: Link) -> Told {
         let was_known = self.interfaces.contains_key(&ifindex);
         let interface = self.interface(ifindex);
         let was = (interface.up, interface.running);
@@ -106,6 +108,7 @@ impl Rib {
             mtu,
             up,
             running,
+            active,
             addresses: std::mem::take(&mut interface.addresses),
         };
         // Next hops die and revive with their interface, and routes vanish, without a message.
@@ -188,11 +191,13 @@ impl Rib {
             let slots = self.slots(place);
             self.prefixes.paint(place, &slots);
         }
+        self.version += 1;
         Snapshot {
             prefixes: self.prefixes.clone(),
             targets: self.meanings.iter().map(|meaning| self.target(meaning)).collect(),
             neighbours: Arc::clone(&self.neighbours),
             interfaces: Arc::clone(&self.interfaces),
+            version: self.version,
         }
     }
 

@@ -17,6 +17,7 @@ pub struct Snapshot {
     pub(super) targets: Arc<[Target]>,
     pub(super) neighbours: Arc<Neighbours>,
     pub(super) interfaces: Arc<HashMap<u32, Interface>>,
+    pub(super) version: u64,
 }
 
 /// MAC addresses by interface and address.
@@ -33,6 +34,8 @@ pub struct Interface {
     pub up: bool,
     /// Whether it has a carrier and works.
     pub running: bool,
+    /// Whether a bond, if it is a member of one, sends by it.
+    pub active: bool,
     /// IPv4 addresses, in the kernel's order.
     pub addresses: Vec<Ipv4Addr>,
 }
@@ -69,6 +72,11 @@ impl Snapshot {
         self.interfaces.get(&ifindex)
     }
 
+    /// Differs from that of every other snapshot of the same mirror.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     fn decide(&self, target: &Target, destination: Ipv4Addr) -> Decision {
         match target {
             Target::Decided(decision) => *decision,
@@ -92,6 +100,6 @@ impl Snapshot {
 }
 
 /// Neighbouring addresses land far apart (Knuth's multiplicative hash; the upper bits are good).
-fn spread(destination: Ipv4Addr) -> u32 {
+pub(crate) fn spread(destination: Ipv4Addr) -> u32 {
     destination.to_bits().wrapping_mul(0x9E37_79B1) >> 8
 }

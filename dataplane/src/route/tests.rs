@@ -5,7 +5,12 @@ mod model;
 
 use std::net::Ipv4Addr;
 
-use super::message::{Act, Change, Gateway, Hop, Link, Meaning, Route, Table};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{
+    BondPortState, InfoBondPort, InfoPortData, LinkAttribute, LinkInfo, LinkMessage,
+};
+
+use super::message::{Act, Change, Gateway, Hop, Link, Meaning, Route, Table, change};
 use super::rib::{Rib, Told};
 use super::*;
 
@@ -22,7 +27,7 @@ fn address(text: &str) -> Ipv4Addr {
 }
 
 fn link(ifindex: u32, mac: [u8; 6], up: bool) -> Change {
-    let link = Link { mac: Some(mac), mtu: 1500, up, running: up };
+    let link = Link { mac: Some(mac), mtu: 1500, up, running: up, active: true };
     Change::Link { ifindex, link }
 }
 
@@ -109,7 +114,7 @@ fn a_port_that_is_down_or_has_no_mac_address_is_the_kernels() {
     rib.apply(add("192.0.2.0/24", forward(&[hop(PORT, Gateway::None)])));
     rib.apply(link(PORT, MAC, false));
     assert_eq!(lookup(&mut rib, "192.0.2.1"), Decision::Kernel { ifindex: PORT });
-    let link = Link { mac: None, mtu: 1500, up: true, running: true };
+    let link = Link { mac: None, mtu: 1500, up: true, running: true, active: true };
     rib.apply(Change::Link { ifindex: PORT, link });
     assert_eq!(lookup(&mut rib, "192.0.2.1"), Decision::Kernel { ifindex: PORT });
     rib.apply(Change::LinkGone { ifindex: PORT });
@@ -267,6 +272,21 @@ fn what_changes_routes_silently_asks_for_all_of_them() {
     let ours = address("192.0.2.7");
     assert_eq!(rib.apply(Change::Address { ifindex: PORT, address: ours }), Told::All);
     assert_eq!(rib.apply(Change::AddressGone { ifindex: PORT, address: ours }), Told::Part);
+}
+
+#[test]
+fn a_member_that_its_bond_keeps_in_reserve_is_not_active() {
+    for (state, active) in [(BondPortState::Backup, false), (BondPortState::Active, true)] {
+        let mut message = LinkMessage::default();
+        message.header.index = PORT;
+        let facts = vec![InfoBondPort::BondPortState(state)];
+        let info = LinkInfo::PortData(InfoPortData::BondPort(facts));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![info]));
+        let told = change(&RouteNetlinkMessage::NewLink(message), 0).unwrap();
+        let mut rib = rib();
+        rib.apply(told);
+        assert_eq!(rib.snapshot().interface(PORT).unwrap().active, active);
+    }
 }
 
 /// A port on whose link one neighbour is known.

@@ -8,12 +8,13 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arc_swap::Guard;
+use ebpf::Tags;
 
-use super::{Attached, Kind, Sink};
+use super::{Attached, Kind, Line, Sink};
 use crate::api::{DropReason, Role};
 use crate::frame::Frame;
 use crate::link;
-use crate::route::{Decision, Routes, Snapshot};
+use crate::route::{Decision, Routes, Snapshot, spread};
 
 /// Queues of frames that wait for the end of the turn.
 #[derive(Debug)]
@@ -26,13 +27,48 @@ pub(crate) struct Exits {
     routes: Option<Arc<Routes>>,
     /// The routes of this turn.
     snapshot: Option<Guard<Arc<Snapshot>>>,
+    /// The version of the routes by which members of bonds were chosen.
+    chosen: u64,
+}
+
+/// An interface of the kernel whose frames leave by ports of this worker.
+#[derive(Debug)]
+struct Interface {
+    line: Line,
+    /// One, or those of a bond.
+    members: Vec<Member>,
+    /// Ports of members that can send, as the kernel saw it last.
+    usable: Vec<usize>,
 }
 
 #[derive(Debug)]
-struct Interface {
+struct Member {
     ifindex: u32,
-    role: Role,
     port: usize,
+}
+
+impl Interface {
+    /// The port for packets to an address: always the same one, so that flows keep their order.
+    #[inline]
+    fn port(&self, destination: Ipv4Addr) -> Option<usize> {
+        match *self.usable.as_slice() {
+            [port] => Some(port),
+            [] => None,
+            ref several => several.get(spread(destination) as usize % several.len()).copied(),
+        }
+    }
+
+    /// A member without a link sends nothing, nor does one that its bond keeps in reserve.
+    fn choose(&mut self, snapshot: &Snapshot) {
+        if self.members.len() > 1 {
+            let usable = self.members.iter().filter(|member| {
+                let interface = snapshot.interface(member.ifindex);
+                interface.is_some_and(|interface| interface.running && interface.active)
+            });
+            self.usable.clear();
+            self.usable.extend(usable.map(|member| member.port));
+        }
+    }
 }
 
 /// A way out by an interface of this worker.
@@ -41,27 +77,49 @@ pub(crate) struct Exit {
     port: usize,
     source_mac: [u8; 6],
     next_hop_mac: [u8; 6],
+    tags: Tags,
 }
 
 impl Exits {
     pub(super) fn new(ports: &[Attached], routes: Option<Arc<Routes>>) -> Self {
-        let interfaces = ports.iter().enumerate().filter_map(|(port, attached)| {
-            let Kind::Interface(ifindex) = attached.kind else { return None };
-            Some(Interface { ifindex, role: attached.role, port })
-        });
+        let mut interfaces: Vec<Interface> = Vec::new();
+        for (port, attached) in ports.iter().enumerate() {
+            let Kind::Interface(ifindex) = attached.kind else { continue };
+            let member = || Member { ifindex, port };
+            for &line in attached.lines.iter() {
+                match interfaces.iter_mut().find(|interface| interface.line == line) {
+                    // One queue of a port is enough.
+                    Some(known) if known.members.iter().any(|one| one.ifindex == ifindex) => {}
+                    Some(known) => known.members.push(member()),
+                    None => {
+                        let members = vec![member()];
+                        interfaces.push(Interface { line, members, usable: vec![port] });
+                    }
+                }
+            }
+        }
         Self {
             queues: ports.iter().map(|_| Vec::new()).collect(),
             raw: ports.iter().position(|port| port.kind == Kind::Raw),
             tun: ports.iter().position(|port| port.kind == Kind::Tun),
-            interfaces: interfaces.collect(),
+            interfaces,
             routes,
             snapshot: None,
+            chosen: u64::MAX,
         }
     }
 
     /// A turn begins: its packets see the newest routes.
     pub(super) fn begin(&mut self) {
         self.snapshot = self.routes.as_ref().map(|routes| routes.load());
+        if let Some(snapshot) = &self.snapshot
+            && snapshot.version() != self.chosen
+        {
+            self.chosen = snapshot.version();
+            for interface in &mut self.interfaces {
+                interface.choose(snapshot);
+            }
+        }
     }
 
     /// A turn ends: old routes need not stay in memory for it. What has to be sent, by port.
@@ -89,7 +147,7 @@ impl Exits {
 
     /// A packet by a way out that was found.
     pub(crate) fn by(&mut self, sink: &mut Sink, mut frame: Frame, exit: Exit) {
-        if link::add(&mut frame, exit.next_hop_mac, exit.source_mac) {
+        if link::add(&mut frame, exit.next_hop_mac, exit.source_mac, exit.tags) {
             self.put(sink, frame, Some(exit.port));
         } else {
             sink.drop(frame, DropReason::NoHeadroom);
@@ -118,8 +176,9 @@ impl Exits {
                 let interface = self
                     .interfaces
                     .iter()
-                    .find(|interface| interface.ifindex == ifindex && may(interface.role))?;
-                Some(Exit { port: interface.port, source_mac, next_hop_mac })
+                    .find(|Interface { line, .. }| line.ifindex == ifindex && may(line.role))?;
+                let port = interface.port(destination)?;
+                Some(Exit { port, source_mac, next_hop_mac, tags: interface.line.tags })
             }
             _ => None,
         }

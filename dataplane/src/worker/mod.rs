@@ -7,6 +7,7 @@
 mod acks;
 mod devices;
 mod exits;
+mod lines;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use crate::api::{Command, DropReason, Event, Forward, Role, TunnelId};
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::frame::{Frame, Pool};
 use crate::inner::icmp;
-use crate::io::{Link, Port};
+use crate::io::Port;
 use crate::link;
 use crate::mailbox::{Close, Destinations, Handed, Mailbox, Order};
 use crate::mppe::{Cipher, Engine, Kernel};
@@ -31,6 +32,8 @@ use crate::{downlink, uplink};
 use acks::Acks;
 pub(crate) use devices::Devices;
 pub(crate) use exits::{Exit, Exits};
+pub use lines::Line;
+pub(crate) use lines::Lines;
 
 /// Packets taken from one port in a turn.
 pub(crate) const BURST: usize = 64;
@@ -39,7 +42,8 @@ pub(crate) const BURST: usize = 64;
 pub(crate) struct Attached {
     pub(crate) port: Box<dyn Port>,
     pub(crate) kind: Kind,
-    pub(crate) role: Role,
+    /// Of an interface.
+    pub(crate) lines: Lines,
 }
 
 /// What a port is.
@@ -255,8 +259,9 @@ pub(crate) struct Worker {
     /// What other workers handed over.
     taken_uplink: Vec<Frame>,
     taken_downlink: Vec<Frame>,
-    /// The subscribers' packets of a port that brings both.
+    /// The subscribers' packets of a port that brings both, and the core's.
     uplink: Vec<Frame>,
+    downlink: Vec<Frame>,
     mailbox: Arc<Mailbox>,
     /// Orders that were ever taken from the letter box.
     obeyed: u64,
@@ -325,6 +330,7 @@ impl Worker {
             taken_uplink: Vec::new(),
             taken_downlink: Vec::new(),
             uplink: Vec::new(),
+            downlink: Vec::new(),
             mailbox,
             obeyed: 0,
             next_close: None,
@@ -424,18 +430,21 @@ impl Worker {
     fn process(&mut self) -> bool {
         let core = &mut self.core;
         for (attached, frames) in self.ports.iter().zip(&mut self.received) {
-            if attached.port.link() == Link::Ethernet {
-                strip(core, frames);
-            }
-            match (attached.kind, attached.role) {
-                (Kind::Raw, _) | (_, Role::Access) => uplink::run(core, frames, From::Port),
+            match (attached.kind, attached.lines.untagged()) {
+                (Kind::Raw, _) => uplink::run(core, frames, From::Port),
                 (Kind::Tun, _) => downlink::admit(core, frames, From::Kernel),
-                (_, Role::Core) => downlink::admit(core, frames, From::Port),
-                (_, Role::Both) => {
-                    let is_uplink = |frame: &mut Frame| uplink::is_for(&core.table, frame.data());
-                    self.uplink.extend(frames.extract_if(.., is_uplink));
-                    uplink::run(core, &mut self.uplink, From::Port);
+                (_, Some(Role::Access)) => {
+                    strip(core, frames);
+                    uplink::run(core, frames, From::Port);
+                }
+                (_, Some(Role::Core)) => {
+                    strip(core, frames);
                     downlink::admit(core, frames, From::Port);
+                }
+                (_, Some(Role::Both) | None) => {
+                    sort(core, &attached.lines, frames, &mut self.uplink, &mut self.downlink);
+                    uplink::run(core, &mut self.uplink, From::Port);
+                    downlink::admit(core, &mut self.downlink, From::Port);
                 }
             }
         }
@@ -471,6 +480,30 @@ impl Worker {
             pending |= attached.port.flush(&mut sink.pool);
         }
         pending
+    }
+}
+
+/// Takes Ethernet headers and VLAN tags off, and tells subscribers' packets from the core's: by the
+/// role of their line, and where that is both, by what they are.
+fn sort(
+    core: &mut Core,
+    lines: &Lines,
+    frames: &mut Vec<Frame>,
+    uplink: &mut Vec<Frame>,
+    downlink: &mut Vec<Frame>,
+) {
+    for mut frame in frames.drain(..) {
+        let Some(tags) = link::strip_tagged(&mut frame) else {
+            core.sink.drop(frame, DropReason::NotIpv4);
+            continue;
+        };
+        match lines.role(tags) {
+            Some(Role::Access) => uplink.push(frame),
+            Some(Role::Core) => downlink.push(frame),
+            Some(Role::Both) if uplink::is_for(&core.table, frame.data()) => uplink.push(frame),
+            Some(Role::Both) => downlink.push(frame),
+            None => core.sink.drop(frame, DropReason::VlanUnknown),
+        }
     }
 }
 

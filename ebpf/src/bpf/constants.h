@@ -8,6 +8,11 @@
 #define ETHERNET_VLAN 0x8100
 #define ETHERNET_SERVICE_VLAN 0x88A8
 #define ETHERNET_GROUP 0x01
+#define VLAN_ID 0x0FFF
+
+// A tag as keys of ports have it: its kind and its VLAN ID, host order. Zero is no tag.
+#define TAG_CUSTOMER 0x1000
+#define TAG_SERVICE 0x2000
 
 // IPv4 (RFC 791 §3.1): version 4 with a header of 5 words, so without options.
 #define IPV4_WITHOUT_OPTIONS 0x45

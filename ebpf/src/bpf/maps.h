@@ -16,11 +16,11 @@
 #define UINT(name, value) int(*name)[value]
 #define TYPE(name, type) type *name
 
-// Ports by interface index.
+// Ports by interface index and VLAN tags.
 struct {
     UINT(type, MAP_HASH);
     UINT(max_entries, PORTS);
-    TYPE(key, __u32);
+    TYPE(key, struct port_key);
     TYPE(value, struct port);
 } ports SECTION(".maps");
 

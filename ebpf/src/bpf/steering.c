@@ -4,8 +4,9 @@
 // that we serve, with a Call ID that the sender does not have, is dropped.
 //
 // All reads are at constant offsets, so that the verifier accepts the program of a daemon that has
-// CAP_BPF without CAP_PERFMON. A packet whose headers are elsewhere (VLAN tags, IP options) goes
-// to the kernel, and so do fragments, which the kernel reassembles.
+// CAP_BPF without CAP_PERFMON: the program judges an IP packet behind no tag, one and two, each at
+// a place of its own. A packet whose headers are elsewhere (more tags, IP options) goes to the
+// kernel, and so do fragments, which the kernel reassembles.
 
 #include "maps.h"
 
@@ -87,31 +88,26 @@ INLINE int steer_to_subscriber(const struct xdp_md *context, const struct port *
     return steer(context, port, REASON_REDIRECT_SUBSCRIBER, REASON_PASS_SUBSCRIBER_NO_SOCKET);
 }
 
-SECTION("xdp")
-int steering(struct xdp_md *context)
+// What is behind all tags: `type` says what, `without_port` why it passes where the port has no
+// role for frames with these tags.
+INLINE int judge(const struct xdp_md *context, const struct port_key *key, const void *behind,
+                 __u16 type, __u32 without_port)
 {
     const void *end = (const void *)(long)context->data_end;
     const struct ethernet *ethernet = (const void *)(long)context->data;
-    const struct ipv4 *ip = (const void *)(ethernet + 1);
+    const struct ipv4 *ip = behind;
 
-    __u32 interface = context->ingress_ifindex;
-    const struct port *port = map_lookup(&ports, &interface);
+    const struct port *port = map_lookup(&ports, key);
     if (!port)
-        return counted(XDP_PASS, REASON_PASS_UNKNOWN_PORT);
-
-    if ((const void *)(ethernet + 1) > end)
-        return counted(XDP_PASS, REASON_PASS_SHORT);
-    if (ethernet->type == NETWORK_16(ETHERNET_VLAN) ||
-        ethernet->type == NETWORK_16(ETHERNET_SERVICE_VLAN))
-        return counted(XDP_PASS, REASON_PASS_VLAN);
-    if (ethernet->type != NETWORK_16(ETHERNET_IPV4))
+        return counted(XDP_PASS, without_port);
+    if (type != NETWORK_16(ETHERNET_IPV4))
         return counted(XDP_PASS, REASON_PASS_NOT_IPV4);
+    // The verifier wants to see it again in each function that reads.
+    if ((const void *)(ethernet + 1) > end || (const void *)(ip + 1) > end)
+        return counted(XDP_PASS, REASON_PASS_SHORT);
     // A packet that was broadcast on the link is never forwarded (RFC 1812 §5.3.4).
     if (ethernet->destination[0] & ETHERNET_GROUP)
         return counted(XDP_PASS, REASON_PASS_GROUP_ADDRESS);
-
-    if ((const void *)(ip + 1) > end)
-        return counted(XDP_PASS, REASON_PASS_SHORT);
     if (ip->version_and_length != IPV4_WITHOUT_OPTIONS)
         return counted(XDP_PASS, REASON_PASS_IP_OPTIONS);
     if (ip->fragment & NETWORK_16(IPV4_MORE_FRAGMENTS_OR_OFFSET))
@@ -127,6 +123,45 @@ int steering(struct xdp_md *context)
     if (!(port->roles & ROLE_CORE))
         return counted(XDP_PASS, REASON_PASS_NO_CORE_ROLE);
     return steer_to_subscriber(context, port, ip);
+}
+
+// The tag that a type announces, as keys of ports have it; 0 if it announces none.
+INLINE __u16 tag(__u16 type, __u16 control)
+{
+    __u16 id = NETWORK_16(control) & VLAN_ID;
+    if (type == NETWORK_16(ETHERNET_VLAN))
+        return TAG_CUSTOMER | id;
+    if (type == NETWORK_16(ETHERNET_SERVICE_VLAN))
+        return TAG_SERVICE | id;
+    return 0;
+}
+
+SECTION("xdp")
+int steering(struct xdp_md *context)
+{
+    const void *end = (const void *)(long)context->data_end;
+    const struct ethernet *ethernet = (const void *)(long)context->data;
+    const struct vlan *outer = (const void *)(ethernet + 1);
+    const struct vlan *inner = outer + 1;
+    struct port_key key = {.interface = context->ingress_ifindex, .outer = 0, .inner = 0};
+
+    if ((const void *)(ethernet + 1) > end)
+        return counted(XDP_PASS, REASON_PASS_SHORT);
+    __u16 type = ethernet->type;
+    if (!tag(type, 0))
+        return judge(context, &key, outer, type, REASON_PASS_UNKNOWN_PORT);
+
+    if ((const void *)(outer + 1) > end)
+        return counted(XDP_PASS, REASON_PASS_SHORT);
+    key.outer = tag(type, outer->control);
+    type = outer->type;
+    if (!tag(type, 0))
+        return judge(context, &key, inner, type, REASON_PASS_VLAN);
+
+    if ((const void *)(inner + 1) > end)
+        return counted(XDP_PASS, REASON_PASS_SHORT);
+    key.inner = tag(type, inner->control);
+    return judge(context, &key, inner + 1, inner->type, REASON_PASS_VLAN);
 }
 
 // No helper that the program calls asks for the GPL.

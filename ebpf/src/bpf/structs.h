@@ -29,6 +29,14 @@ struct ethernet {
 };
 _Static_assert(sizeof(struct ethernet) == 14, "Ethernet header");
 
+// A VLAN tag behind the type that announces it (IEEE 802.1Q): priority and VLAN ID, then the type of
+// what follows.
+struct vlan {
+    __u16 control;
+    __u16 type;
+};
+_Static_assert(sizeof(struct vlan) == 4, "VLAN tag");
+
 // IPv4 header without options (RFC 791 §3.1).
 struct ipv4 {
     __u8 version_and_length;
@@ -82,6 +90,16 @@ struct prefix_key {
     __u32 address;
 };
 _Static_assert(sizeof(struct prefix_key) == 8, "prefix key");
+
+// A port as its frames name it: the interface that they came by and their tags (TAG_*), outermost
+// first. An interface has one for each VLAN that has a role, and they share its sockets.
+struct port_key {
+    __u32 interface;
+    __u16 outer;
+    __u16 inner;
+};
+_Static_assert(sizeof(struct port_key) == 8, "port key");
+_Static_assert(OFFSET(struct port_key, inner) == 6, "port key: inner tag");
 
 // A port: what it is for (ROLE_*), and which part of the socket map belongs to its queues.
 struct port {

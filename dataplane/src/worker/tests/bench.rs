@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant as System};
 
+use ebpf::Tags;
 use protocol::time::Instant;
 
 use super::subscriber::{Subscriber, keys};
@@ -20,7 +21,7 @@ use crate::io::{Link, Port};
 use crate::mailbox::Mailbox;
 use crate::mppe::Kernel;
 use crate::route::tests::{Port as Neighbour, links};
-use crate::worker::{Attached, Kind, Surroundings, Worker};
+use crate::worker::{Attached, Kind, Line, Lines, Surroundings, Worker};
 
 const FRAMES: u32 = 4096;
 const CABLE: usize = 1024;
@@ -92,7 +93,11 @@ impl Bench {
             let mut port = |link, kind, role| {
                 let (near, far) = cable(link, CABLE);
                 far_ends.push(far);
-                Attached { port: Box::new(near), kind, role }
+                let lines = match kind {
+                    Kind::Interface(ifindex) => vec![Line { tags: Tags::None, ifindex, role }],
+                    Kind::Raw | Kind::Tun => Vec::new(),
+                };
+                Attached { port: Box::new(near), kind, lines: Lines::new(lines) }
             };
             let ports = vec![
                 port(Link::Ip, Kind::Raw, Role::Access),

@@ -12,6 +12,13 @@ pub const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 pub const CALL_ID: u16 = 0x1234;
 pub const UNUSED_CALL_ID: u16 = 0x1235;
 
+/// Ethertypes of tags.
+pub const CUSTOMER: u16 = 0x8100;
+pub const SERVICE: u16 = 0x88A8;
+/// VLANs that have roles: this one, and the same inside of the service VLAN.
+pub const VLAN: u16 = 7;
+pub const SERVICE_VLAN: u16 = 4094;
+
 pub const UDP: u8 = 17;
 pub const TCP: u8 = 6;
 pub const GRE: u8 = 47;
@@ -20,6 +27,8 @@ pub const GRE: u8 = 47;
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub destination_mac: [u8; 6],
+    /// VLAN tags, outermost first: ethertype, then priority and VLAN ID.
+    pub tags: Vec<(u16, u16)>,
     pub ethertype: u16,
     pub version_and_length: u8,
     pub total_length: u16,
@@ -34,6 +43,7 @@ impl Frame {
     pub fn ipv4(protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, payload: Vec<u8>) -> Self {
         Self {
             destination_mac: [0x02, 0, 0, 0, 0, 1],
+            tags: Vec::new(),
             ethertype: 0x0800,
             version_and_length: 0x45,
             total_length: u16::try_from(20 + payload.len()).unwrap(),
@@ -49,6 +59,10 @@ impl Frame {
         let mut bytes = Vec::new();
         bytes.extend(self.destination_mac);
         bytes.extend([0x02, 0, 0, 0, 0, 2]);
+        for (ethertype, control) in &self.tags {
+            bytes.extend(ethertype.to_be_bytes());
+            bytes.extend(control.to_be_bytes());
+        }
         bytes.extend(self.ethertype.to_be_bytes());
         bytes.extend([self.version_and_length, 0]);
         bytes.extend(self.total_length.to_be_bytes());

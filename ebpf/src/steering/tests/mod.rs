@@ -14,6 +14,11 @@ use super::*;
 const CAPACITY: Capacity =
     Capacity { ports: 8, sockets: 16, listeners: 8, tunnels: 64, prefixes: 64 };
 
+/// Roles of frames without a tag.
+fn untagged(roles: Roles) -> [(Tags, Roles); 1] {
+    [(Tags::None, roles)]
+}
+
 fn load() -> Steering {
     Steering::load(CAPACITY).unwrap_or_else(|error| panic!("this test needs root: {error}"))
 }

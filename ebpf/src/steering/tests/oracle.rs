@@ -9,18 +9,32 @@ use super::verdicts::Bench;
 use super::*;
 
 fn expected(frame: &[u8], roles: Roles) -> Reason {
-    if matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xA8]) {
-        return Reason::PassVlan;
+    let mut rest = &frame[12..];
+    let mut tags = Vec::new();
+    while let [high, low, behind @ ..] = rest
+        && let ethertype @ (CUSTOMER | SERVICE) = u16::from_be_bytes([*high, *low])
+        && tags.len() < 2
+    {
+        let [high, low, next @ ..] = behind else { return Reason::PassShort };
+        if next.len() < 2 {
+            return Reason::PassShort;
+        }
+        tags.push((ethertype, u16::from_be_bytes([*high, *low]) & 0x0FFF));
+        rest = next;
     }
-    if frame[12..14] != [0x08, 0x00] {
+    match tags[..] {
+        [] | [(CUSTOMER, VLAN)] | [(SERVICE, SERVICE_VLAN), (CUSTOMER, VLAN)] => {}
+        _ => return Reason::PassVlan,
+    }
+    let (ethertype, ip) = rest.split_at(2);
+    if ethertype != [0x08, 0x00] {
         return Reason::PassNotIpv4;
+    }
+    if ip.len() < 20 {
+        return Reason::PassShort;
     }
     if frame[0] & 1 == 1 {
         return Reason::PassGroupAddress;
-    }
-    let ip = &frame[14..];
-    if ip.len() < 20 {
-        return Reason::PassShort;
     }
     if ip[0] != 0x45 {
         return Reason::PassIpOptions;
@@ -71,10 +85,22 @@ prop_compose! {
     }
 }
 
+fn tag() -> impl Strategy<Value = (u16, u16)> {
+    let control = prop_oneof![
+        4 => Just(VLAN), 4 => Just(SERVICE_VLAN), 1 => Just(0xE000 | VLAN), 1 => any::<u16>()
+    ];
+    (prop_oneof![2 => Just(CUSTOMER), 1 => Just(SERVICE)], control)
+}
+
 prop_compose! {
     /// Mostly right frames with something wrong here and there, cut anywhere.
     fn plausible()(
         group in prop::bool::weighted(0.05),
+        tags in prop_oneof![
+            2 => Just(vec![]),
+            3 => prop::collection::vec(tag(), 0..4),
+            1 => Just(vec![(SERVICE, SERVICE_VLAN), (CUSTOMER, VLAN)]),
+        ],
         ethertype in prop_oneof![16 => Just(0x0800), 1 => Just(0x8100), 1 => any::<u16>()],
         version_and_length in prop_oneof![16 => Just(0x45), 1 => any::<u8>()],
         fragment in prop_oneof![8 => Just(0), 8 => Just(0x4000), 1 => any::<u16>()],
@@ -86,10 +112,11 @@ prop_compose! {
         ],
         payload in gre(),
         total_length in prop::option::weighted(0.1, any::<u16>()),
-        cut in prop::option::weighted(0.2, 14_usize..60),
+        cut in prop::option::weighted(0.2, 14_usize..68),
     ) -> Vec<u8> {
         let mut frame = Frame::ipv4(protocol, source, destination, payload);
         frame.destination_mac[0] |= u8::from(group);
+        frame.tags = tags;
         frame.ethertype = ethertype;
         frame.version_and_length = version_and_length;
         frame.fragment = fragment;

@@ -51,8 +51,8 @@ fn frames_reach_the_socket_of_their_port_and_queue() {
         steering.insert_listener(LISTENER).unwrap();
         steering.insert_tunnel(PEER, CALL_ID).unwrap();
         // Another port first, so that the run of `near` does not begin at 0.
-        steering.attach("lo", Roles::Core, 1).unwrap();
-        let near = steering.attach("near", Roles::Access, 2).unwrap();
+        steering.attach("lo", &untagged(Roles::Core), 1).unwrap();
+        let near = steering.attach("near", &untagged(Roles::Access), 2).unwrap();
         assert_eq!(near.mode, Mode::Native);
 
         let frame = pptp(PEER, LISTENER, CALL_ID).bytes();
@@ -83,15 +83,15 @@ fn roles_are_each_ports_own_and_can_change() {
         let far = veth();
         let mut steering = load();
         steering.insert_prefix(SUBSCRIBER, 16, PrefixAction::Steer).unwrap();
-        let near = steering.attach("near", Roles::Access, 2).unwrap();
-        steering.attach("far", Roles::Core, 2).unwrap();
+        let near = steering.attach("near", &untagged(Roles::Access), 2).unwrap();
+        steering.attach("far", &untagged(Roles::Core), 2).unwrap();
 
         let frame = Frame::ipv4(UDP, STRANGER, SUBSCRIBER, vec![0; 32]).bytes();
         send_frame(far, &frame);
         assert_eq!(count(&steering, Reason::PassNoCoreRole), 1);
         send_frame(near.ifindex, &frame);
         assert_eq!(count(&steering, Reason::PassSubscriberNoSocket), 1);
-        steering.set_roles(near.ifindex, Roles::Both).unwrap();
+        steering.set_roles(near.ifindex, Tags::None, Roles::Both).unwrap();
         send_frame(far, &frame);
         assert_eq!(count(&steering, Reason::PassSubscriberNoSocket), 2);
     });
@@ -100,7 +100,7 @@ fn roles_are_each_ports_own_and_can_change() {
 #[test]
 fn a_driver_without_native_xdp_gets_the_generic_mode() {
     in_a_network_namespace(|| {
-        let attachment = load().attach("lo", Roles::Both, 1).unwrap();
+        let attachment = load().attach("lo", &untagged(Roles::Both), 1).unwrap();
         let Mode::Generic { refusal } = attachment.mode else { panic!("{:?}", attachment.mode) };
         assert!(refusal.contains("not supported"), "{refusal}");
     });
@@ -111,13 +111,13 @@ fn another_program_stays_and_is_named() {
     in_a_network_namespace(|| {
         veth();
         let mut first = load();
-        first.attach("near", Roles::Access, 1).unwrap();
+        first.attach("near", &untagged(Roles::Access), 1).unwrap();
         let mut second = load();
-        let error = second.attach("near", Roles::Access, 1).unwrap_err().to_string();
+        let error = second.attach("near", &untagged(Roles::Access), 1).unwrap_err().to_string();
         assert!(error.starts_with("interface near has another XDP program, program "), "{error}");
         assert!(error.contains("(`steering`)"), "{error}");
         drop(first);
-        second.attach("near", Roles::Access, 1).unwrap();
+        second.attach("near", &untagged(Roles::Access), 1).unwrap();
     });
 }
 
@@ -126,16 +126,16 @@ fn detaching_leaves_nothing_behind() {
     in_a_network_namespace(|| {
         veth();
         let mut steering = load();
-        let near = steering.attach("near", Roles::Access, 2).unwrap().ifindex;
+        let near = steering.attach("near", &untagged(Roles::Access), 2).unwrap().ifindex;
         assert!(interface::attached_program(near).unwrap().is_some());
-        let error = steering.attach("near", Roles::Access, 2).unwrap_err();
+        let error = steering.attach("near", &untagged(Roles::Access), 2).unwrap_err();
         assert!(matches!(error, Error::AlreadyAttached { .. }), "{error}");
 
         steering.detach(near).unwrap();
         assert_eq!(interface::attached_program(near).unwrap(), None);
         assert!(matches!(steering.detach(near), Err(Error::NotAttached { .. })));
 
-        steering.attach("near", Roles::Core, 2).unwrap();
+        steering.attach("near", &untagged(Roles::Core), 2).unwrap();
         drop(steering);
         assert_eq!(interface::attached_program(near).unwrap(), None);
     });
@@ -146,14 +146,14 @@ fn wrong_names_and_numbers_are_told() {
     in_a_network_namespace(|| {
         veth();
         let mut steering = load();
-        let error = steering.attach("nowhere", Roles::Core, 1).unwrap_err();
+        let error = steering.attach("nowhere", &untagged(Roles::Core), 1).unwrap_err();
         assert_eq!(error.to_string(), "there is no interface nowhere here");
-        let error = steering.attach("near", Roles::Core, 17).unwrap_err();
+        let error = steering.attach("near", &untagged(Roles::Core), 17).unwrap_err();
         assert_eq!(
             error.to_string(),
             "no room for another of the 16 sockets that the map was made for"
         );
-        let near = steering.attach("near", Roles::Core, 2).unwrap().ifindex;
+        let near = steering.attach("near", &untagged(Roles::Core), 2).unwrap().ifindex;
         let socket = CountingSocket::unbound();
         let error = steering.register_socket(near, 2, &socket).unwrap_err();
         assert_eq!(

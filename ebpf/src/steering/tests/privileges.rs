@@ -13,9 +13,10 @@ fn two_capabilities_are_enough() {
     in_a_network_namespace(|| {
         keep_capabilities(&[CAP_NET_ADMIN, CAP_BPF]);
         let mut steering = Steering::load(CAPACITY).unwrap();
-        steering.attach("lo", Roles::Both, 1).unwrap();
+        steering.attach("lo", &untagged(Roles::Both), 1).unwrap();
 
-        let error = Steering::load(CAPACITY).unwrap().attach("lo", Roles::Both, 1).unwrap_err();
+        let error =
+            Steering::load(CAPACITY).unwrap().attach("lo", &untagged(Roles::Both), 1).unwrap_err();
         assert!(matches!(error, Error::Occupied { .. }), "{error}");
     });
 }

@@ -37,8 +37,14 @@ impl Bench {
 
     /// As `attach` would, without touching the machine's loopback.
     pub(super) fn set_roles(&mut self, roles: Roles) {
-        let entry = PortEntry { roles: roles.bits(), first_socket: 0, queues: 1 };
-        self.steering.maps.ports.set(LOOPBACK, entry).unwrap();
+        for tags in [Tags::None, VLAN.to_string().parse().unwrap(), qinq()] {
+            self.set_port(tags, roles, 1);
+        }
+    }
+
+    fn set_port(&mut self, tags: Tags, roles: Roles, queues: u32) {
+        let entry = PortEntry { roles: roles.bits(), first_socket: 0, queues };
+        self.steering.maps.ports.set(PortKey::new(LOOPBACK, tags), entry).unwrap();
     }
 
     /// The one reason that was counted. Asserts that the verdict is that reason's.
@@ -63,6 +69,10 @@ impl Bench {
     }
 }
 
+fn qinq() -> Tags {
+    format!("{SERVICE_VLAN}.{VLAN}").parse().unwrap()
+}
+
 fn udp(destination: Ipv4Addr) -> Frame {
     Frame::ipv4(UDP, STRANGER, destination, vec![0; 16])
 }
@@ -84,8 +94,7 @@ fn gre_of_a_known_tunnel_goes_to_the_kernel_where_no_socket_waits() {
 #[test]
 fn gre_by_a_queue_that_the_port_does_not_have_goes_to_the_kernel() {
     let mut bench = Bench::with_socket(Roles::Both);
-    let entry = PortEntry { roles: Roles::Both.bits(), first_socket: 0, queues: 0 };
-    bench.steering.maps.ports.set(LOOPBACK, entry).unwrap();
+    bench.set_port(Tags::None, Roles::Both, 0);
     assert_eq!(bench.judge(&pptp(PEER, LISTENER, CALL_ID).bytes()), Reason::PassGreNoSocket);
     assert_eq!(bench.judge(&udp(SUBSCRIBER).bytes()), Reason::PassSubscriberNoSocket);
 }
@@ -221,8 +230,6 @@ fn what_is_not_plain_ipv4_is_the_kernels() {
     let mut bench = Bench::with_socket(Roles::Both);
     let mut frame = pptp(PEER, LISTENER, CALL_ID);
     for (ethertype, reason) in [
-        (0x8100, Reason::PassVlan),
-        (0x88A8, Reason::PassVlan),
         (0x0806, Reason::PassNotIpv4),
         (0x86DD, Reason::PassNotIpv4),
         (0x0026, Reason::PassNotIpv4),
@@ -277,7 +284,71 @@ fn the_longest_prefix_decides() {
 #[test]
 fn an_unknown_port_is_the_kernels() {
     let mut bench = Bench::with_socket(Roles::Both);
-    bench.steering.maps.ports.remove(LOOPBACK).unwrap();
+    bench.steering.maps.ports.remove(PortKey::new(LOOPBACK, Tags::None)).unwrap();
     let frame = pptp(PEER, LISTENER, UNUSED_CALL_ID).bytes();
     assert_eq!(bench.judge(&frame), Reason::PassUnknownPort);
+}
+
+/// IEEE 802.1Q: three bits of priority and one of drop eligibility stand before the VLAN ID.
+#[test]
+fn tagged_packets_are_steered_whatever_their_priority() {
+    let mut bench = Bench::with_socket(Roles::Both);
+    for control in [VLAN, 0xF000 | VLAN] {
+        for tags in [vec![(CUSTOMER, control)], vec![(SERVICE, SERVICE_VLAN), (CUSTOMER, control)]]
+        {
+            let mut frame = pptp(PEER, LISTENER, CALL_ID);
+            frame.tags.clone_from(&tags);
+            assert_eq!(bench.judge(&frame.bytes()), Reason::RedirectTunnel);
+            frame = udp(SUBSCRIBER);
+            frame.tags = tags;
+            assert_eq!(bench.judge(&frame.bytes()), Reason::RedirectSubscriber);
+        }
+    }
+}
+
+#[test]
+fn each_vlan_has_a_role_of_its_own() {
+    let mut bench = Bench::with_socket(Roles::Core);
+    bench.set_port(qinq(), Roles::Access, 1);
+    let (core, access) = (vec![(CUSTOMER, VLAN)], vec![(SERVICE, SERVICE_VLAN), (CUSTOMER, VLAN)]);
+    for (mut frame, tags, reason) in [
+        (pptp(PEER, LISTENER, CALL_ID), &access, Reason::RedirectTunnel),
+        (pptp(PEER, LISTENER, CALL_ID), &core, Reason::PassNoPrefix),
+        (udp(SUBSCRIBER), &core, Reason::RedirectSubscriber),
+        (udp(SUBSCRIBER), &access, Reason::PassNoCoreRole),
+    ] {
+        frame.tags.clone_from(tags);
+        assert_eq!(bench.judge(&frame.bytes()), reason);
+    }
+}
+
+#[test]
+fn tags_without_a_role_are_the_kernels() {
+    let mut bench = Bench::with_socket(Roles::Both);
+    let mut frame = pptp(PEER, LISTENER, CALL_ID);
+    let whole = (SERVICE, SERVICE_VLAN);
+    for (tags, reason) in [
+        (vec![(CUSTOMER, VLAN + 1)], Reason::PassVlan),
+        // A tag of priority alone.
+        (vec![(CUSTOMER, 0)], Reason::PassVlan),
+        (vec![(SERVICE, VLAN)], Reason::PassVlan),
+        (vec![whole], Reason::PassVlan),
+        (vec![whole, (CUSTOMER, VLAN + 1)], Reason::PassVlan),
+        (vec![(CUSTOMER, SERVICE_VLAN), (CUSTOMER, VLAN)], Reason::PassVlan),
+        (vec![whole, (CUSTOMER, VLAN), (CUSTOMER, VLAN)], Reason::PassNotIpv4),
+    ] {
+        frame.tags = tags;
+        assert_eq!(bench.judge(&frame.bytes()), reason, "{:?}", frame.tags);
+    }
+}
+
+#[test]
+fn a_frame_that_ends_within_a_tag_is_the_kernels() {
+    let mut bench = Bench::with_socket(Roles::Both);
+    let mut frame = pptp(PEER, LISTENER, CALL_ID);
+    frame.tags = vec![(SERVICE, SERVICE_VLAN), (CUSTOMER, VLAN)];
+    let bytes = frame.bytes();
+    for length in 14..42 {
+        assert_eq!(bench.judge(&bytes[..length]), Reason::PassShort, "{length}");
+    }
 }
