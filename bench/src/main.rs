@@ -6,6 +6,8 @@
 //! | [`pipeline`] | what a packet costs a worker, between memory ports |
 //! | [`dial`] | how fast clients get in, and what those who are in cost |
 //! | [`peer`] | the same in the Linux kernel's PPTP, beside ours |
+//! | [`load`] | thousands of tunnels against any PPTP server |
+//! | [`reflect`] | the other end of a load |
 //! | [`report`] | one page of all results |
 //! | [`run`] | what measurements share: result files, tables, progress, the machine |
 //! | [`stats`] | sums over samples |
@@ -13,9 +15,11 @@
 
 mod cpu;
 mod dial;
+mod load;
 mod mppe;
 mod peer;
 mod pipeline;
+mod reflect;
 mod report;
 mod run;
 mod stats;
@@ -51,6 +55,10 @@ enum Bench {
     /// What a packet costs others' PPTP, beside ours; needs root
     #[command(subcommand)]
     Peer(Peer),
+    /// Load any PPTP server with thousands of tunnels of encrypted traffic; needs root
+    Load(load::Arguments),
+    /// Send back what a load sends; to run behind the server that is loaded
+    Reflect(reflect::Arguments),
     /// One HTML page of all results, with plots and targets
     Report(report::Arguments),
 }
@@ -68,6 +76,8 @@ fn main() -> Result<()> {
         Bench::Dial(arguments) => measure("dial", &|run| dial::run(arguments, run)),
         Bench::Peer(Peer::Kernel(arguments)) => measure("peer", &|run| peer::run(arguments, run)),
         Bench::Peer(Peer::Guest(arguments)) => peer::guest::run(arguments),
+        Bench::Load(arguments) => measure("load", &|run| load::run(arguments, run)),
+        Bench::Reflect(arguments) => reflect::run(arguments),
         Bench::Report(arguments) => report::run(arguments, &options),
     }
 }

@@ -11,13 +11,12 @@
 //! | `cost` | memory and processor time |
 
 mod cost;
-mod scene;
+pub mod scene;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
 use lab::load::{Load, Plan, Steps, Tally};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +24,7 @@ use crate::report::plot::{Data, Plot};
 use crate::report::{Bound, Section, Target};
 use crate::run::Run;
 use crate::run::table::{Table, figure, left, right};
+use crate::stats::Quantiles;
 use cost::Cost;
 use scene::{SERVER, Scene};
 
@@ -98,14 +98,6 @@ struct Row {
     cpu_percent_idle: f64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Quantiles {
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    max: f64,
-}
-
 /// Measures and prints.
 ///
 /// # Errors
@@ -148,7 +140,7 @@ fn measure(arguments: &Arguments, users: Users) -> Result<Row> {
     let tally = load.stop();
     anyhow::ensure!(tally.lost == 0, "{} sessions were lost: {:?}", tally.lost, tally.failures);
     let report = Report { arguments, users, took, costs: [before, up, held], tally };
-    report.row()
+    Ok(report.row())
 }
 
 /// What the daemon said last.
@@ -167,21 +159,22 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn row(self) -> Result<Row> {
+    fn row(self) -> Row {
         let [before, up, held] = self.costs;
         let sessions = f64::from(self.arguments.sessions);
         let seconds = self.took.as_secs_f64();
         let cpu = (up.cpu - before.cpu).as_secs_f64();
-        let step =
-            |of: fn(&Steps) -> Duration| quantiles(self.tally.up.iter().map(|up| of(&up.steps)));
+        let step = |of: fn(&Steps) -> Duration| {
+            Quantiles::of_times(self.tally.up.iter().map(|up| of(&up.steps)))
+        };
         let ups = if self.arguments.at_once == 0 {
-            quantiles(self.tally.up.iter().map(|up| up.at))?
+            Quantiles::of_times(self.tally.up.iter().map(|up| up.at))
         } else {
-            step(|steps| steps.up)?
+            step(|steps| steps.up)
         };
         let resident = held.resident.saturating_sub(before.resident);
         let total = resident + held.sockets.saturating_sub(before.sockets);
-        Ok(Row {
+        Row {
             users: self.users,
             at_once: self.arguments.at_once,
             sessions: self.arguments.sessions,
@@ -194,29 +187,20 @@ impl Report<'_> {
             failures: self.tally.failures.values().sum(),
             failures_by_reason: self.tally.failures.clone(),
             steps: BTreeMap::from([
-                ("1 tcp".to_owned(), step(|steps| steps.tcp)?),
-                ("2 call".to_owned(), step(|steps| steps.call)?),
-                ("3 lcp".to_owned(), step(|steps| steps.lcp)?),
-                ("4 authentication".to_owned(), step(|steps| steps.authentication)?),
-                ("5 ccp".to_owned(), step(|steps| steps.ccp)?),
-                ("6 up".to_owned(), step(|steps| steps.up)?),
+                ("1 tcp".to_owned(), step(|steps| steps.tcp)),
+                ("2 call".to_owned(), step(|steps| steps.call)),
+                ("3 lcp".to_owned(), step(|steps| steps.lcp)),
+                ("4 authentication".to_owned(), step(|steps| steps.authentication)),
+                ("5 ccp".to_owned(), step(|steps| steps.ccp)),
+                ("6 up".to_owned(), step(|steps| steps.up)),
             ]),
             bytes_per_session: total as f64 / sessions,
             resident_per_session: resident as f64 / sessions,
             bytes_total: total,
             cpu_percent_idle: 100.0 * (held.cpu - up.cpu).as_secs_f64()
                 / (held.at - up.at).as_secs_f64(),
-        })
+        }
     }
-}
-
-fn quantiles(times: impl Iterator<Item = Duration>) -> Result<Quantiles> {
-    let mut histogram = Histogram::<u64>::new(3)?;
-    for time in times {
-        histogram.record(u64::try_from(time.as_micros())?)?;
-    }
-    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
-    Ok(Quantiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1.0) })
 }
 
 fn tables(rows: &[Row]) -> [Table; 3] {

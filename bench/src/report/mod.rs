@@ -18,18 +18,18 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::table::{Table, figure, left, right};
 use crate::run::{About, Options};
-use crate::{dial, mppe, peer, pipeline};
 use plot::Plot;
 
 /// Makes a section of a result, which is JSON.
 type Read = fn(&str) -> Result<Section>;
 
 /// Names of results, and who reads them, in the page's order.
-const SECTIONS: [(&str, Read); 4] = [
-    ("mppe", mppe::section),
-    ("pipeline", pipeline::section),
-    ("peer", peer::section),
-    ("dial", dial::section),
+const SECTIONS: &[(&str, Read)] = &[
+    ("mppe", crate::mppe::section),
+    ("pipeline", crate::pipeline::section),
+    ("peer", crate::peer::section),
+    ("load", crate::load::section),
+    ("dial", crate::dial::section),
 ];
 
 /// What a measurement has to say.
@@ -164,7 +164,7 @@ pub struct Chapter {
 /// When there is no result, or one that cannot be read; the page has all others then.
 pub fn run(arguments: &Arguments, options: &Options) -> Result<()> {
     let (mut chapters, mut errors) = (Vec::new(), Vec::new());
-    for (name, read) in SECTIONS {
+    for &(name, read) in SECTIONS {
         let path = options.out.join(format!("{name}.json"));
         let about = About::path(&options.out, name);
         let chapter = || {

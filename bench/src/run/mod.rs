@@ -125,7 +125,7 @@ impl Run {
     /// # Errors
     /// When nobody reads our output any more.
     pub fn show(&self, table: &Table) -> Result<()> {
-        self.say(format_args!("\n{table}"))
+        self.say(format_args!("\n{}", table.to_string().trim_end()))
     }
 
     /// Prints a line.

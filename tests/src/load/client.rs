@@ -1,14 +1,15 @@
 //! One client: PPTP's machine on TCP, PPP's link on the wire.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
 use protocol::machine::{Action, drive};
+use protocol::ppp::Framing;
 use protocol::ppp::auth::{Credential, Method};
-use protocol::ppp::link::{self, Link, Step};
+use protocol::ppp::link::{self, Encryption, Link, Network, Step};
 use protocol::pptp::PORT;
 use protocol::pptp::connection::{self as pptp, CallHandle, Connection, Direction};
 use protocol::pptp::message::codes::DisconnectResult;
@@ -16,9 +17,9 @@ use protocol::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
-use super::{Shared, Steps, Up, account, address};
+use super::{Plan, Shared, Steps, Tunnel, Up};
 
 /// How long it waits for the end of a session that it hung up.
 const LEAVE: Duration = Duration::from_secs(5);
@@ -39,10 +40,14 @@ pub(super) async fn run(client: usize, shared: Arc<Shared>) {
         let session = loop {
             dials += 1;
             shared.tally(|tally| tally.dials += 1);
-            match timeout(shared.plan.patience, Session::dial(client, dials, &shared)).await {
-                Ok(Ok(session)) => break session,
-                Ok(Err(reason)) => count_failure(&shared, reason),
-                Err(_) => count_failure(&shared, "gave up waiting".to_owned()),
+            match Session::dial(client, dials, &shared).await {
+                Ok(session) => break session,
+                Err(reason) => count_failure(&shared, reason),
+            }
+            if dials == shared.plan.tries {
+                drop(turn);
+                shared.tally(|tally| tally.given_up += 1);
+                return None;
             }
             let span = shared.plan.rest.end.saturating_sub(shared.plan.rest.start);
             let share = ((client + dials) * 7919 % 1000) as f64 / 1000.0;
@@ -51,14 +56,18 @@ pub(super) async fn run(client: usize, shared: Arc<Shared>) {
         drop(turn);
         let up = Up { at: shared.began.elapsed(), steps: session.steps };
         shared.tally(|tally| tally.up.push(up));
-        session
+        Some(session)
     };
-    let mut session = tokio::select! {
+    let session = tokio::select! {
         session = work => session,
-        () = stopped(&mut stop) => return,
+        () = stopped(&mut stop) => None,
     };
+    let Some(mut session) = session else { return };
     tokio::select! {
         reason = session.hold() => {
+            if let Some(carrier) = shared.wire.carrier() {
+                carrier.close(client);
+            }
             shared.tally(|tally| tally.lost += 1);
             count_failure(&shared, format!("lost: {reason}"));
         }
@@ -79,6 +88,7 @@ fn count_failure(shared: &Shared, reason: String) {
 
 /// A dial and what comes of it.
 struct Session<'a> {
+    client: usize,
     shared: &'a Shared,
     stream: TcpStream,
     connection: Connection,
@@ -90,7 +100,8 @@ struct Session<'a> {
     own_call_id: NonZeroU16,
     call: Option<CallHandle>,
     peer_call_id: u16,
-    sequence: u32,
+    framing: Framing,
+    encryption: Encryption,
     began: StdInstant,
     steps: Steps,
     /// The call is there.
@@ -103,41 +114,51 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     async fn dial(client: usize, dial: usize, shared: &'a Shared) -> Result<Self, String> {
         let began = StdInstant::now();
-        let address = address(client);
-        let server = SocketAddr::new(shared.plan.server.into(), PORT);
+        let Plan { server, patience, sources, ref accounts, seed, .. } = shared.plan;
+        let deadline = began + patience;
+        let server = SocketAddr::new(server.into(), PORT);
         let connect = async {
             let socket = TcpSocket::new_v4()?;
-            socket.bind(SocketAddr::new(address.into(), 0))?;
+            if let Some(address) = sources.address_of(client) {
+                socket.bind(SocketAddr::new(address.into(), 0))?;
+            }
             let stream = socket.connect(server).await?;
             stream.set_nodelay(true)?;
-            std::io::Result::Ok(stream)
+            let local = stream.local_addr()?.ip();
+            std::io::Result::Ok((stream, local))
         };
-        let stream = connect.await.map_err(|error| format!("TCP: {}", error.kind()))?;
-        let (user, password) = account(client);
+        let (stream, address) = match timeout_at(deadline.into(), connect).await {
+            Ok(Ok((stream, IpAddr::V4(address)))) => (stream, address),
+            Ok(Ok((_, IpAddr::V6(_)))) => return Err("TCP: an IPv6 address".to_owned()),
+            Ok(Err(error)) => return Err(format!("TCP: {}", in_words(&error))),
+            Err(_) => return Err(format!("gave up after {patience:?}: no answer to TCP")),
+        };
+        let (user, password) = accounts[client % accounts.len()].clone();
         let role = link::Role::Client {
             user: user.into_bytes(),
             credential: Credential::of_password(&password),
             methods: vec![Method::MsChapV2],
         };
-        // Call IDs of dials that follow each other differ: late frames find nobody.
-        let id = u16::try_from(dial % 0xFFFF).unwrap_or(0).saturating_add(1);
-        let own_call_id = NonZeroU16::new(id).unwrap_or(NonZeroU16::MIN);
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&(client as u64).to_be_bytes());
-        seed[8..16].copy_from_slice(&(dial as u64).to_be_bytes());
+        let own_call_id = sources.call_id_of(client, dial);
+        let mut entropy = [0; 32];
+        entropy[..8].copy_from_slice(&(client as u64).to_be_bytes());
+        entropy[8..16].copy_from_slice(&(dial as u64).to_be_bytes());
+        entropy[16..24].copy_from_slice(&seed.to_be_bytes());
         let mut session = Self {
+            client,
             shared,
             stream,
             connection: Connection::client(pptp::Config::default()),
             connection_deadline: None,
-            link: Link::new(link::Config::new(role), seed),
+            link: Link::new(link::Config::new(role), entropy),
             link_deadline: None,
             frames: shared.wire.plug_in(client, own_call_id.get()),
             address,
             own_call_id,
             call: None,
             peer_call_id: 0,
-            sequence: 0,
+            framing: Framing::default(),
+            encryption: Encryption::None,
             began,
             steps: Steps { tcp: began.elapsed(), ..Steps::default() },
             open: false,
@@ -150,9 +171,27 @@ impl<'a> Session<'a> {
             if let Some(reason) = session.ended.take() {
                 return Err(reason);
             }
-            session.turn().await;
+            if timeout_at(deadline.into(), session.turn()).await.is_err() {
+                return Err(format!("gave up after {patience:?}: no answer to {}", session.step()));
+            }
         }
         Ok(session)
+    }
+
+    /// What the server has not answered yet.
+    fn step(&self) -> &'static str {
+        let Steps { lcp, authentication, ccp, .. } = self.steps;
+        if !self.open {
+            "PPTP"
+        } else if lcp.is_zero() {
+            "LCP (is GRE filtered?)"
+        } else if authentication.is_zero() {
+            "the login"
+        } else if ccp.is_zero() {
+            "CCP"
+        } else {
+            "IPCP"
+        }
     }
 
     /// Keeps the session until it ends.
@@ -239,13 +278,8 @@ impl<'a> Session<'a> {
         });
         for frame in frames {
             // What a full socket loses is sent again by the link.
-            let _ = self.shared.wire.send(
-                self.address,
-                self.shared.plan.server,
-                (self.peer_call_id, self.sequence),
-                &frame,
-            );
-            self.sequence = self.sequence.wrapping_add(1);
+            let Self { client, address, peer_call_id, .. } = *self;
+            let _ = self.shared.wire.send(client, address, peer_call_id, &frame);
         }
         let elapsed = self.began.elapsed();
         for event in events {
@@ -253,9 +287,17 @@ impl<'a> Session<'a> {
                 link::Event::Step(Step::LcpUp) => self.steps.lcp = elapsed,
                 link::Event::Step(Step::Authenticated) => self.steps.authentication = elapsed,
                 link::Event::Step(Step::CcpUp) => self.steps.ccp = elapsed,
-                link::Event::NetworkUp(_) => {
+                link::Event::FramingAgreed { framing, .. } => self.framing = framing,
+                link::Event::Encryption(encryption) => self.encryption = encryption,
+                link::Event::NetworkUp(network) => {
                     self.steps.up = elapsed;
                     self.up = true;
+                    self.carry(network);
+                }
+                link::Event::NetworkDown => {
+                    if let Some(carrier) = self.shared.wire.carrier() {
+                        carrier.close(self.client);
+                    }
                 }
                 link::Event::Down(reason) => self.end(format!("link: {reason}")),
                 _ => {}
@@ -263,9 +305,30 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn carry(&self, network: Network) {
+        if let Some(carrier) = self.shared.wire.carrier() {
+            let tunnel = Tunnel {
+                from: self.address,
+                peer_call_id: self.peer_call_id,
+                framing: self.framing,
+                network,
+                encryption: self.encryption.clone(),
+            };
+            carrier.open(self.client, &tunnel, self.shared.wire.newest(self.client));
+        }
+    }
+
     /// The first reason counts.
     fn end(&mut self, reason: String) {
         self.ended.get_or_insert(reason);
+    }
+}
+
+/// The kernel's own words, without a number.
+fn in_words(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
     }
 }
 

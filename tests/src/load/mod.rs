@@ -1,24 +1,27 @@
 //! Thousands of PPTP clients in one process, on the machines of `protocol`: each has an address of
 //! its own, dials, negotiates MS-CHAPv2 and MPPE like a real client, dials again when that fails,
-//! holds its session and hangs up.
-//! Sends no data: what it loads is whoever makes and keeps sessions.
+//! holds its session and hangs up. What data sessions carry is a [`Carrier`]'s business.
+//! Depends on nothing of the server's: any PPTP server can be dialled.
 //!
 //! | module | what |
 //! |---|---|
 //! | `client` | one client |
-//! | `wire` | GRE packets of all clients |
+//! | [`wire`] | GRE packets of all clients |
 
 mod client;
-mod wire;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use protocol::ppp::Framing;
+use protocol::ppp::link::{Encryption, Network};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
@@ -28,7 +31,95 @@ use wire::Wire;
 
 /// Bits of the network from which clients take their addresses, for routes to them.
 pub const CLIENTS: &str = "10.64.0.0/14";
-const FIRST: u32 = Ipv4Addr::new(10, 64, 1, 0).to_bits();
+const FIRST: Ipv4Addr = Ipv4Addr::new(10, 64, 1, 0);
+
+/// Descriptors for other things than connections.
+const DESCRIPTORS: u64 = 100;
+
+/// Dials of a client that follow each other and have Call IDs of their own.
+const CALL_IDS: usize = 8;
+
+/// Addresses that clients dial from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sources {
+    /// Each from one of its own, from this one on. The kernel has to take them for its own.
+    Each {
+        /// The first client's.
+        first: Ipv4Addr,
+    },
+    /// All from the one by which the kernel reaches the server: at most [`Sources::MOST`].
+    Shared,
+}
+
+impl Sources {
+    /// Clients that can share an address.
+    pub const MOST: usize = 65_535 / CALL_IDS;
+
+    /// The address that a client's connection is to have, if not any.
+    fn address_of(self, client: usize) -> Option<Ipv4Addr> {
+        match self {
+            Self::Each { first } => {
+                let client = u32::try_from(client).ok()?;
+                Some(Ipv4Addr::from_bits(first.to_bits().checked_add(client)?))
+            }
+            Self::Shared => None,
+        }
+    }
+
+    /// The Call ID of a client's dial: not 0, and others for dials that follow each other, so that
+    /// late frames find nobody.
+    fn call_id_of(self, client: usize, dial: usize) -> NonZeroU16 {
+        let slot = if self == Self::Shared { client } else { 0 };
+        let id = 1 + slot * CALL_IDS + dial % CALL_IDS;
+        u16::try_from(id).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN)
+    }
+
+    /// Whose packet it is.
+    fn client_of(self, to: Ipv4Addr, call_id: u16) -> Option<usize> {
+        match self {
+            Self::Each { first } => {
+                usize::try_from(to.to_bits().checked_sub(first.to_bits())?).ok()
+            }
+            Self::Shared => Some(usize::from(call_id).checked_sub(1)? / CALL_IDS),
+        }
+    }
+}
+
+/// A packet that came encrypted.
+#[derive(Debug, Clone, Copy)]
+pub struct Data<'a> {
+    /// Whose tunnel it came by.
+    pub client: usize,
+    /// Its GRE sequence number.
+    pub sequence: u32,
+    /// From the MPPE header on.
+    pub payload: &'a [u8],
+}
+
+/// A tunnel that data may pass.
+#[derive(Debug, Clone)]
+pub struct Tunnel {
+    /// Outer address of our end.
+    pub from: Ipv4Addr,
+    /// The server's Call ID.
+    pub peer_call_id: u16,
+    /// How frames of ours begin.
+    pub framing: Framing,
+    /// What IPCP agreed on.
+    pub network: Network,
+    /// What CCP agreed on.
+    pub encryption: Encryption,
+}
+
+/// Carries the data of sessions.
+pub trait Carrier: std::fmt::Debug + Send + Sync {
+    /// Data may pass now, with new keys. `newest` is the GRE sequence number received last.
+    fn open(&self, client: usize, tunnel: &Tunnel, newest: u32);
+    /// Data may pass no longer.
+    fn close(&self, client: usize);
+    /// Packets that came one after the other.
+    fn receive(&self, packets: &[Data<'_>]);
+}
 
 /// What the clients do.
 #[derive(Debug, Clone)]
@@ -45,6 +136,14 @@ pub struct Plan {
     pub patience: Duration,
     /// How long it rests then, at random.
     pub rest: Range<Duration>,
+    /// How often a client dials before it gives up for good. Zero: for ever.
+    pub tries: usize,
+    /// Names and passwords, in turn.
+    pub accounts: Arc<[(String, String)]>,
+    /// Where they dial from.
+    pub sources: Sources,
+    /// What their challenges come from.
+    pub seed: u64,
 }
 
 impl Plan {
@@ -57,6 +156,10 @@ impl Plan {
             ramp: Duration::ZERO,
             patience: Duration::from_secs(45),
             rest: Duration::from_secs(2)..Duration::from_secs(6),
+            tries: 0,
+            accounts: (0..clients).map(account).collect(),
+            sources: Sources::Each { first: FIRST },
+            seed: 0,
         }
     }
 
@@ -103,13 +206,15 @@ pub struct Tally {
     pub failures: BTreeMap<String, u64>,
     /// Sessions that ended before they were to.
     pub lost: u64,
+    /// Clients that gave up for good.
+    pub given_up: usize,
 }
 
 /// What clients share.
 #[derive(Debug)]
 struct Shared {
     plan: Plan,
-    wire: Wire,
+    wire: Arc<Wire>,
     began: Instant,
     tally: Mutex<Tally>,
     turns: Option<Semaphore>,
@@ -140,32 +245,49 @@ impl Load {
     /// Without root.
     pub fn start(namespace: &Namespace, plan: Plan) -> Result<Self> {
         namespace.ip(&format!("route replace local {CLIENTS} dev lo"))?;
-        namespace.run(|| {
-            allow_connections(plan.clients)?;
-            // Its threads begin here, and so live in the namespace.
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .context("starting threads")?;
-            let wire = Wire::open(plan.clients)?;
-            let (stop, stopping) = watch::channel(false);
-            let turns = (plan.at_once > 0).then(|| Semaphore::new(plan.at_once));
-            let (done, reading) = watch::channel(false);
-            let (tally, began) = (Mutex::default(), Instant::now());
-            let shared = Arc::new(Shared { plan, wire, began, tally, turns, stop: stopping });
-            let reader = Arc::clone(&shared);
-            std::thread::spawn(move || reader.wire.deliver(&reading));
-            let clients = (0..shared.plan.clients)
-                .map(|client| runtime.spawn(client::run(client, Arc::clone(&shared))))
-                .collect();
-            Ok(Self { runtime, shared, stop, done, clients })
-        })
+        namespace.run(|| Self::start_here(plan, None))
+    }
+
+    /// Lets the clients begin, in the calling thread's namespace; their addresses are its own.
+    ///
+    /// # Errors
+    /// Without root, or with too few descriptors.
+    pub fn start_here(plan: Plan, carrier: Option<Arc<dyn Carrier>>) -> Result<Self> {
+        allow_connections(plan.clients)?;
+        // Its threads begin here, and so live in the namespace.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("starting threads")?;
+        let wire = Arc::new(Wire::open(plan.server, plan.clients, plan.sources, carrier)?);
+        let (stop, stopping) = watch::channel(false);
+        let turns = (plan.at_once > 0).then(|| Semaphore::new(plan.at_once));
+        let (done, reading) = watch::channel(false);
+        let (tally, began) = (Mutex::default(), Instant::now());
+        let reader = Arc::clone(&wire);
+        let shared = Arc::new(Shared { plan, wire, began, tally, turns, stop: stopping });
+        std::thread::spawn(move || reader.deliver(&reading));
+        let clients = (0..shared.plan.clients)
+            .map(|client| runtime.spawn(client::run(client, Arc::clone(&shared))))
+            .collect();
+        Ok(Self { runtime, shared, stop, done, clients })
+    }
+
+    /// By which data is sent.
+    pub fn wire(&self) -> &Arc<Wire> {
+        &self.shared.wire
     }
 
     /// What happened so far.
     pub fn tally(&self) -> Tally {
         self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many came up, and how many gave up for good.
+    pub fn settled(&self) -> (usize, usize) {
+        let tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        (tally.up.len(), tally.given_up)
     }
 
     /// How many are up.
@@ -208,12 +330,40 @@ impl Load {
 pub fn allow_connections(count: usize) -> Result<()> {
     let files = Resource::RLIMIT_NOFILE;
     let (_, hard) = getrlimit(files)?;
-    let limit = hard.max(u64::try_from(count)? + 500);
-    setrlimit(files, limit, limit)
-        .with_context(|| format!("{count} connections need descriptors, the limit is {hard}"))
+    let needed = u64::try_from(count)? + DESCRIPTORS;
+    let limit = hard.max(needed);
+    setrlimit(files, limit, limit).with_context(|| {
+        format!(
+            "{count} connections need {needed} descriptors, and this process may have {hard}: \
+             raise the hard limit (ulimit -Hn) or give it CAP_SYS_RESOURCE"
+        )
+    })
 }
 
-/// The address of a client.
-fn address(client: usize) -> Ipv4Addr {
-    Ipv4Addr::from_bits(FIRST + u32::try_from(client).unwrap_or(0))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_finds_the_client_that_dialled_for_it() {
+        let each = Sources::Each { first: Ipv4Addr::new(10, 0, 0, 1) };
+        for client in [0, 1, 300, Sources::MOST - 1] {
+            for dial in [1, 2, 8, 9, 1000] {
+                let address = each.address_of(client).unwrap();
+                let call_id = each.call_id_of(client, dial).get();
+                assert_eq!(each.client_of(address, call_id), Some(client));
+                let call_id = Sources::Shared.call_id_of(client, dial).get();
+                assert_eq!(Sources::Shared.client_of(address, call_id), Some(client));
+            }
+        }
+        assert_eq!(each.client_of(Ipv4Addr::new(9, 0, 0, 1), 1), None);
+        assert_eq!(Sources::Shared.client_of(Ipv4Addr::LOCALHOST, 0), None);
+    }
+
+    #[test]
+    fn dials_that_follow_each_other_differ() {
+        let ids: std::collections::HashSet<_> =
+            (1..=CALL_IDS).map(|dial| Sources::Shared.call_id_of(7, dial)).collect();
+        assert_eq!(ids.len(), CALL_IDS);
+    }
 }
