@@ -9,7 +9,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DURATION)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint ebpf bench-mppe bench-pipeline bench-dial bench-storm bench-peer bench-report
+.PHONY: $(shell awk -F: '/^[a-z-]+:/ { print $$1 }' Makefile)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,10 @@ bench-peer: ## what a packet costs the Linux kernel's PPTP and us, in one run; n
 	@scripts/setup test
 	cargo build --release --locked -p penstock-bench
 	$(AS_ROOT) target/release/penstock-bench peer kernel
+
+bench-load: ## a thousand tunnels of encrypted packets through a penstock of its own; needs root; writes target/bench/load.json
+	cargo build --release --locked -p penstock -p penstock-bench --bins
+	$(AS_ROOT) target/release/penstock-bench load --own-server --tunnels 1000 --rate 20 --to peers
 
 bench-report: ## one page of all results so far: target/bench/report.html
 	cargo run --release --locked -p penstock-bench -- report

@@ -100,8 +100,6 @@ fn bench() -> PathBuf {
 /// Two ends of ours agreeing is no proof: this one is pptpd, pppd and Linux's ppp_mppe.
 #[test]
 fn echoes_of_every_size_cross_a_linux_server_by_several_tunnels() {
-    let wire = Namespace::new("wire").unwrap();
-    netns::join((&wire, "client"), (&wire, "server")).unwrap();
     let lab = Lab::new();
     // The guest's link is raw: it has to end where no address is.
     netns::join((&lab.server, "guest"), (&lab.server, "guest-far")).unwrap();
