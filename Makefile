@@ -66,5 +66,9 @@ bench-load: ## a thousand tunnels of encrypted packets through a penstock of its
 	cargo build --release --locked -p penstock -p penstock-bench --bins
 	$(AS_ROOT) target/release/penstock-bench load --own-server --tunnels 1000 --rate 20 --to peers
 
+bench-scale: ## packets per second and memory over tunnels and workers; needs root; writes target/bench/scale.json
+	cargo build --release --locked -p penstock -p penstock-bench --bins
+	$(AS_ROOT) target/release/penstock-bench scale
+
 bench-report: ## one page of all results so far: target/bench/report.html
 	cargo run --release --locked -p penstock-bench -- report

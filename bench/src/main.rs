@@ -8,6 +8,7 @@
 //! | [`peer`] | the same in the Linux kernel's PPTP, beside ours |
 //! | [`load`] | thousands of tunnels against any PPTP server |
 //! | [`reflect`] | the other end of a load |
+//! | [`scale`] | what more tunnels and workers make of it, and of memory |
 //! | [`report`] | one page of all results |
 //! | [`run`] | what measurements share: result files, tables, progress, the machine |
 //! | [`stats`] | sums over samples |
@@ -22,6 +23,7 @@ mod pipeline;
 mod reflect;
 mod report;
 mod run;
+mod scale;
 mod stats;
 
 use anyhow::Result;
@@ -59,6 +61,8 @@ enum Bench {
     Load(load::Arguments),
     /// Send back what a load sends; to run behind the server that is loaded
     Reflect(reflect::Arguments),
+    /// Packets per second and memory over tunnels and workers; needs root
+    Scale(scale::Arguments),
     /// One HTML page of all results, with plots and targets
     Report(report::Arguments),
 }
@@ -78,6 +82,7 @@ fn main() -> Result<()> {
         Bench::Peer(Peer::Guest(arguments)) => peer::guest::run(arguments),
         Bench::Load(arguments) => measure("load", &|run| load::run(arguments, run)),
         Bench::Reflect(arguments) => reflect::run(arguments),
+        Bench::Scale(arguments) => measure("scale", &|run| scale::run(arguments, run)),
         Bench::Report(arguments) => report::run(arguments, &options),
     }
 }

@@ -10,7 +10,7 @@
 //! | `scene` | the namespaces, the daemon, FreeRADIUS |
 //! | `cost` | memory and processor time |
 
-mod cost;
+pub mod cost;
 pub mod scene;
 
 use std::collections::BTreeMap;

@@ -28,6 +28,7 @@ const SECTIONS: &[(&str, Read)] = &[
     ("mppe", crate::mppe::section),
     ("pipeline", crate::pipeline::section),
     ("peer", crate::peer::section),
+    ("scale", crate::scale::section),
     ("load", crate::load::section),
     ("dial", crate::dial::section),
 ];
