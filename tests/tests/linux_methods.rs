@@ -2,7 +2,7 @@
 //! is refused by each with a wrong password. One guest and one boot: the daemon is what is started
 //! anew.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -89,6 +89,10 @@ fn pppd_proves_itself_by_every_method_and_fails_by_each_with_a_wrong_password() 
     for (method, refusals, _) in &METHODS[..2] {
         let dialled = guest.dial(SERVER, "alice", "secret123", refusals).unwrap();
         assert_ne!(dialled.status, 0, "{method}: {}", dialled.output);
+        // The log says it in an operator's words.
+        let said = format!("client offers {method} only");
+        wait::until(&said, LIMIT, || Ok(server.log().contains(&said).then_some(())))
+            .unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
     }
     let trace = capture.finish().unwrap();
     assert_eq!(trace.holding(&PATTERN_BYTES), 0, "the pings' contents crossed in the clear");

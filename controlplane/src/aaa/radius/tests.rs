@@ -285,6 +285,28 @@ fn a_rejects_error_and_message_are_passed_on() {
     assert_eq!((retry, message.as_deref()), (None, Some("Nights only")));
 }
 
+/// RFC 2759 §6's codes: the client is told the same, and the log says it in words.
+#[test]
+fn each_error_of_a_reject_is_told_by_its_code() {
+    for (code, expected, words) in [
+        (646, Refusal::RestrictedHours, "not allowed at this hour"),
+        (647, Refusal::Disabled, "account disabled"),
+        (648, Refusal::PasswordExpired, "password expired"),
+        (649, Refusal::NoDialIn, "no permission to dial in"),
+        (691, Refusal::WrongPassword, "wrong password"),
+    ] {
+        let value = format!("\x07E={code} R=0 C=00 V=3");
+        let error = |list: &mut Attributes| _ = list.octets(names::MS_CHAP_ERROR, value.as_bytes());
+        match rejected(error, &v2().attempt) {
+            Verdict::Refused { refusal, reason, .. } => {
+                assert_eq!((refusal, refusal.code()), (expected, code));
+                assert_eq!(reason, format!("RADIUS refuses: {words}"));
+            }
+            verdict => panic!("{verdict:?}"),
+        }
+    }
+}
+
 /// RFC 2759 §6: with R=1 the challenge of the next try is in C.
 #[test]
 fn another_try_has_the_challenge_that_the_server_chose() {

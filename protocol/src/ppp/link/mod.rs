@@ -358,7 +358,8 @@ impl Link {
             match self.keepalive.due(now) {
                 Due::Nothing => {}
                 Due::Echo => self.send_echo_request(),
-                Due::Dead => self.terminate(Reason::Silent(self.peer_side()), now),
+                // Who heard nothing so far would not hear a Terminate-Request either.
+                Due::Dead => self.lost(Reason::Silent(self.peer_side()), now),
             }
         }
     }
