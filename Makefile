@@ -43,6 +43,17 @@ ebpf: ## rebuild the steering program's committed object; needs clang
 	@scripts/setup ebpf
 	$(MAKE) -C ebpf
 
+bench: ## every measurement, at most 20 minutes (QUICK=1: 3), and target/bench/report.html; needs root
+	@scripts/setup test
+	cargo build --release --locked -p penstock -p penstock-bench --bins
+	$(AS_ROOT) target/release/penstock-bench all $(if $(QUICK),--quick)
+
+bench-publish: ## make the results in target/bench those of bench/results and of the README
+	rm -rf bench/results
+	mkdir -p bench/results
+	cp -r target/bench/*.json target/bench/about bench/results/
+	cargo run --release --locked -p penstock-bench -- report --out bench/results --plots bench/results --readme README.md
+
 bench-mppe: ## what encryption costs, against libraries' ciphers; writes target/bench/mppe.json
 	cargo run --release --locked -p penstock-bench -- mppe
 

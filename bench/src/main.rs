@@ -10,10 +10,12 @@
 //! | [`reflect`] | the other end of a load |
 //! | [`scale`] | what more tunnels and workers make of it, and of memory |
 //! | [`report`] | one page of all results |
+//! | [`all`] | all of it, one after the other |
 //! | [`run`] | what measurements share: result files, tables, progress, the machine |
 //! | [`stats`] | sums over samples |
 //! | [`cpu`] | processor time of a thread |
 
+mod all;
 mod cpu;
 mod dial;
 mod load;
@@ -63,6 +65,8 @@ enum Bench {
     Reflect(reflect::Arguments),
     /// Packets per second and memory over tunnels and workers; needs root
     Scale(scale::Arguments),
+    /// All measurements and the report; needs root, and takes up to 20 minutes, or 3 with --quick
+    All(all::Arguments),
     /// One HTML page of all results, with plots and targets
     Report(report::Arguments),
 }
@@ -83,6 +87,7 @@ fn main() -> Result<()> {
         Bench::Load(arguments) => measure("load", &|run| load::run(arguments, run)),
         Bench::Reflect(arguments) => reflect::run(arguments),
         Bench::Scale(arguments) => measure("scale", &|run| scale::run(arguments, run)),
+        Bench::All(arguments) => all::run(arguments, &options),
         Bench::Report(arguments) => report::run(arguments, &options),
     }
 }

@@ -16,8 +16,10 @@ pub mod scene;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use lab::load::{Load, Plan, Steps, Tally};
+use anyhow::Result;
+use lab::load::{Load, Plan, Steps, Tally, most_connections};
+use lab::server::Server;
+use lab::wait;
 use serde::{Deserialize, Serialize};
 
 use crate::report::plot::{Data, Plot};
@@ -29,26 +31,73 @@ use cost::Cost;
 use scene::{SERVER, Scene};
 
 /// Nobody waits for longer for all clients to be up.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(300);
 
-/// What to measure.
+/// Calls that a penstock takes on one connection.
+const CALLS: usize = 16;
+
+/// Connections that a storm leaves to others.
+const SPARE: usize = 200;
+
+/// What to measure. Without `--sessions`: 10,000 that dial 64 at once, a storm of 20,000, 60,000, and
+/// 10,000 whom FreeRADIUS judges.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Clients, of as many users
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    sessions: u32,
+    /// One scene of so many clients, of as many users
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    sessions: Option<u32>,
     /// Who judges them
-    #[arg(long, value_delimiter = ',', default_value = "local,radius")]
+    #[arg(long, value_delimiter = ',', default_value = "local", requires = "sessions")]
     users: Vec<Users>,
     /// How many dial at once; 0: all, within two seconds
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, requires = "sessions")]
     at_once: u32,
     /// Verdicts of RADIUS a second; 0: as many as FreeRADIUS gives
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "sessions")]
     radius_rate: u32,
-    /// Seconds for which all sessions are held
-    #[arg(long, default_value_t = 20)]
-    hold: u64,
+    /// Seconds for which all sessions are held [default: 20, quick: 3]
+    #[arg(long)]
+    hold: Option<u64>,
+}
+
+/// What is measured once.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    sessions: u32,
+    users: Users,
+    at_once: u32,
+    radius_rate: u32,
+    hold: Duration,
+}
+
+impl Arguments {
+    fn rounds(&self, is_quick: bool) -> Vec<Round> {
+        let hold = Duration::from_secs(self.hold.unwrap_or(if is_quick { 3 } else { 20 }));
+        let round = |sessions, users, at_once| Round {
+            sessions,
+            users,
+            at_once,
+            radius_rate: self.radius_rate,
+            hold,
+        };
+        if let Some(sessions) = self.sessions {
+            return self.users.iter().map(|&users| round(sessions, users, self.at_once)).collect();
+        }
+        if is_quick {
+            return vec![round(500, Users::Local, 64), round(1000, Users::Local, 0)];
+        }
+        // A storm is of connections: rather some fewer than two calls on each.
+        let storm = match u32::try_from(most_connections().saturating_sub(SPARE)) {
+            Ok(most @ 15_000..20_000) => most,
+            _ => 20_000,
+        };
+        vec![
+            round(10_000, Users::Local, 64),
+            round(storm, Users::Local, 0),
+            round(60_000, Users::Local, 64),
+            round(10_000, Users::Radius, 64),
+        ]
+    }
 }
 
 /// Who knows the users.
@@ -76,6 +125,10 @@ struct Row {
     /// How many dialled at once; 0: all.
     at_once: u32,
     sessions: u32,
+    /// Of these, how many came up.
+    up: usize,
+    /// Calls on each connection: more than one where there are too few descriptors.
+    calls_per_connection: usize,
     /// From the first dial until all were up.
     seconds: f64,
     logins_per_second: f64,
@@ -104,43 +157,90 @@ struct Row {
 /// Without root, or when not all sessions came up or stayed.
 pub fn run(arguments: &Arguments, run: &mut Run) -> Result<()> {
     let mut rows: Vec<Row> = Vec::new();
-    for users in &arguments.users {
-        match measure(arguments, *users) {
-            Ok(row) => {
-                rows.push(row);
-                run.record(&Figures { first: rows[0].clone(), scenes: rows.clone() })?;
-            }
-            Err(error) if *users == Users::Radius && !scene::has_freeradius() => {
-                run.say(format_args!("radius: not measured: {error:#}"))?;
-            }
-            Err(error) => return Err(error),
+    let mut outcome = Ok(());
+    for round in arguments.rounds(run.is_quick()) {
+        if round.users == Users::Radius && !scene::has_freeradius() {
+            run.say("RADIUS is not measured: scripts/setup test brings FreeRADIUS")?;
+            continue;
+        }
+        let (row, complaint) = measure(&round, run)?;
+        rows.push(row);
+        run.record(&Figures { first: rows[0].clone(), scenes: rows.clone() })?;
+        if let Some(complaint) = complaint {
+            outcome = Err(complaint);
+            break;
         }
     }
-    for table in tables(&rows) {
+    for table in tables(&rows).into_iter().filter(|table| !table.rows.is_empty()) {
         run.show(&table)?;
     }
-    Ok(())
+    outcome
 }
 
-fn measure(arguments: &Arguments, users: Users) -> Result<Row> {
-    let clients = arguments.sessions as usize;
-    let mut scene = Scene::new(users, clients, arguments.radius_rate)?;
+/// The figures, and what went wrong.
+fn measure(round: &Round, run: &Run) -> Result<(Row, Option<anyhow::Error>)> {
+    let clients = round.sessions as usize;
+    let calls = clients.div_ceil(most_connections().max(1));
+    anyhow::ensure!(
+        calls <= CALLS,
+        "{clients} sessions need {} connections at least, with {CALLS} calls on each, and this \
+         process may have {}: raise the hard limit of descriptors (ulimit -Hn)",
+        clients.div_ceil(CALLS),
+        most_connections()
+    );
+    let bar = run.progress("dialling", u64::from(round.sessions));
+    let mut scene = Scene::new(round.users, clients, round.radius_rate)?;
     let before = Cost::of(&mut scene.server)?;
-    let plan = match arguments.at_once {
+    let plan = match round.at_once {
         0 => Plan::storm(SERVER, clients),
         at_once => Plan::steady(SERVER, clients, at_once as usize),
     };
     let began = Instant::now();
-    let load = Load::start(&scene.clients, plan)?;
-    load.wait_up(LIMIT).with_context(|| log_tail(&scene))?;
+    let load = Load::start(&scene.clients, plan.with_calls(calls))?;
+    let mut waited = wait::until("all sessions", LIMIT, || {
+        let up = load.up();
+        bar.set_position(up as u64);
+        // Who has died lets nobody in.
+        let is_over = up >= clients || scene.server.process().poll()?.is_some();
+        Ok(is_over.then_some(()))
+    });
+    bar.finish_and_clear();
     let took = began.elapsed();
-    let up = Cost::of(&mut scene.server)?;
-    std::thread::sleep(Duration::from_secs(arguments.hold));
-    let held = Cost::of(&mut scene.server)?;
+    let mut costs = [before; 3];
+    if waited.is_ok() {
+        waited = held(round, &mut scene.server, &mut costs, run);
+    }
+    let log = log_tail(&scene);
     let tally = load.stop();
-    anyhow::ensure!(tally.lost == 0, "{} sessions were lost: {:?}", tally.lost, tally.failures);
-    let report = Report { arguments, users, took, costs: [before, up, held], tally };
-    Ok(report.row())
+    let complaint = match waited {
+        Err(error) => Some(error),
+        Ok(()) if tally.up.len() < clients => Some(anyhow::anyhow!("the daemon ended")),
+        Ok(()) if tally.lost > 0 => Some(anyhow::anyhow!("{} sessions were lost", tally.lost)),
+        Ok(()) => None,
+    };
+    let complaint = complaint.map(|error| {
+        error.context(format!(
+            "{} of {clients} sessions came up; failures: {:?}; the daemon's last words:\n{log}",
+            tally.up.len(),
+            tally.failures
+        ))
+    });
+    Ok((Report { round, calls, took, costs, tally }.row(), complaint))
+}
+
+/// Costs when all were up, and after they were held.
+fn held(round: &Round, server: &mut Server, costs: &mut [Cost; 3], run: &Run) -> Result<()> {
+    costs[1] = Cost::of(server)?;
+    costs[2] = costs[1];
+    let bar = run.progress("holding, s", round.hold.as_secs());
+    while costs[1].at.elapsed() < round.hold {
+        bar.set_position(costs[1].at.elapsed().as_secs());
+        let left = round.hold.saturating_sub(costs[1].at.elapsed());
+        std::thread::sleep(left.min(Duration::from_millis(500)));
+    }
+    bar.finish_and_clear();
+    costs[2] = Cost::of(server)?;
+    Ok(())
 }
 
 /// What the daemon said last.
@@ -151,8 +251,8 @@ fn log_tail(scene: &Scene) -> String {
 }
 
 struct Report<'a> {
-    arguments: &'a Arguments,
-    users: Users,
+    round: &'a Round,
+    calls: usize,
     took: Duration,
     costs: [Cost; 3],
     tally: Tally,
@@ -161,13 +261,14 @@ struct Report<'a> {
 impl Report<'_> {
     fn row(self) -> Row {
         let [before, up, held] = self.costs;
-        let sessions = f64::from(self.arguments.sessions);
-        let seconds = self.took.as_secs_f64();
-        let cpu = (up.cpu - before.cpu).as_secs_f64();
+        let count = self.tally.up.len();
+        let each = |all: f64| if count == 0 { 0.0 } else { all / count as f64 };
+        let (seconds, cpu) = (self.took.as_secs_f64(), (up.cpu - before.cpu).as_secs_f64());
+        let idle = (held.at - up.at).as_secs_f64();
         let step = |of: fn(&Steps) -> Duration| {
             Quantiles::of_times(self.tally.up.iter().map(|up| of(&up.steps)))
         };
-        let ups = if self.arguments.at_once == 0 {
+        let ups = if self.round.at_once == 0 {
             Quantiles::of_times(self.tally.up.iter().map(|up| up.at))
         } else {
             step(|steps| steps.up)
@@ -175,15 +276,17 @@ impl Report<'_> {
         let resident = held.resident.saturating_sub(before.resident);
         let total = resident + held.sockets.saturating_sub(before.sockets);
         Row {
-            users: self.users,
-            at_once: self.arguments.at_once,
-            sessions: self.arguments.sessions,
+            users: self.round.users,
+            at_once: self.round.at_once,
+            sessions: self.round.sessions,
+            up: count,
+            calls_per_connection: self.calls,
             seconds,
-            logins_per_second: sessions / seconds,
-            logins_per_cpu_second: sessions / cpu,
+            logins_per_second: count as f64 / seconds,
+            logins_per_cpu_second: if cpu > 0.0 { count as f64 / cpu } else { 0.0 },
             up_p50_ms: ups.p50,
             up_p99_ms: ups.p99,
-            dials_per_session: self.tally.dials as f64 / sessions,
+            dials_per_session: each(self.tally.dials as f64),
             failures: self.tally.failures.values().sum(),
             failures_by_reason: self.tally.failures.clone(),
             steps: BTreeMap::from([
@@ -194,11 +297,14 @@ impl Report<'_> {
                 ("5 ccp".to_owned(), step(|steps| steps.ccp)),
                 ("6 up".to_owned(), step(|steps| steps.up)),
             ]),
-            bytes_per_session: total as f64 / sessions,
-            resident_per_session: resident as f64 / sessions,
+            bytes_per_session: each(total as f64),
+            resident_per_session: each(resident as f64),
             bytes_total: total,
-            cpu_percent_idle: 100.0 * (held.cpu - up.cpu).as_secs_f64()
-                / (held.at - up.at).as_secs_f64(),
+            cpu_percent_idle: if idle > 0.0 {
+                100.0 * (held.cpu - up.cpu).as_secs_f64() / idle
+            } else {
+                0.0
+            },
         }
     }
 }
@@ -207,9 +313,9 @@ fn tables(rows: &[Row]) -> [Table; 3] {
     let scene = |row: &Row| {
         let users = format!("{:?}", row.users).to_lowercase();
         let at_once = if row.at_once == 0 { "all".to_owned() } else { row.at_once.to_string() };
-        [row.sessions.to_string(), users, at_once]
+        [row.sessions.to_string(), row.calls_per_connection.to_string(), users, at_once]
     };
-    let columns = || [right("sessions"), left("users"), right("at once")];
+    let columns = || [right("sessions"), right("calls each"), left("users"), right("at once")];
     let mut all = Table::new(
         "Logins",
         columns().into_iter().chain([
@@ -227,7 +333,8 @@ fn tables(rows: &[Row]) -> [Table; 3] {
     )
     .note(
         "Daemon and clients share this machine's cores; per CPU s counts the daemon's own processor \
-         time. Memory: resident and of its sockets in the kernel, over what it was before.",
+         time. Memory: resident and of its sockets in the kernel, over what it was before. Calls each: of a connection, more than one where a process \
+         may not have enough descriptors.",
     );
     let mut steps = Table::new(
         "Steps of a dial, ms since it began",
@@ -270,11 +377,12 @@ fn tables(rows: &[Row]) -> [Table; 3] {
 /// When it is no result of [`run`].
 pub fn section(json: &str) -> Result<Section> {
     let Figures { scenes, .. } = serde_json::from_str(json)?;
-    let local = |at_once: fn(u32) -> bool| {
-        scenes.iter().find(move |row| row.users == Users::Local && at_once(row.at_once))
+    let local = |is_meant: &dyn Fn(&Row) -> bool| {
+        scenes.iter().find(|row| row.users == Users::Local && is_meant(row))
     };
-    let steady = local(|at_once| at_once > 0);
-    let storm = local(|at_once| at_once == 0);
+    let steady = local(&|row| row.at_once > 0);
+    let storm = local(&|row| row.at_once == 0);
+    let most = local(&|row| row.sessions == 60_000);
     let memory = steady.map(|row| row.bytes_per_session / 1024.0);
     let target = |what: &str, measured, bound, stretch, unit| Target {
         what: what.to_owned(),
@@ -301,8 +409,11 @@ pub fn section(json: &str) -> Result<Section> {
         ),
         target("memory of an idle session", memory, Bound::AtMost(16.0), Some(6.0), "KiB"),
         target(
-            "idle sessions",
-            steady.map(|row| row.cpu_percent_idle),
+            &most.or(steady).map_or_else(
+                || "idle sessions, of a core".to_owned(),
+                |row| format!("{} idle sessions, of a core", row.sessions),
+            ),
+            most.or(steady).map(|row| row.cpu_percent_idle),
             Bound::AtMost(5.0),
             None,
             "%",

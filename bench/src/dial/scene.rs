@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
 use anyhow::Result;
-use lab::load::{CLIENTS, account, allow_connections};
+use lab::load::{CLIENTS, account, allow_connections, most_connections};
 use lab::netns::{self, Namespace};
 use lab::radius::relay::{self, Relay};
 use lab::radius::{FreeRadius, SECRET, Settings};
@@ -33,7 +33,7 @@ pub struct Scene {
 impl Scene {
     /// `rate`: verdicts of RADIUS a second, 0 for as many as it gives.
     pub fn new(users: Users, count: usize, rate: u32) -> Result<Self> {
-        allow_connections(count)?;
+        allow_connections(count.min(most_connections()))?;
         let (clients, namespace) = (Namespace::new("clients")?, Namespace::new("server")?);
         netns::join((&clients, "server"), (&namespace, "clients"))?;
         clients.address("server", &format!("{GATEWAY}/30"))?;

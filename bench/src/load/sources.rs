@@ -71,7 +71,7 @@ impl Origin {
         ip(&["route", "add", "local", &route, "dev", "lo"])
             .with_context(|| format!("making {route} local addresses (needs root)"))?;
         let first = Ipv4Addr::from_bits(range.first + 1);
-        Ok(Self { sources: Sources::Each { first }, route: Some(route) })
+        Ok(Self { sources: Sources::Each { first, calls: 1 }, route: Some(route) })
     }
 }
 

@@ -7,7 +7,9 @@
 //! |---|---|
 //! | [`plot`] | plots, as SVG |
 //! | [`page`] | HTML |
+//! | `markdown` | the table in a README |
 
+mod markdown;
 pub mod page;
 pub mod plot;
 
@@ -149,6 +151,10 @@ pub struct Arguments {
     /// Folder for the plots as files of their own
     #[arg(long, value_name = "FOLDER")]
     plots: Option<PathBuf>,
+    /// File of which the part between `<!-- measured -->` and `<!-- /measured -->` becomes the table
+    /// of targets
+    #[arg(long, value_name = "FILE")]
+    readme: Option<PathBuf>,
 }
 
 /// A result, and where it comes from.
@@ -201,6 +207,13 @@ pub fn run(arguments: &Arguments, options: &Options) -> Result<()> {
         }
     }
     let all: Vec<_> = chapters.iter().flat_map(|chapter| chapter.section.targets.clone()).collect();
+    if let (Some(readme), Some(chapter)) = (&arguments.readme, chapters.first()) {
+        let text =
+            fs::read_to_string(readme).with_context(|| format!("reading {}", readme.display()))?;
+        let text = markdown::fill(&text, &targets(&all), &chapter.about.machine)
+            .with_context(|| format!("{}", readme.display()))?;
+        fs::write(readme, text).with_context(|| format!("writing {}", readme.display()))?;
+    }
     let mut out = std::io::stdout();
     if options.json {
         let page = serde_json::json!({ "report": html, "unreadable": errors });
@@ -246,7 +259,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options =
             Options { json: true, quick: false, out: folder.path().to_owned(), name: None };
-        let arguments = Arguments { html: None, plots: None };
+        let arguments = Arguments { html: None, plots: None, readme: None };
         let error = run(&arguments, &options).unwrap_err();
         assert!(error.to_string().starts_with("no results in "), "{error}");
 

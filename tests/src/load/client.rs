@@ -1,17 +1,14 @@
-//! One client: PPTP's machine on TCP, PPP's link on the wire.
+//! One client: PPTP's machine on TCP, and its calls, of which a client has one unless told
+//! otherwise.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU16;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
 use protocol::machine::{Action, drive};
-use protocol::ppp::Framing;
-use protocol::ppp::auth::{Credential, Method};
-use protocol::ppp::link::{self, Encryption, Link, Network, Step};
 use protocol::pptp::PORT;
-use protocol::pptp::connection::{self as pptp, CallHandle, Connection, Direction};
+use protocol::pptp::connection::{self as pptp, Connection, Direction};
 use protocol::pptp::message::codes::DisconnectResult;
 use protocol::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,43 +16,48 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
-use super::{Plan, Shared, Steps, Tunnel, Up};
+use super::call::Call;
+use super::wire::Frame;
+use super::{Plan, Shared, Up};
 
 /// How long it waits for the end of a session that it hung up.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// Dials until it is up, holds the session, hangs up.
-pub(super) async fn run(client: usize, shared: Arc<Shared>) {
+/// Dials the calls of connection number `trunk` until they are up, holds them, hangs up.
+pub(super) async fn run(trunk: usize, shared: Arc<Shared>) {
     let mut stop = shared.stop.clone();
+    let clients = shared.plan.clients_of(trunk);
+    let calls = clients.len();
     let work = async {
         let turn = match &shared.turns {
             Some(turns) => turns.acquire().await.ok(),
             None => None,
         };
         // Spread evenly, in an order that has nothing to do with addresses.
-        let place = (client * 7919) % shared.plan.clients.max(1);
-        let share = place as f64 / shared.plan.clients.max(1) as f64;
+        let all = shared.plan.trunks().max(1);
+        let share = ((trunk * 7919) % all) as f64 / all as f64;
         sleep(shared.plan.ramp.mul_f64(share)).await;
         let mut dials = 0_usize;
         let session = loop {
             dials += 1;
-            shared.tally(|tally| tally.dials += 1);
-            match Session::dial(client, dials, &shared).await {
+            shared.tally(|tally| tally.dials += calls as u64);
+            match Session::dial(clients.clone(), dials, &shared).await {
                 Ok(session) => break session,
-                Err(reason) => count_failure(&shared, reason),
+                Err(reason) => count_failures(&shared, calls, reason),
             }
             if dials == shared.plan.tries {
                 drop(turn);
-                shared.tally(|tally| tally.given_up += 1);
+                shared.tally(|tally| tally.given_up += calls);
                 return None;
             }
             let span = shared.plan.rest.end.saturating_sub(shared.plan.rest.start);
-            let share = ((client + dials) * 7919 % 1000) as f64 / 1000.0;
+            let share = ((trunk + dials) * 7919 % 1000) as f64 / 1000.0;
             sleep(shared.plan.rest.start + span.mul_f64(share)).await;
         };
         drop(turn);
-        let up = Up { at: shared.began.elapsed(), steps: session.steps };
-        shared.tally(|tally| tally.up.push(up));
+        let at = shared.began.elapsed();
+        let ups = session.calls.iter().map(|call| Up { at, steps: call.steps });
+        shared.tally(|tally| tally.up.extend(ups));
         Some(session)
     };
     let session = tokio::select! {
@@ -65,11 +67,9 @@ pub(super) async fn run(client: usize, shared: Arc<Shared>) {
     let Some(mut session) = session else { return };
     tokio::select! {
         reason = session.hold() => {
-            if let Some(carrier) = shared.wire.carrier() {
-                carrier.close(client);
-            }
-            shared.tally(|tally| tally.lost += 1);
-            count_failure(&shared, format!("lost: {reason}"));
+            session.calls.iter().for_each(|call| call.close(&shared));
+            shared.tally(|tally| tally.lost += calls as u64);
+            count_failures(&shared, calls, format!("lost: {reason}"));
         }
         () = stopped(&mut stop) => {
             let _ = timeout(LEAVE, session.hang_up()).await;
@@ -82,44 +82,38 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn count_failure(shared: &Shared, reason: String) {
-    shared.tally(|tally| *tally.failures.entry(reason).or_default() += 1);
+/// A connection that fails takes its calls along.
+fn count_failures(shared: &Shared, calls: usize, reason: String) {
+    shared.tally(|tally| *tally.failures.entry(reason).or_default() += calls as u64);
 }
 
 /// A dial and what comes of it.
 struct Session<'a> {
-    client: usize,
     shared: &'a Shared,
     stream: TcpStream,
     connection: Connection,
-    connection_deadline: Option<Instant>,
-    link: Link,
-    link_deadline: Option<Instant>,
-    frames: mpsc::Receiver<Vec<u8>>,
-    address: Ipv4Addr,
-    own_call_id: NonZeroU16,
-    call: Option<CallHandle>,
-    peer_call_id: u16,
-    framing: Framing,
-    encryption: Encryption,
-    began: StdInstant,
-    steps: Steps,
-    /// The call is there.
-    open: bool,
-    up: bool,
+    deadline: Option<Instant>,
+    calls: Vec<Call>,
+    /// Clients of this connection, and frames for them.
+    first: usize,
+    frames: mpsc::Receiver<Frame>,
     ended: Option<String>,
     events: VecDeque<pptp::Event>,
 }
 
 impl<'a> Session<'a> {
-    async fn dial(client: usize, dial: usize, shared: &'a Shared) -> Result<Self, String> {
+    async fn dial(
+        clients: std::ops::Range<usize>,
+        dial: usize,
+        shared: &'a Shared,
+    ) -> Result<Self, String> {
         let began = StdInstant::now();
-        let Plan { server, patience, sources, ref accounts, seed, .. } = shared.plan;
-        let deadline = began + patience;
+        let Plan { server, patience, sources, .. } = shared.plan;
+        let (deadline, first) = (began + patience, clients.start);
         let server = SocketAddr::new(server.into(), PORT);
         let connect = async {
             let socket = TcpSocket::new_v4()?;
-            if let Some(address) = sources.address_of(client) {
+            if let Some(address) = sources.address_of(first) {
                 socket.bind(SocketAddr::new(address.into(), 0))?;
             }
             let stream = socket.connect(server).await?;
@@ -133,71 +127,47 @@ impl<'a> Session<'a> {
             Ok(Err(error)) => return Err(format!("TCP: {}", in_words(&error))),
             Err(_) => return Err(format!("gave up after {patience:?}: no answer to TCP")),
         };
-        let (user, password) = accounts[client % accounts.len()].clone();
-        let role = link::Role::Client {
-            user: user.into_bytes(),
-            credential: Credential::of_password(&password),
-            methods: vec![Method::MsChapV2],
+        let (sender, frames) = mpsc::channel(32);
+        let call = |client| {
+            let call = Call::new(client, dial, shared, address, began);
+            shared.wire.plug_in(client, call.own_call_id.get(), sender.clone());
+            call
         };
-        let own_call_id = sources.call_id_of(client, dial);
-        let mut entropy = [0; 32];
-        entropy[..8].copy_from_slice(&(client as u64).to_be_bytes());
-        entropy[8..16].copy_from_slice(&(dial as u64).to_be_bytes());
-        entropy[16..24].copy_from_slice(&seed.to_be_bytes());
         let mut session = Self {
-            client,
             shared,
             stream,
             connection: Connection::client(pptp::Config::default()),
-            connection_deadline: None,
-            link: Link::new(link::Config::new(role), entropy),
-            link_deadline: None,
-            frames: shared.wire.plug_in(client, own_call_id.get()),
-            address,
-            own_call_id,
-            call: None,
-            peer_call_id: 0,
-            framing: Framing::default(),
-            encryption: Encryption::None,
-            began,
-            steps: Steps { tcp: began.elapsed(), ..Steps::default() },
-            open: false,
-            up: false,
+            deadline: None,
+            calls: clients.map(call).collect(),
+            first,
+            frames,
             ended: None,
             events: VecDeque::new(),
         };
         session.control(pptp::Input::Opened).await;
-        while !session.up {
-            if let Some(reason) = session.ended.take() {
+        while !session.calls.iter().all(|call| call.is_up) {
+            if let Some(reason) = session.ended() {
                 return Err(reason);
             }
             if timeout_at(deadline.into(), session.turn()).await.is_err() {
-                return Err(format!("gave up after {patience:?}: no answer to {}", session.step()));
+                let waiting = session.calls.iter().find(|call| !call.is_up);
+                let step = waiting.map_or("PPTP", Call::step);
+                return Err(format!("gave up after {patience:?}: no answer to {step}"));
             }
         }
         Ok(session)
     }
 
-    /// What the server has not answered yet.
-    fn step(&self) -> &'static str {
-        let Steps { lcp, authentication, ccp, .. } = self.steps;
-        if !self.open {
-            "PPTP"
-        } else if lcp.is_zero() {
-            "LCP (is GRE filtered?)"
-        } else if authentication.is_zero() {
-            "the login"
-        } else if ccp.is_zero() {
-            "CCP"
-        } else {
-            "IPCP"
-        }
+    /// Why it is over, if it is.
+    fn ended(&mut self) -> Option<String> {
+        let of_call = self.calls.iter_mut().find_map(|call| call.ended.take());
+        of_call.or_else(|| self.ended.take())
     }
 
     /// Keeps the session until it ends.
     async fn hold(&mut self) -> String {
         loop {
-            if let Some(reason) = self.ended.take() {
+            if let Some(reason) = self.ended() {
                 return reason;
             }
             self.turn().await;
@@ -205,7 +175,8 @@ impl<'a> Session<'a> {
     }
 
     async fn hang_up(&mut self) {
-        if let Some(call) = self.call {
+        let calls: Vec<_> = self.calls.iter().filter_map(|call| call.handle).collect();
+        for call in calls {
             let result = DisconnectResult::Request;
             self.control(pptp::Input::ClearCall { call, result }).await;
             self.hold().await;
@@ -215,23 +186,28 @@ impl<'a> Session<'a> {
     /// Waits for something to happen, and deals with it.
     async fn turn(&mut self) {
         let mut buffer = [0; 2048];
-        let (connection, link) =
-            (self.when(self.connection_deadline), self.when(self.link_deadline));
+        let connection = self.when(self.deadline);
+        let link = self.when(self.calls.iter().filter_map(|call| call.deadline).min());
         tokio::select! {
             read = self.stream.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => self.control(pptp::Input::PeerClosed).await,
                 Ok(length) => self.control(pptp::Input::Received(&buffer[..length])).await,
             },
-            // The server's first frame may overtake the reply that opens the call.
-            Some(frame) = self.frames.recv(), if self.open => self.ppp(link::Input::Frame(&frame)),
+            Some((client, frame)) = self.frames.recv() => {
+                if let Some(call) = self.calls.get_mut(client.wrapping_sub(self.first)) {
+                    call.frame(self.shared, frame);
+                }
+            }
             () = at(connection) => self.control(pptp::Input::DeadlinePassed).await,
-            () = at(link) => self.ppp(link::Input::Deadline),
+            () = at(link) => {
+                let now = self.shared.now();
+                for call in &mut self.calls {
+                    if call.deadline.is_some_and(|deadline| deadline <= now) {
+                        call.deadline_passed(self.shared);
+                    }
+                }
+            }
         }
-    }
-
-    fn now(&self) -> Instant {
-        let micros = self.shared.began.elapsed().as_micros();
-        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
     fn when(&self, deadline: Option<Instant>) -> Option<StdInstant> {
@@ -239,9 +215,9 @@ impl<'a> Session<'a> {
     }
 
     async fn control(&mut self, input: pptp::Input<'_>) {
-        let (mut out, now) = (Vec::new(), self.now());
+        let (mut out, now) = (Vec::new(), self.shared.now());
         let Self { connection, events, .. } = self;
-        self.connection_deadline = drive(connection, input, now, |action| match action {
+        self.deadline = drive(connection, input, now, |action| match action {
             Action::Send(message) => out.extend_from_slice(&message.emit()),
             Action::Event(event) => events.push_back(event),
         });
@@ -250,77 +226,35 @@ impl<'a> Session<'a> {
         while let Some(event) = self.events.pop_front() {
             match event {
                 pptp::Event::Established { .. } => {
-                    let own_call_id = self.own_call_id;
-                    let direction = Direction::Outgoing;
-                    let input = pptp::Input::StartCall { direction, own_call_id };
-                    Box::pin(self.control(input)).await;
-                }
-                pptp::Event::CallStarted { call, .. } => self.call = Some(call),
-                pptp::Event::CallEstablished { call, peer_call_id, .. } => {
-                    self.call = Some(call);
-                    self.peer_call_id = peer_call_id;
-                    self.steps.call = self.began.elapsed();
-                    self.open = true;
-                    self.ppp(link::Input::Open);
-                }
-                pptp::Event::CallCleared { cause, .. } => self.end(format!("call: {cause}")),
-                pptp::Event::Closed(reason) => self.end(format!("connection: {reason}")),
-                _ => {}
-            }
-        }
-    }
-
-    fn ppp(&mut self, input: link::Input<'_>) {
-        let (mut frames, mut events, now) = (Vec::new(), Vec::new(), self.now());
-        self.link_deadline = drive(&mut self.link, input, now, |action| match action {
-            Action::Send(frame) => frames.push(frame),
-            Action::Event(event) => events.push(event),
-        });
-        for frame in frames {
-            // What a full socket loses is sent again by the link.
-            let Self { client, address, peer_call_id, .. } = *self;
-            let _ = self.shared.wire.send(client, address, peer_call_id, &frame);
-        }
-        let elapsed = self.began.elapsed();
-        for event in events {
-            match event {
-                link::Event::Step(Step::LcpUp) => self.steps.lcp = elapsed,
-                link::Event::Step(Step::Authenticated) => self.steps.authentication = elapsed,
-                link::Event::Step(Step::CcpUp) => self.steps.ccp = elapsed,
-                link::Event::FramingAgreed { framing, .. } => self.framing = framing,
-                link::Event::Encryption(encryption) => self.encryption = encryption,
-                link::Event::NetworkUp(network) => {
-                    self.steps.up = elapsed;
-                    self.up = true;
-                    self.carry(network);
-                }
-                link::Event::NetworkDown => {
-                    if let Some(carrier) = self.shared.wire.carrier() {
-                        carrier.close(self.client);
+                    let ids: Vec<_> = self.calls.iter().map(|call| call.own_call_id).collect();
+                    for own_call_id in ids {
+                        let direction = Direction::Outgoing;
+                        let input = pptp::Input::StartCall { direction, own_call_id };
+                        Box::pin(self.control(input)).await;
                     }
                 }
-                link::Event::Down(reason) => self.end(format!("link: {reason}")),
+                pptp::Event::CallStarted { call: handle, own_call_id } => {
+                    for call in self.calls.iter_mut().filter(|call| call.own_call_id == own_call_id)
+                    {
+                        call.handle = Some(handle);
+                    }
+                }
+                pptp::Event::CallEstablished { call: handle, peer_call_id, .. } => {
+                    for call in self.calls.iter_mut().filter(|call| call.handle == Some(handle)) {
+                        call.open(self.shared, peer_call_id);
+                    }
+                }
+                pptp::Event::CallCleared { call: handle, cause, .. } => {
+                    for call in self.calls.iter_mut().filter(|call| call.handle == Some(handle)) {
+                        call.end(format!("call: {cause}"));
+                    }
+                }
+                pptp::Event::Closed(reason) => {
+                    self.ended.get_or_insert(format!("connection: {reason}"));
+                }
                 _ => {}
             }
         }
-    }
-
-    fn carry(&self, network: Network) {
-        if let Some(carrier) = self.shared.wire.carrier() {
-            let tunnel = Tunnel {
-                from: self.address,
-                peer_call_id: self.peer_call_id,
-                framing: self.framing,
-                network,
-                encryption: self.encryption.clone(),
-            };
-            carrier.open(self.client, &tunnel, self.shared.wire.newest(self.client));
-        }
-    }
-
-    /// The first reason counts.
-    fn end(&mut self, reason: String) {
-        self.ended.get_or_insert(reason);
     }
 }
 

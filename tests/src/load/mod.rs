@@ -5,9 +5,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `client` | one client |
+//! | `client` | one client and its connection |
+//! | `call` | a call of it |
 //! | [`wire`] | GRE packets of all clients |
 
+mod call;
 mod client;
 pub mod wire;
 
@@ -42,10 +44,13 @@ const CALL_IDS: usize = 8;
 /// Addresses that clients dial from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sources {
-    /// Each from one of its own, from this one on. The kernel has to take them for its own.
+    /// Each connection from one of its own, from this one on. The kernel has to take them for its
+    /// own.
     Each {
-        /// The first client's.
+        /// The first connection's.
         first: Ipv4Addr,
+        /// Calls of a connection: 1 to [`Sources::MOST`].
+        calls: usize,
     },
     /// All from the one by which the kernel reaches the server: at most [`Sources::MOST`].
     Shared,
@@ -55,12 +60,20 @@ impl Sources {
     /// Clients that can share an address.
     pub const MOST: usize = 65_535 / CALL_IDS;
 
+    /// Of a connection.
+    const fn calls(self) -> usize {
+        match self {
+            Self::Each { calls, .. } => calls,
+            Self::Shared => 1,
+        }
+    }
+
     /// The address that a client's connection is to have, if not any.
     fn address_of(self, client: usize) -> Option<Ipv4Addr> {
         match self {
-            Self::Each { first } => {
-                let client = u32::try_from(client).ok()?;
-                Some(Ipv4Addr::from_bits(first.to_bits().checked_add(client)?))
+            Self::Each { first, calls } => {
+                let trunk = u32::try_from(client / calls).ok()?;
+                Some(Ipv4Addr::from_bits(first.to_bits().checked_add(trunk)?))
             }
             Self::Shared => None,
         }
@@ -69,18 +82,23 @@ impl Sources {
     /// The Call ID of a client's dial: not 0, and others for dials that follow each other, so that
     /// late frames find nobody.
     fn call_id_of(self, client: usize, dial: usize) -> NonZeroU16 {
-        let slot = if self == Self::Shared { client } else { 0 };
+        let slot = match self {
+            Self::Each { calls, .. } => client % calls,
+            Self::Shared => client,
+        };
         let id = 1 + slot * CALL_IDS + dial % CALL_IDS;
         u16::try_from(id).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN)
     }
 
     /// Whose packet it is.
     fn client_of(self, to: Ipv4Addr, call_id: u16) -> Option<usize> {
+        let slot = usize::from(call_id).checked_sub(1)? / CALL_IDS;
         match self {
-            Self::Each { first } => {
-                usize::try_from(to.to_bits().checked_sub(first.to_bits())?).ok()
+            Self::Each { first, calls } => {
+                let trunk = usize::try_from(to.to_bits().checked_sub(first.to_bits())?).ok()?;
+                (slot < calls).then_some(trunk * calls + slot)
             }
-            Self::Shared => Some(usize::from(call_id).checked_sub(1)? / CALL_IDS),
+            Self::Shared => Some(slot),
         }
     }
 }
@@ -158,9 +176,27 @@ impl Plan {
             rest: Duration::from_secs(2)..Duration::from_secs(6),
             tries: 0,
             accounts: (0..clients).map(account).collect(),
-            sources: Sources::Each { first: FIRST },
+            sources: Sources::Each { first: FIRST, calls: 1 },
             seed: 0,
         }
+    }
+
+    /// The same with so many calls on each connection, 1 to 16 (servers limit them): what there is
+    /// to do where there are too few descriptors.
+    #[must_use]
+    pub fn with_calls(self, calls: usize) -> Self {
+        Self { sources: Sources::Each { first: FIRST, calls: calls.max(1) }, ..self }
+    }
+
+    /// Connections.
+    fn trunks(&self) -> usize {
+        self.clients.div_ceil(self.sources.calls())
+    }
+
+    /// Which clients have their calls on a connection.
+    fn clients_of(&self, trunk: usize) -> Range<usize> {
+        let calls = self.sources.calls();
+        trunk * calls..self.clients.min((trunk + 1) * calls)
     }
 
     /// A power cut: all dial within two seconds.
@@ -222,6 +258,11 @@ struct Shared {
 }
 
 impl Shared {
+    fn now(&self) -> protocol::time::Instant {
+        let micros = self.began.elapsed().as_micros();
+        protocol::time::Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
     fn tally(&self, change: impl FnOnce(&mut Tally)) {
         change(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -253,7 +294,7 @@ impl Load {
     /// # Errors
     /// Without root, or with too few descriptors.
     pub fn start_here(plan: Plan, carrier: Option<Arc<dyn Carrier>>) -> Result<Self> {
-        allow_connections(plan.clients)?;
+        allow_connections(plan.trunks())?;
         // Its threads begin here, and so live in the namespace.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -262,13 +303,14 @@ impl Load {
             .context("starting threads")?;
         let wire = Arc::new(Wire::open(plan.server, plan.clients, plan.sources, carrier)?);
         let (stop, stopping) = watch::channel(false);
-        let turns = (plan.at_once > 0).then(|| Semaphore::new(plan.at_once));
+        let at_once = plan.at_once.div_ceil(plan.sources.calls());
+        let turns = (at_once > 0).then(|| Semaphore::new(at_once));
         let (done, reading) = watch::channel(false);
         let (tally, began) = (Mutex::default(), Instant::now());
         let reader = Arc::clone(&wire);
         let shared = Arc::new(Shared { plan, wire, began, tally, turns, stop: stopping });
         std::thread::spawn(move || reader.deliver(&reading));
-        let clients = (0..shared.plan.clients)
+        let clients = (0..shared.plan.trunks())
             .map(|client| runtime.spawn(client::run(client, Arc::clone(&shared))))
             .collect();
         Ok(Self { runtime, shared, stop, done, clients })
@@ -323,6 +365,16 @@ impl Load {
     }
 }
 
+/// How many connections a process of this user may have.
+pub fn most_connections() -> usize {
+    let files = Resource::RLIMIT_NOFILE;
+    // Where the limit cannot be raised, it is what it is.
+    let _ =
+        getrlimit(files).map(|(_, hard)| setrlimit(files, hard.max(1 << 20), hard.max(1 << 20)));
+    let limit = getrlimit(files).map_or(0, |(_, hard)| hard);
+    usize::try_from(limit.saturating_sub(DESCRIPTORS)).unwrap_or(usize::MAX)
+}
+
 /// Lets this process, and those that it starts from now on, have so many connections.
 ///
 /// # Errors
@@ -346,12 +398,17 @@ mod tests {
 
     #[test]
     fn a_packet_finds_the_client_that_dialled_for_it() {
-        let each = Sources::Each { first: Ipv4Addr::new(10, 0, 0, 1) };
+        let first = Ipv4Addr::new(10, 0, 0, 1);
+        let each = Sources::Each { first, calls: 1 };
+        let four = Sources::Each { first, calls: 4 };
         for client in [0, 1, 300, Sources::MOST - 1] {
             for dial in [1, 2, 8, 9, 1000] {
                 let address = each.address_of(client).unwrap();
                 let call_id = each.call_id_of(client, dial).get();
                 assert_eq!(each.client_of(address, call_id), Some(client));
+                let address = four.address_of(client).unwrap();
+                let call_id = four.call_id_of(client, dial).get();
+                assert_eq!(four.client_of(address, call_id), Some(client));
                 let call_id = Sources::Shared.call_id_of(client, dial).get();
                 assert_eq!(Sources::Shared.client_of(address, call_id), Some(client));
             }

@@ -29,6 +29,9 @@ const BURST: usize = 64;
 /// Octets of the largest packet on an Ethernet, and some.
 const PACKET: usize = 2048;
 
+/// Whose it is, and its octets.
+pub(super) type Frame = (usize, Vec<u8>);
+
 /// The GRE socket of all clients.
 #[derive(Debug)]
 pub struct Wire {
@@ -43,7 +46,7 @@ pub struct Wire {
 #[derive(Debug, Default)]
 struct Line {
     /// Own Call ID, and where frames for it go.
-    inbox: Mutex<Option<(u16, mpsc::Sender<Vec<u8>>)>>,
+    inbox: Mutex<Option<(u16, mpsc::Sender<Frame>)>>,
     /// Of the next packet that it sends.
     sequence: AtomicU32,
     /// Of the newest packet that it received.
@@ -73,16 +76,14 @@ impl Wire {
         self.carrier.as_ref()
     }
 
-    /// A new tunnel of a client: its frames go here from now on, and numbers begin anew.
-    pub(super) fn plug_in(&self, client: usize, call_id: u16) -> mpsc::Receiver<Vec<u8>> {
-        let (sender, receiver) = mpsc::channel(32);
+    /// A new tunnel of a client: its frames go there from now on, and numbers begin anew.
+    pub(super) fn plug_in(&self, client: usize, call_id: u16, frames: mpsc::Sender<Frame>) {
         if let Some(line) = self.lines.get(client) {
             let mut inbox = line.inbox.lock().unwrap_or_else(PoisonError::into_inner);
             line.sequence.store(0, Ordering::Relaxed);
             line.newest.store(0, Ordering::Relaxed);
-            *inbox = Some((call_id, sender));
+            *inbox = Some((call_id, frames));
         }
-        receiver
     }
 
     /// The GRE sequence number of the newest packet that a client received, 0 before the first.
@@ -150,7 +151,7 @@ impl Wire {
             Ok((PppProtocol::COMPRESSED, payload)) => Some(Data { client, sequence, payload }),
             _ => {
                 // Whoever is too slow loses frames, as on a real link.
-                let _ = sender.try_send(frame.to_vec());
+                let _ = sender.try_send((client, frame.to_vec()));
                 None
             }
         }
