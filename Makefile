@@ -66,7 +66,7 @@ bench-dial: ## how fast thousands of clients get in, and what they cost; needs r
 
 bench-storm: ## 18,900 clients dial at once: local users, then a RADIUS that answers 200 a second; needs root; minutes
 	cargo build --release --locked -p penstock -p penstock-bench --bins
-	$(AS_ROOT) target/release/penstock-bench dial --sessions 18900 --at-once 0 --radius-rate 200 --name storm
+	$(AS_ROOT) target/release/penstock-bench dial --sessions 18900 --users local,radius --at-once 0 --radius-rate 200 --name storm
 
 bench-peer: ## what a packet costs the Linux kernel's PPTP and us, in one run; needs root; writes target/bench/peer.json
 	@scripts/setup test

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use lab::load::{Load, Plan, Steps, Tally, most_connections};
+use lab::load::{Load, Plan, Steps, Tally, calls_needed, most_connections};
 use lab::server::Server;
 use lab::wait;
 use serde::{Deserialize, Serialize};
@@ -87,10 +87,8 @@ impl Arguments {
             return vec![round(500, Users::Local, 64), round(1000, Users::Local, 0)];
         }
         // A storm is of connections: rather some fewer than two calls on each.
-        let storm = match u32::try_from(most_connections().saturating_sub(SPARE)) {
-            Ok(most @ 15_000..20_000) => most,
-            _ => 20_000,
-        };
+        let most = u32::try_from(most_connections().saturating_sub(SPARE)).unwrap_or(u32::MAX);
+        let storm = if (15_000..20_000).contains(&most) { most } else { 20_000 };
         vec![
             round(10_000, Users::Local, 64),
             round(storm, Users::Local, 0),
@@ -180,7 +178,7 @@ pub fn run(arguments: &Arguments, run: &mut Run) -> Result<()> {
 /// The figures, and what went wrong.
 fn measure(round: &Round, run: &Run) -> Result<(Row, Option<anyhow::Error>)> {
     let clients = round.sessions as usize;
-    let calls = clients.div_ceil(most_connections().max(1));
+    let calls = calls_needed(clients);
     anyhow::ensure!(
         calls <= CALLS,
         "{clients} sessions need {} connections at least, with {CALLS} calls on each, and this \

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::load::{Load, Plan};
+use lab::load::{Load, Plan, calls_needed};
 
 use crate::dial::Users;
 use crate::dial::cost::Cost;
@@ -22,7 +22,9 @@ pub fn octets_per_session(sessions: u16) -> Result<f64> {
     let clients = usize::from(sessions);
     let mut scene = Scene::new(Users::Local, clients, 0)?;
     let before = Cost::of(&mut scene.server)?;
-    let load = Load::start(&scene.clients, Plan::steady(SERVER, clients, AT_ONCE))?;
+    // Where there are too few descriptors, several calls share a connection.
+    let plan = Plan::steady(SERVER, clients, AT_ONCE).with_calls(calls_needed(clients));
+    let load = Load::start(&scene.clients, plan)?;
     load.wait_up(LIMIT)?;
     let up = Cost::of(&mut scene.server)?;
     let tally = load.stop();

@@ -375,6 +375,11 @@ pub fn most_connections() -> usize {
     usize::try_from(limit.saturating_sub(DESCRIPTORS)).unwrap_or(usize::MAX)
 }
 
+/// How many calls have to share a connection for so many clients.
+pub fn calls_needed(clients: usize) -> usize {
+    clients.div_ceil(most_connections().max(1)).max(1)
+}
+
 /// Lets this process, and those that it starts from now on, have so many connections.
 ///
 /// # Errors
