@@ -114,6 +114,9 @@ impl Control {
         match self.stream.try_write(&self.out) {
             Ok(written) => {
                 self.out.drain(..written);
+                if self.out.is_empty() {
+                    self.out = Vec::new();
+                }
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),

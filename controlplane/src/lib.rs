@@ -20,6 +20,7 @@
 //! | [`import`] | configurations of other systems made ours |
 //! | [`kernel`] | addresses and routes by netlink |
 //! | [`lists`] | addresses of sessions in nft's sets |
+//! | [`mailbox`] | what others tell a task |
 //! | [`plane`] | our end of the data plane |
 //! | [`pool`] | addresses for sessions |
 //! | [`radius`] | RADIUS on the network: who is asked and told |
@@ -46,6 +47,7 @@ pub mod import;
 pub mod kernel;
 pub mod lists;
 pub mod lockout;
+pub mod mailbox;
 pub mod plane;
 pub mod pool;
 pub mod radius;

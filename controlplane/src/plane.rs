@@ -19,9 +19,9 @@ use dataplane::api::{
 };
 use protocol::ppp::link;
 use protocol::pptp::call_id::{Allocator, Class, Exhausted};
-use tokio::sync::mpsc;
 
 use crate::clock::Clock;
+use crate::mailbox::Mailbox;
 
 /// Packets that a peer that has not said so yet is taken to buffer.
 pub const DEFAULT_WINDOW: u16 = 64;
@@ -89,7 +89,7 @@ struct Inner {
     handle: Handle,
     clock: Clock,
     call_ids: Mutex<Allocator>,
-    inboxes: Mutex<HashMap<TunnelId, mpsc::Sender<Message>>>,
+    inboxes: Mutex<HashMap<TunnelId, Mailbox<Message>>>,
     lost: AtomicU64,
 }
 
@@ -131,7 +131,7 @@ impl Plane {
             let inbox = lock(&self.0.inboxes).get(&message.tunnel).cloned();
             // What is said of a tunnel that was closed meanwhile concerns nobody.
             let Some(inbox) = inbox else { continue };
-            if let Err(mpsc::error::TrySendError::Full(_)) = inbox.try_send(message) {
+            if inbox.put(message).is_err() {
                 self.0.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -156,7 +156,7 @@ impl Plane {
         local: Ipv4Addr,
         peer_call_id: u16,
         peer_window: u16,
-        inbox: mpsc::Sender<Message>,
+        inbox: Mailbox<Message>,
     ) -> Result<Tunnel, OpenError> {
         let own_call_id = call_id.get().get();
         let outer = Outer { local, peer: call_id.peer, own_call_id, peer_call_id, peer_window };

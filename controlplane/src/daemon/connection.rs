@@ -18,7 +18,7 @@ use protocol::pptp::message::Text;
 use protocol::pptp::message::codes::{DisconnectResult, GeneralError, StopReason};
 use protocol::time::Instant;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use super::admission::Permit;
@@ -30,6 +30,7 @@ use super::{Shared, stop_wanted};
 use crate::aaa::{self, Decision, Login, lease};
 use crate::call::{Call, Outcome, Reach};
 use crate::control::{Control, ipv4};
+use crate::mailbox::Mailbox;
 use crate::plane::{DEFAULT_WINDOW, Message};
 use crate::pool::Lease;
 
@@ -47,6 +48,16 @@ enum Decided {
     Login { identifier: u8, decision: Box<Decision> },
     /// The address of a peer that may choose it.
     Address(Result<Lease, String>),
+}
+
+/// What a task that sleeps is woken by, beside the peer's control messages.
+enum Wakeup {
+    Message(Message),
+    Judged(Judged),
+    /// Somebody wants something of a session, or a login's turn has come.
+    Wishes,
+    Stop,
+    Deadline,
 }
 
 /// A call that waits for its login's turn.
@@ -68,8 +79,8 @@ struct Task {
     calls: HashMap<CallHandle, Box<Subscriber>>,
     by_tunnel: HashMap<TunnelId, CallHandle>,
     waiting: Vec<Waiting>,
-    inbox: mpsc::Sender<Message>,
-    judged: mpsc::Sender<Judged>,
+    inbox: Mailbox<Message>,
+    judged: Mailbox<Judged>,
     wake: Arc<Notify>,
     /// Held until a login succeeds.
     permit: Option<Permit>,
@@ -101,8 +112,6 @@ pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Sh
         ..pptp::Config::default()
     };
     let (control, events) = Control::new(stream, Connection::server(config), clock);
-    let (inbox, mut messages) = mpsc::channel(INBOX);
-    let (judged, mut verdicts) = mpsc::channel(1);
     let connected = clock.now();
     let mut task = Task {
         outer_mtu: control.path_mtu().unwrap_or(1500),
@@ -113,8 +122,9 @@ pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Sh
         calls: HashMap::new(),
         by_tunnel: HashMap::new(),
         waiting: Vec::new(),
-        inbox,
-        judged,
+        inbox: Mailbox::new(INBOX),
+        // There are no more than this task asked for.
+        judged: Mailbox::new(usize::MAX),
         wake: Arc::default(),
         permit: Some(permit),
         // Until then the machine's own time for the start messages counts.
@@ -129,23 +139,21 @@ pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Sh
     };
     debug!(%peer, "connected");
     task.pending.extend(events);
-    task.drive(&mut messages, &mut verdicts).await;
+    task.drive().await;
     // What the machine still had to say goes out, if the peer takes it soon.
     let _ = tokio::time::timeout(Duration::from_secs(1), task.control.flush()).await;
 }
 
 impl Task {
-    async fn drive(
-        &mut self,
-        messages: &mut mpsc::Receiver<Message>,
-        verdicts: &mut mpsc::Receiver<Judged>,
-    ) {
+    /// What is done is boxed: a session is idle for most of its life, and keeps no room for it then.
+    async fn drive(&mut self) {
         let mut stopping = self.shared.stopping.subscribe();
         let clock = self.shared.plane.clock();
         loop {
             while let Some(event) = self.pending.pop_front() {
-                self.pptp_event(event).await;
+                Box::pin(self.pptp_event(event)).await;
             }
+            self.pending.shrink_to_fit();
             if self.control.is_closed() {
                 return;
             }
@@ -154,18 +162,31 @@ impl Task {
                 continue;
             }
             let deadline = self.deadline();
-            let wake = Arc::clone(&self.wake);
-            tokio::select! {
-                events = self.control.next() => self.pending.extend(events),
-                Some(message) = messages.recv() => self.message(message).await,
-                Some(judged) = verdicts.recv() => self.judged(judged).await,
-                () = wake.notified() => {
-                    self.wishes().await;
-                    self.turns().await;
+            let wakeup = tokio::select! {
+                events = self.control.next() => {
+                    self.pending.extend(events);
+                    continue;
                 }
-                () = stop_wanted(&mut stopping), if self.stop_at.is_none() => self.stop().await,
-                () = clock.wait(deadline) => self.deadlines().await,
+                message = self.inbox.next() => Wakeup::Message(message),
+                judged = self.judged.next() => Wakeup::Judged(judged),
+                () = self.wake.notified() => Wakeup::Wishes,
+                () = stop_wanted(&mut stopping), if self.stop_at.is_none() => Wakeup::Stop,
+                () = clock.wait(deadline) => Wakeup::Deadline,
+            };
+            Box::pin(self.answer(wakeup)).await;
+        }
+    }
+
+    async fn answer(&mut self, wakeup: Wakeup) {
+        match wakeup {
+            Wakeup::Message(message) => self.message(message).await,
+            Wakeup::Judged(judged) => self.judged(judged).await,
+            Wakeup::Wishes => {
+                self.wishes().await;
+                self.turns().await;
             }
+            Wakeup::Stop => self.stop().await,
+            Wakeup::Deadline => self.deadlines().await,
         }
     }
 
@@ -315,6 +336,7 @@ impl Task {
                 Err(count) => self.refuse(call, count),
             }
         }
+        self.waiting.shrink_to_fit();
     }
 
     /// The call has its tunnel: tell the peer.
@@ -424,7 +446,7 @@ impl Task {
                         let decision = Box::new(decision);
                         let decided = Decided::Login { identifier, decision };
                         // A connection that ended meanwhile gives the address back by dropping it.
-                        let _ = judged.send(Judged { call: handle, decided }).await;
+                        let _ = judged.put(Judged { call: handle, decided });
                     });
                     call.attempt(&name, identifier, judging);
                 }
@@ -437,7 +459,7 @@ impl Task {
                             None => Err("there is nothing to choose".to_owned()),
                         };
                         let decided = Decided::Address(lease);
-                        let _ = judged.send(Judged { call: handle, decided }).await;
+                        let _ = judged.put(Judged { call: handle, decided });
                     }));
                 }
                 link::Event::Step(step) => call.step(&step.to_string(), now),
@@ -485,7 +507,7 @@ impl Task {
             }
         };
         // The peer has begun anew meanwhile: what it would get now is another login's.
-        if !call.awaits(identifier) {
+        if !call.was_judged(identifier) {
             return;
         }
         let input = match *decision {

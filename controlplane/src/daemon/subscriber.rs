@@ -4,6 +4,7 @@
 //! The line of a login has each step's time since the TCP connection; the line of the end has the
 //! reason. What the peer sent is escaped.
 
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{self, Duration};
@@ -138,9 +139,14 @@ impl Subscriber {
         self.ticket.take()
     }
 
-    /// Whether a verdict on this attempt still means something.
-    pub(super) fn awaits(&self, identifier: u8) -> bool {
-        self.awaited == Some(identifier)
+    /// A verdict came. Whether it still means something: it is on the latest attempt.
+    pub(super) fn was_judged(&mut self, identifier: u8) -> bool {
+        if self.awaited != Some(identifier) {
+            return false;
+        }
+        // Its task would keep its memory.
+        self.judging = None;
+        true
     }
 
     /// The peer's wish for an address is being decided about; one before is forgotten.
@@ -314,7 +320,7 @@ impl Subscriber {
             address = %network.remote,
             encoding = facts.encoding,
             mtu,
-            steps = self.steps.join(" "),
+            steps = mem::take(&mut self.steps).join(" "),
             "session up"
         );
     }

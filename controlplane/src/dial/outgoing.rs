@@ -16,13 +16,13 @@ use protocol::pptp::message::Text;
 use protocol::pptp::message::codes::{DisconnectResult, StopReason};
 use protocol::time::Instant;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 
 use super::DialError;
 use super::routes::{Routes, Through};
 use crate::call::{Bounds, Call, Outcome, Reach};
 use crate::config::is_for_hosts;
 use crate::control::{Control, ipv4};
+use crate::mailbox::Mailbox;
 use crate::plane::{DEFAULT_WINDOW, Message, Plane};
 
 /// A server that does not answer TCP by then will not.
@@ -138,7 +138,7 @@ pub struct Outgoing<'a, W: FnMut(Progress<'_>)> {
     server: Ipv4Addr,
     local: Ipv4Addr,
     control: Control,
-    messages: mpsc::Receiver<Message>,
+    inbox: Mailbox<Message>,
     /// The link waits in here until the call is established.
     call: Call,
     handle: Option<CallHandle>,
@@ -180,12 +180,12 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             ..pptp::Config::default()
         };
         let (control, _) = Control::new(stream, Connection::client(config), plane.clock());
-        let (inbox, messages) = mpsc::channel(INBOX);
+        let inbox = Mailbox::new(INBOX);
         // The tunnel is open before the server can know of it: its first frame races its reply.
         let call_id = plane
             .call_id(server)
             .map_err(|error| DialError::System(std::io::Error::other(error)))?;
-        let tunnel = plane.open(call_id, local, 0, DEFAULT_WINDOW, inbox).await?;
+        let tunnel = plane.open(call_id, local, 0, DEFAULT_WINDOW, inbox.clone()).await?;
         let link = link(settings, control.path_mtu())?;
         let clock = plane.clock();
         let mut call = Call::new(link, tunnel, clock, Reach::Everything, settings.keepalive);
@@ -197,7 +197,7 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             server,
             local,
             control,
-            messages,
+            inbox,
             call,
             handle: None,
             established: false,
@@ -223,7 +223,7 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             let deadline = [self.call.deadline(), self.farewell].into_iter().flatten().min();
             tokio::select! {
                 events = self.control.next() => self.pptp_events(events).await,
-                Some(message) = self.messages.recv(), if self.established => {
+                message = self.inbox.next(), if self.established => {
                     let outcome = self.call.input(message.input()).await;
                     self.link_outcome(outcome).await;
                 }
@@ -290,7 +290,7 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
     /// PPTP ended. Often PPP knows better why: a login that is refused ends in LCP first, and what
     /// came by the tunnel may still wait to be looked at.
     async fn cleared(&mut self, refused: bool, cause: String) {
-        while let Ok(message) = self.messages.try_recv() {
+        while let Some(message) = self.inbox.take() {
             let outcome = self.call.input(message.input()).await;
             self.link_outcome(outcome).await;
         }
