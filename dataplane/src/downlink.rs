@@ -4,8 +4,6 @@
 //! and RFC 1812 §4.2.2.7, §5.2.6 (what is too large is cut, or answered). Never sends plain data of
 //! an encrypted tunnel, and never gives a packet back to the kernel.
 
-use std::net::Ipv4Addr;
-
 use protocol::gre;
 use protocol::mppe::Header as MppeHeader;
 use protocol::ppp::frame::{Header as PppHeader, Protocol};
@@ -51,9 +49,10 @@ pub(crate) struct Stages {
 }
 
 impl Stages {
-    /// Puts a packet for a tunnel of this worker in, its Time To Live settled.
-    pub(crate) fn push(&mut self, frame: Frame, slot: u32, view: View) {
-        self.waiting.push(Inner { frame, slot, view });
+    /// Puts a packet for a tunnel of this worker in, verified and its Time To Live settled.
+    #[inline]
+    pub(crate) fn push(&mut self, frame: Frame, slot: u32) {
+        self.waiting.push(Inner { frame, slot });
     }
 }
 
@@ -62,8 +61,6 @@ impl Stages {
 struct Inner {
     frame: Frame,
     slot: u32,
-    /// As it came, save for the Time To Live.
-    view: View,
 }
 
 /// A packet that fits its tunnel, from the IP header on.
@@ -94,7 +91,8 @@ impl Payloads for [Ready] {
 
 /// Finds the tunnels of packets that start with the inner IP header.
 pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
-    core.table.expect_destinations(frames.iter().filter_map(|frame| destination(frame.data())));
+    core.table
+        .expect_destinations(frames.iter().filter_map(|frame| ipv4::destination(frame.data())));
     for mut frame in frames.drain(..) {
         let inner = match view(&mut frame) {
             Ok(inner) => inner,
@@ -125,7 +123,7 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
             ipv4::decrement_ttl(frame.data_mut());
         }
         match to.place {
-            Place::Here(slot) => core.downlink.push(frame, slot, inner),
+            Place::Here(slot) => core.downlink.push(frame, slot),
             Place::Worker(owner) => core.hand_over(owner, Handed::Downlink(frame), from),
         }
     }
@@ -135,7 +133,7 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
 pub(crate) fn enter(core: &mut Core, frames: &mut Vec<Frame>, slot: u32) {
     for mut frame in frames.drain(..) {
         match view(&mut frame) {
-            Ok(inner) => core.downlink.push(frame, slot, inner),
+            Ok(_) => core.downlink.push(frame, slot),
             Err(reason) => core.sink.drop(frame, reason),
         }
     }
@@ -152,13 +150,6 @@ fn view(frame: &mut Frame) -> Result<View, DropReason> {
     Ok(inner)
 }
 
-/// Where the header of a packet has its destination, before anything is verified.
-fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
-    const DESTINATION: usize = 16;
-    let octets: &[u8; 4] = packet.get(DESTINATION..)?.first_chunk()?;
-    Some(Ipv4Addr::from_octets(*octets))
-}
-
 /// Takes the packets that wait through all stages, and those whose tunnel's rate has a turn for
 /// them. `true` if there was such a turn.
 pub(crate) fn run(core: &mut Core) -> bool {
@@ -169,8 +160,7 @@ pub(crate) fn run(core: &mut Core) -> bool {
     let mut stages = std::mem::take(&mut core.downlink);
     stages.waiting.iter().for_each(|packet| packet.frame.prefetch_headroom());
     let slots = stages.waiting.iter().map(|packet| packet.slot);
-    core.table.expect_tunnels(slots.clone(), Direction::Downlink);
-    core.exits.expect(slots.filter_map(|slot| core.table.peer(slot)));
+    core.table.expect_tunnels(slots, Direction::Downlink);
     stages.mppe.clear();
     let mut waiting = std::mem::take(&mut stages.waiting);
     for packet in waiting.drain(..) {
@@ -246,8 +236,12 @@ fn release(core: &mut Core, stages: &mut Stages) {
 
 /// Makes the packet one that the tunnel takes, or several, or sends it back.
 fn prepare(core: &mut Core, packet: Inner, stages: &mut Stages) {
-    let Inner { mut frame, slot, view } = packet;
+    let Inner { mut frame, slot } = packet;
     let Core { table, sink, waiting, now, .. } = core;
+    // Read again rather than kept: its line of memory is at hand, and a copy would be as long.
+    let Some(view) = View::read(frame.data()) else {
+        return sink.drop(frame, DropReason::CoreMalformed);
+    };
     let Some(tunnel) = table.tunnel(slot) else {
         sink.drop(frame, DropReason::NoTunnel);
         return;
@@ -383,7 +377,7 @@ fn send(core: &mut Core, packet: Ready, protocol: Protocol) {
     tunnel.shared.tx_packets.add(1);
     tunnel.shared.tx_bytes.add(length as u64);
     tunnel.shared.tx_active.set(core.now);
-    core.exits.peer(&mut core.sink, frame, tunnel.outer.peer);
+    core.exits.peer(&mut core.sink, frame, tunnel.outer.peer, &mut tunnel.exit);
 }
 
 /// Sends a control frame in the clear. It starts with its two-octet protocol number.
@@ -405,7 +399,7 @@ pub(crate) fn send_control(core: &mut Core, id: TunnelId, bytes: &[u8]) {
             && envelope(&mut frame, tunnel, CONTROL_TOS)
     });
     if sent {
-        core.exits.peer(&mut core.sink, frame, tunnel.outer.peer);
+        core.exits.peer(&mut core.sink, frame, tunnel.outer.peer, &mut tunnel.exit);
     } else {
         // Not a PPP frame, or larger than a packet can be.
         core.sink.drop_of(frame, DropReason::PppMalformed, &tunnel.shared);
@@ -428,7 +422,7 @@ pub(crate) fn send_acknowledgement(core: &mut Core, id: TunnelId) {
         acknowledgment: Some(number),
     };
     if push_outer(&mut frame, header, tunnel.outer, CONTROL_TOS) {
-        core.exits.peer(&mut core.sink, frame, tunnel.outer.peer);
+        core.exits.peer(&mut core.sink, frame, tunnel.outer.peer, &mut tunnel.exit);
     } else {
         core.sink.drop_of(frame, DropReason::NoHeadroom, &tunnel.shared);
     }

@@ -11,6 +11,7 @@ use crate::table::{Place, Way};
 use crate::worker::{Core, Exit, From};
 
 /// Forwards an accepted packet that came by the tunnel of this worker in the slot `from`.
+#[inline]
 pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, from: u32, way: Way) {
     match way {
         Way::Fast => {}
@@ -42,7 +43,7 @@ pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, fr
     }
     ipv4::decrement_ttl(frame.data_mut());
     match to {
-        To::Tunnel(Place::Here(slot)) => core.downlink.push(frame, slot, inner),
+        To::Tunnel(Place::Here(slot)) => core.downlink.push(frame, slot),
         To::Tunnel(Place::Worker(owner)) => {
             core.hand_over(owner, Handed::Downlink(frame), From::Port);
         }

@@ -52,10 +52,17 @@ impl View {
         if checksum != 0xFFFF {
             return None;
         }
+        Self::read(packet)
+    }
+
+    /// Reads the header of a packet that was verified before. `None` if it is too short for one.
+    #[inline]
+    pub(crate) fn read(packet: &[u8]) -> Option<Self> {
+        let fixed: &[u8; HEADER_LEN] = packet.first_chunk()?;
         let fragment = u16::from_be_bytes([fixed[6], fixed[7]]);
         Some(Self {
-            header_len,
-            total_len,
+            header_len: usize::from(fixed[0] & 0x0F) * 4,
+            total_len: usize::from(u16::from_be_bytes([fixed[2], fixed[3]])),
             tos: fixed[1],
             dont_fragment: fragment & DONT_FRAGMENT != 0,
             more_fragments: fragment & MORE_FRAGMENTS != 0,
@@ -72,6 +79,14 @@ impl View {
     pub(crate) const fn is_fragment(&self) -> bool {
         self.more_fragments || self.fragment_offset != 0
     }
+}
+
+/// Where the header of a packet has its destination, before anything is verified.
+#[inline]
+pub(crate) fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
+    const DESTINATION: usize = 16;
+    let octets: &[u8; 4] = packet.get(DESTINATION..)?.first_chunk()?;
+    Some(Ipv4Addr::from_octets(*octets))
 }
 
 /// One hop less to live; the checksum follows (RFC 1624 §3, eqn. 3). The caller has seen that the

@@ -56,8 +56,8 @@ struct Data {
 struct Encrypted {
     data: Data,
     header: MppeHeader,
-    /// What the plaintext looks like, once there is one.
-    inner: Result<View, DropReason>,
+    /// Whether the plaintext is a packet of the tunnel's, once there is one.
+    verdict: Result<(), DropReason>,
 }
 
 impl Payloads for [Encrypted] {
@@ -202,8 +202,8 @@ fn classify(
     if matches!(kind, Kind::Stateful) {
         stages.stateful.push((data, header));
     } else {
-        let inner = Err(DropReason::MppeRefused);
-        stages.encrypted.push(Encrypted { data, header, inner });
+        let verdict = Err(DropReason::MppeRefused);
+        stages.encrypted.push(Encrypted { data, header, verdict });
     }
 }
 
@@ -266,10 +266,10 @@ fn inspect_plain(core: &mut Core, data: Data) {
         return;
     }
     match inspect(data.frame.data(), tunnel.network.as_ref()) {
-        Ok(inner) => {
+        Ok(()) => {
             tunnel.accepted(data.sequence, core.now);
             core.acks.note(tunnel, core.now);
-            pass(core, data, inner);
+            pass(core, data);
         }
         Err(reason) => core.sink.drop_of(data.frame, reason, &tunnel.shared),
     }
@@ -320,11 +320,11 @@ fn decrypt_stateful(core: &mut Core, data: Data, header: MppeHeader) {
         }
         return;
     }
-    let inner = inspect_plaintext(&mut frame, network);
+    let verdict = inspect_plaintext(&mut frame, network);
     tunnel.accepted(sequence, now);
     core.acks.note(tunnel, now);
-    match inner {
-        Ok(inner) => pass(core, Data { frame, slot, sequence, tos }, inner),
+    match verdict {
+        Ok(()) => pass(core, Data { frame, slot, sequence, tos }),
         Err(reason) => core.sink.drop_of(frame, reason, &tunnel.shared),
     }
 }
@@ -346,18 +346,18 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
     for (index, packet) in encrypted.iter_mut().enumerate() {
         let Some(tunnel) = core.table.tunnel(packet.data.slot) else { continue };
         if mppe.status(index).is_ok() {
-            packet.inner = inspect_plaintext(&mut packet.data.frame, tunnel.network.as_ref());
+            packet.verdict = inspect_plaintext(&mut packet.data.frame, tunnel.network.as_ref());
             if is_credible(packet, tunnel) {
                 mppe.accept(index);
             }
         }
     }
     mppe.commit(&mut core.table);
-    let destinations =
-        encrypted.iter().filter_map(|packet| Some(packet.inner.as_ref().ok()?.destination));
+    let accepted = encrypted.iter().filter(|packet| packet.verdict.is_ok());
+    let destinations = accepted.filter_map(|packet| ipv4::destination(packet.data.frame.data()));
     core.table.expect_destinations(destinations.clone());
     core.exits.expect(destinations);
-    for (index, Encrypted { data, inner, .. }) in encrypted.drain(..).enumerate() {
+    for (index, Encrypted { data, verdict, .. }) in encrypted.drain(..).enumerate() {
         let Some(tunnel) = core.table.tunnel(data.slot) else {
             core.sink.drop(data.frame, DropReason::TunnelUnknown);
             continue;
@@ -366,29 +366,29 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
             if matches!(refused, Refused::Replay | Refused::Late) {
                 tunnel.shared.duplicates.add(1);
             }
-            let reason = inner.err().filter(|_| refused == Refused::Plaintext);
+            let reason = verdict.err().filter(|_| refused == Refused::Plaintext);
             let reason = reason.unwrap_or_else(|| drop_reason(refused));
             core.sink.drop_of(data.frame, reason, &tunnel.shared);
             continue;
         }
         tunnel.accepted(data.sequence, core.now);
         core.acks.note(tunnel, core.now);
-        match inner {
-            Ok(inner) => pass(core, data, inner),
+        match verdict {
+            Ok(()) => pass(core, data),
             Err(reason) => core.sink.drop_of(data.frame, reason, &tunnel.shared),
         }
     }
 }
 
 /// Takes the inner protocol number off and looks at the packet.
-fn inspect_plaintext(frame: &mut Frame, network: Option<&Inside>) -> Result<View, DropReason> {
-    let (field, inner) = look(frame.data(), network)?;
-    if frame.pull_front(field) { Ok(inner) } else { Err(DropReason::MppeRefused) }
+fn inspect_plaintext(frame: &mut Frame, network: Option<&Inside>) -> Result<(), DropReason> {
+    let field = look(frame.data(), network)?;
+    if frame.pull_front(field) { Ok(()) } else { Err(DropReason::MppeRefused) }
 }
 
-/// The packet behind the inner protocol number, and that number's octets. What is no IPv4 packet
+/// How many octets the inner protocol number has before the packet behind it. What is no IPv4 packet
 /// was damaged or forged, or has the wrong key: MPPE itself cannot tell.
-fn look(plaintext: &[u8], network: Option<&Inside>) -> Result<(usize, View), DropReason> {
+fn look(plaintext: &[u8], network: Option<&Inside>) -> Result<usize, DropReason> {
     let [high, low] = Protocol::IPV4.number().to_be_bytes();
     let field = match *plaintext {
         [first, ..] if first == low => 1,
@@ -396,11 +396,11 @@ fn look(plaintext: &[u8], network: Option<&Inside>) -> Result<(usize, View), Dro
         _ => return Err(DropReason::MppeRefused),
     };
     let packet = plaintext.get(field..).unwrap_or_default();
-    let inner = inspect(packet, network).map_err(|reason| match reason {
+    inspect(packet, network).map_err(|reason| match reason {
         DropReason::InnerMalformed => DropReason::MppeRefused,
         other => other,
     })?;
-    Ok((field, inner))
+    Ok(field)
 }
 
 /// Whether the packet comes from the peer, so that keys, window and acknowledgement may move. A
@@ -408,8 +408,8 @@ fn look(plaintext: &[u8], network: Option<&Inside>) -> Result<(usize, View), Dro
 /// peer has from elsewhere, but only as close to the last packet as skipped keys are kept: were it
 /// a forgery that hit by chance, the true packets would still find theirs.
 fn is_credible(packet: &Encrypted, tunnel: &Tunnel) -> bool {
-    match packet.inner {
-        Ok(_) => true,
+    match packet.verdict {
+        Ok(()) => true,
         Err(DropReason::SourceForeign) => match tunnel.window.check(packet.data.sequence) {
             Verdict::New { gap } => (gap as usize) < SKIPPED_KEYS,
             Verdict::Late { .. } => true,
@@ -432,16 +432,21 @@ const fn drop_reason(refused: Refused) -> DropReason {
 }
 
 /// What a router verifies, and that the source lies behind the tunnel (RFC 1812 §5.2.2, §5.3.8).
-fn inspect(packet: &[u8], network: Option<&Inside>) -> Result<View, DropReason> {
+#[inline]
+fn inspect(packet: &[u8], network: Option<&Inside>) -> Result<(), DropReason> {
     let inner = View::parse(packet).ok_or(DropReason::InnerMalformed)?;
     let network = network.ok_or(DropReason::NetworkClosed)?;
-    if network.covers(inner.source) { Ok(inner) } else { Err(DropReason::SourceForeign) }
+    if network.covers(inner.source) { Ok(()) } else { Err(DropReason::SourceForeign) }
 }
 
 /// An accepted packet is counted and goes on its way, unless the tunnel's rules or rate end it.
-fn pass(core: &mut Core, data: Data, mut inner: View) {
+fn pass(core: &mut Core, data: Data) {
     let Data { mut frame, slot, tos, .. } = data;
     let mut way = Way::Fast;
+    // Read again rather than kept: its line of memory is at hand, and a copy would be as long.
+    let Some(mut inner) = View::read(frame.data()) else {
+        return core.sink.drop(frame, DropReason::InnerMalformed);
+    };
     // What follows is padding of PPP (RFC 1661 §2).
     frame.truncate(inner.total_len);
     if let Some(tunnel) = core.table.tunnel(slot) {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::message::{Act, Change, Gateway, Hop, Link, Meaning, Route, Table};
 use super::snapshot::{Interface, Neighbours, Snapshot, Target};
@@ -29,9 +30,10 @@ pub(super) struct Rib {
     prefixes: Trie,
     /// Nodes of the trie that are to be painted.
     unpainted: BTreeSet<Place>,
-    /// Snapshots made so far.
-    version: u64,
 }
+
+/// Versions of snapshots so far, of all mirrors: what was learned by one is never taken for another's.
+static VERSIONS: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -191,13 +193,12 @@ impl Rib {
             let slots = self.slots(place);
             self.prefixes.paint(place, &slots);
         }
-        self.version += 1;
         Snapshot {
             prefixes: self.prefixes.clone(),
             targets: self.meanings.iter().map(|meaning| self.target(meaning)).collect(),
             neighbours: Arc::clone(&self.neighbours),
             interfaces: Arc::clone(&self.interfaces),
-            version: self.version,
+            version: VERSIONS.fetch_add(1, Ordering::Relaxed),
         }
     }
 

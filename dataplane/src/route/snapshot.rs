@@ -72,7 +72,7 @@ impl Snapshot {
         self.interfaces.get(&ifindex)
     }
 
-    /// Differs from that of every other snapshot of the same mirror.
+    /// Differs from that of every other snapshot.
     pub fn version(&self) -> u64 {
         self.version
     }

@@ -185,11 +185,6 @@ impl Table {
         Some(Destination { place, through_kernel: entry.through_kernel })
     }
 
-    /// The peer of the tunnel in a slot.
-    pub(crate) fn peer(&self, slot: u32) -> Option<Ipv4Addr> {
-        self.entry(slot).map(|entry| entry.outer.peer)
-    }
-
     fn place(&self, slot: u32, entry: &Entry) -> Place {
         if entry.owner == self.worker { Place::Here(slot) } else { Place::Worker(entry.owner) }
     }

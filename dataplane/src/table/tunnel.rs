@@ -23,6 +23,7 @@ use crate::limit::Bucket;
 use crate::mppe::{ReceiveState, SendState, stateful};
 use crate::prefetch::prefetch_range;
 use crate::shape::{Depth, Meter, Queue, Store};
+use crate::worker::Remembered;
 
 /// From the subscriber, or to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(crate) struct Tunnel {
     /// What the tunnel is held to. `None` for one without limits and rules: its packets see no
     /// more of them than this.
     pub(crate) policy: Option<Box<Policy>>,
+    /// The way out to the peer.
+    pub(crate) exit: Remembered,
     next_sequence: u32,
     /// Clear frames since the last accepted data packet: they used up sequence numbers too.
     clear_frames: u32,
@@ -87,6 +90,7 @@ impl Tunnel {
             protection: Protection::Unset,
             network: None,
             policy: None,
+            exit: Remembered::NOTHING,
             window: Window::new(),
             acknowledger: Acknowledger::new(outer.peer_window),
             ack_waiting: false,

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use protocol::time::Instant;
 
 use crate::api::TunnelId;
-use crate::table::{Table, Tunnel};
+use crate::table::{Direction, Table, Tunnel};
+use crate::worker::BURST;
 
 /// Tunnels that owe an acknowledgement.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub(crate) struct Acks {
     waiting: VecDeque<(Instant, TunnelId)>,
     /// Half the peer's window is outstanding: to be sent in this turn unless data goes out in it.
     urgent: Vec<TunnelId>,
+    /// How many of those that wait, from the first on, were asked for from memory.
+    expected: usize,
 }
 
 impl Acks {
@@ -42,7 +45,11 @@ impl Acks {
                 return Some(id);
             }
         }
+        if self.expected == 0 {
+            self.expect(table, now);
+        }
         while let Some((_, id)) = self.waiting.pop_front_if(|&mut (deadline, _)| deadline <= now) {
+            self.expected = self.expected.saturating_sub(1);
             let Some(tunnel) = table.tunnel_by_id(id) else { continue };
             tunnel.ack_waiting = false;
             if tunnel.acknowledger.due(now) {
@@ -52,6 +59,15 @@ impl Acks {
             self.note(tunnel, now);
         }
         None
+    }
+
+    /// Has the processor fetch the tunnels whose wait is over: nothing of them has passed for long.
+    fn expect(&mut self, table: &Table, now: Instant) {
+        let due = self.waiting.iter().take(BURST).take_while(|(deadline, _)| *deadline <= now);
+        let slots = due.map(|(_, id)| id.slot);
+        self.expected = slots.clone().count();
+        slots.clone().for_each(|slot| table.expect_entry(slot));
+        table.expect_tunnels(slots, Direction::Downlink);
     }
 
     /// When [`Acks::next`] will have something, at the latest.

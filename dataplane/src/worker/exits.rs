@@ -8,12 +8,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use ebpf::Tags;
 
 use super::{Attached, Kind, Line, Sink};
 use crate::api::{DropReason, Role};
 use crate::frame::Frame;
 use crate::link;
+use crate::prefetch::prefetch;
 use crate::route::{Decision, Routes, Snapshot, spread};
 
 /// Queues of frames that wait for the end of the turn.
@@ -27,8 +27,10 @@ pub(crate) struct Exits {
     routes: Option<Arc<Routes>>,
     /// The routes of this turn.
     snapshot: Option<Guard<Arc<Snapshot>>>,
-    /// The version of the routes by which members of bonds were chosen.
-    chosen: u64,
+    /// The version of this turn's routes, by which members of bonds were chosen.
+    version: u64,
+    /// By a hash of the destination.
+    recent: Box<[Recent]>,
 }
 
 /// An interface of the kernel whose frames leave by ports of this worker.
@@ -74,10 +76,44 @@ impl Interface {
 /// A way out by an interface of this worker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exit {
-    port: usize,
+    /// The interface's place among the worker's.
+    interface: u16,
+    port: u16,
     source_mac: [u8; 6],
     next_hop_mac: [u8; 6],
-    tags: Tags,
+}
+
+/// The way out to an address, found once and good for as long as the kernel's routes stay as they
+/// are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Remembered {
+    version: u64,
+    /// Largest IP packet.
+    mtu: u32,
+    exit: Exit,
+}
+
+impl Remembered {
+    /// Nothing yet.
+    pub(crate) const NOTHING: Self = Self {
+        version: UNKNOWN,
+        mtu: 0,
+        exit: Exit { interface: 0, port: 0, source_mac: [0; 6], next_hop_mac: [0; 6] },
+    };
+}
+
+/// A version that no routes have.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Destinations in the core network whose ways out are kept, the newest in each place.
+const RECENT: usize = 1 << 14;
+
+/// A destination and the way out to it, on one cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Recent {
+    destination: Ipv4Addr,
+    way: Remembered,
 }
 
 impl Exits {
@@ -105,7 +141,12 @@ impl Exits {
             interfaces,
             routes,
             snapshot: None,
-            chosen: u64::MAX,
+            version: UNKNOWN,
+            recent: vec![
+                Recent { destination: Ipv4Addr::UNSPECIFIED, way: Remembered::NOTHING };
+                RECENT
+            ]
+            .into(),
         }
     }
 
@@ -113,9 +154,9 @@ impl Exits {
     pub(super) fn begin(&mut self) {
         self.snapshot = self.routes.as_ref().map(|routes| routes.load());
         if let Some(snapshot) = &self.snapshot
-            && snapshot.version() != self.chosen
+            && snapshot.version() != self.version
         {
-            self.chosen = snapshot.version();
+            self.version = snapshot.version();
             for interface in &mut self.interfaces {
                 interface.choose(snapshot);
             }
@@ -141,53 +182,91 @@ impl Exits {
     }
 
     /// The way of an inner packet of `len` octets into the core network, if it is one of ours.
-    pub(crate) fn core(&self, destination: Ipv4Addr, len: usize) -> Option<Exit> {
-        self.exit(destination, len, Role::is_core)
+    #[inline]
+    pub(crate) fn core(&mut self, destination: Ipv4Addr, len: usize) -> Option<Exit> {
+        let place = recent(destination);
+        let known = self.recent[place];
+        let way = if known.destination == destination && known.way.version == self.version {
+            known.way
+        } else {
+            let way = self.find(destination, Role::is_core)?;
+            self.recent[place] = Recent { destination, way };
+            way
+        };
+        (len <= way.mtu as usize).then_some(way.exit)
     }
 
     /// A packet by a way out that was found.
     pub(crate) fn by(&mut self, sink: &mut Sink, mut frame: Frame, exit: Exit) {
-        if link::add(&mut frame, exit.next_hop_mac, exit.source_mac, exit.tags) {
-            self.put(sink, frame, Some(exit.port));
+        let Exit { interface, port, source_mac, next_hop_mac } = exit;
+        let tags = self.interfaces.get(usize::from(interface)).map(|interface| interface.line.tags);
+        if link::add(&mut frame, next_hop_mac, source_mac, tags.unwrap_or_default()) {
+            self.put(sink, frame, Some(port.into()));
         } else {
             sink.drop(frame, DropReason::NoHeadroom);
         }
     }
 
-    /// A packet that starts with the outer IP header, to a tunnel's peer.
-    pub(crate) fn peer(&mut self, sink: &mut Sink, frame: Frame, peer: Ipv4Addr) {
-        match self.exit(peer, frame.len(), Role::is_access) {
-            Some(exit) => self.by(sink, frame, exit),
-            None => self.put(sink, frame, self.raw),
+    /// A packet that starts with the outer IP header, to a tunnel's peer. `way` is the tunnel's.
+    #[inline]
+    pub(crate) fn peer(
+        &mut self,
+        sink: &mut Sink,
+        frame: Frame,
+        peer: Ipv4Addr,
+        way: &mut Remembered,
+    ) {
+        if way.version != self.version {
+            *way = self.find(peer, Role::is_access).unwrap_or(Remembered::NOTHING);
+        }
+        // What is too big the kernel fragments, or answers.
+        if frame.len() <= way.mtu as usize {
+            self.by(sink, frame, way.exit);
+        } else {
+            self.put(sink, frame, self.raw);
         }
     }
 
-    /// Has the processor fetch the routes to these destinations.
+    /// Has the processor fetch the ways out to these destinations in the core network.
     pub(crate) fn expect(&self, destinations: impl Iterator<Item = Ipv4Addr> + Clone) {
-        if let Some(snapshot) = &self.snapshot {
-            snapshot.expect(destinations);
+        let Some(snapshot) = &self.snapshot else { return };
+        for destination in destinations.clone() {
+            prefetch(&self.recent[recent(destination)]);
         }
+        snapshot.expect(destinations.filter(|&destination| {
+            let known = &self.recent[recent(destination)];
+            known.destination != destination || known.way.version != self.version
+        }));
     }
 
-    fn exit(&self, destination: Ipv4Addr, len: usize, may: fn(Role) -> bool) -> Option<Exit> {
-        match self.snapshot.as_ref()?.lookup(destination) {
-            // What is too big the kernel fragments, or answers.
-            Decision::Via { ifindex, source_mac, next_hop_mac, mtu } if len <= mtu as usize => {
-                let interface = self
-                    .interfaces
-                    .iter()
-                    .find(|Interface { line, .. }| line.ifindex == ifindex && may(line.role))?;
-                let port = interface.port(destination)?;
-                Some(Exit { port, source_mac, next_hop_mac, tags: interface.line.tags })
-            }
-            _ => None,
-        }
+    fn find(&self, destination: Ipv4Addr, may: fn(Role) -> bool) -> Option<Remembered> {
+        let decision = self.snapshot.as_ref()?.lookup(destination);
+        let Decision::Via { ifindex, source_mac, next_hop_mac, mtu } = decision else {
+            return None;
+        };
+        let mut interfaces = self.interfaces.iter().enumerate();
+        let (place, interface) = interfaces
+            .find(|(_, Interface { line, .. })| line.ifindex == ifindex && may(line.role))?;
+        let exit = Exit {
+            interface: u16::try_from(place).ok()?,
+            port: u16::try_from(interface.port(destination)?).ok()?,
+            source_mac,
+            next_hop_mac,
+        };
+        Some(Remembered { version: self.version, mtu, exit })
     }
 
+    #[inline]
     fn put(&mut self, sink: &mut Sink, frame: Frame, port: Option<usize>) {
         match port.and_then(|port| self.queues.get_mut(port)) {
             Some(queue) => queue.push(frame),
             None => sink.drop(frame, DropReason::NoPort),
         }
     }
+}
+
+/// Where the way out to a destination is kept.
+#[inline]
+fn recent(destination: Ipv4Addr) -> usize {
+    destination.to_bits().wrapping_mul(0x9E37_79B1) as usize >> (32 - RECENT.trailing_zeros())
 }

@@ -31,7 +31,7 @@ use crate::table::{Inside, Table, Tunnel, Way};
 use crate::{downlink, uplink};
 use acks::Acks;
 pub(crate) use devices::Devices;
-pub(crate) use exits::{Exit, Exits};
+pub(crate) use exits::{Exit, Exits, Remembered};
 pub use lines::Line;
 pub(crate) use lines::Lines;
 
