@@ -17,13 +17,14 @@ use crate::ipv4::{self, View};
 use crate::link;
 use crate::mailbox::Handed;
 use crate::mppe::{Payloads, SendBurst};
+use crate::multilink::{self, Outgoing};
 use crate::shape::{Offer, Release, Store};
 use crate::table::{Direction, Half, Place, Protection, Tunnel};
 use crate::worker::{BURST, Core, From, Sink};
 
-/// All that can come before an inner packet: Ethernet with its tags, IPv4 20, GRE 16, PPP 4, MPPE 2
-/// and the inner protocol 2.
-pub(crate) const HEADERS: usize = link::MAX_HEADER_LEN + 44;
+/// All that can come before an inner packet: Ethernet with its tags, IPv4 20, GRE 16, PPP 4,
+/// multilink 4 and the protocol in it 2, MPPE 2 and the inner protocol 2.
+pub(crate) const HEADERS: usize = link::MAX_HEADER_LEN + 50;
 
 /// The outer type of service of control frames and lone acknowledgements: no special one.
 const CONTROL_TOS: u8 = 0;
@@ -369,6 +370,11 @@ fn send(core: &mut Core, packet: Ready, protocol: Protocol) {
         core.sink.drop(frame, DropReason::NoTunnel);
         return;
     };
+    if let Some(state) = &tunnel.multilink
+        && frame.len() > state.largest()
+    {
+        return multilink::send(core, Outgoing { frame, slot, protocol, length, tos });
+    }
     let header = PppHeader::new(protocol, tunnel.framing);
     if !push(&mut frame, header.as_bytes()) || !envelope(&mut frame, tunnel, tos) {
         core.sink.drop_of(frame, DropReason::NoHeadroom, &tunnel.shared);
@@ -430,7 +436,7 @@ pub(crate) fn send_acknowledgement(core: &mut Core, id: TunnelId) {
 
 /// GRE and outer IP around a PPP frame: the tunnel's next sequence number, and the acknowledgement
 /// that is owed (RFC 2637 §4.1).
-fn envelope(frame: &mut Frame, tunnel: &mut Tunnel, tos: u8) -> bool {
+pub(crate) fn envelope(frame: &mut Frame, tunnel: &mut Tunnel, tos: u8) -> bool {
     let Ok(payload_len) = u16::try_from(frame.len()) else { return false };
     let header = gre::Header {
         call_id: tunnel.outer.peer_call_id,

@@ -6,6 +6,7 @@
 //! | `assembly` | puts a data plane together |
 //! | `worker` | the loop of one worker, and the ways out of it |
 //! | `uplink`, `downlink` | the stages that a burst passes, from and to the subscribers |
+//! | `multilink` | packets in fragments, either way |
 //! | `forward` | where an inner packet goes |
 //! | `inner` | what a router does to inner packets beyond moving them |
 //! | `filter` | which packets of a subscriber pass |
@@ -35,6 +36,7 @@ mod limit;
 mod link;
 mod mailbox;
 pub mod mppe;
+mod multilink;
 mod prefetch;
 pub mod route;
 mod shape;

@@ -18,6 +18,7 @@ use crate::ipv4::{self, View};
 use crate::mailbox::Handed;
 use crate::mppe::state::SKIPPED_KEYS;
 use crate::mppe::{Payloads, ReceiveBurst, Refused, stateful};
+use crate::multilink::{self, Fragment, Whole};
 use crate::table::{Call, Half, Inside, Place, Protection, Table, Tunnel, Way};
 use crate::worker::{BURST, Core, From};
 
@@ -76,6 +77,8 @@ enum Kind {
     Encrypted,
     /// The same, and they are stateful MPPE's.
     Stateful,
+    /// A fragment of any of these, and the tunnel has multilink.
+    Fragment,
 }
 
 /// Takes packets that start with the outer IP header through all stages. What is for another
@@ -180,6 +183,17 @@ fn classify(
     let start = frame.len() - payload.len();
     let kind = match kind(tunnel, protocol) {
         Ok(Kind::Control) => return control(core, frame, slot, sequence),
+        Ok(Kind::Fragment) => {
+            let fits = frame.pull_front(start);
+            debug_assert!(fits, "the header was parsed out of this frame");
+            let fragment = Fragment { frame, slot, sequence, tos };
+            if let Some(Whole { frame, sequence, tos }) = multilink::receive(core, fragment) {
+                // Once more at most: no fragment is inside of one.
+                let header = gre::Header { sequence: Some(sequence), ..header };
+                classify(core, Admitted { frame, slot, header, tos }, stages);
+            }
+            return;
+        }
         Ok(kind) => kind,
         Err(reason) => return core.sink.drop_of(frame, reason, &tunnel.shared),
     };
@@ -217,6 +231,11 @@ fn kind(tunnel: &Tunnel, protocol: Protocol) -> Result<Kind, DropReason> {
             Half::Stateful(_) => Kind::Stateful,
         }),
         (Protection::None, Protocol::IPV4) if open => Ok(Kind::Plain),
+        (_, Protocol::MULTILINK)
+            if tunnel.multilink.as_ref().is_some_and(|state| state.receives()) =>
+        {
+            Ok(Kind::Fragment)
+        }
         (Protection::Mppe(_) | Protection::Stateful(_), Protocol::COMPRESSED)
         | (Protection::None, Protocol::IPV4)
         | (Protection::Unset, _) => Err(DropReason::NetworkClosed),

@@ -287,6 +287,8 @@ impl Daemon {
             ("consumed", sum(|worker| worker.consumed)),
             ("mss_clamped", sum(|worker| worker.mss_clamped)),
             ("fragmented", sum(|worker| worker.fragmented)),
+            ("multilink_sent", sum(|worker| worker.multilink_sent)),
+            ("multilink_received", sum(|worker| worker.multilink_received)),
             ("icmp_errors", sum(|worker| worker.icmp_errors)),
             ("icmp_suppressed", sum(|worker| worker.icmp_suppressed)),
         ];

@@ -92,11 +92,18 @@ pub enum DropReason {
     /// A packet of stateful MPPE that follows a loss, or comes late: it cannot be read, and the
     /// peer is asked to start again (RFC 3078 §8.2).
     MppeOutOfStep,
+    /// A fragment (RFC 1990) whose header is cut short; or a packet in fragments that exceeds our
+    /// MRRU or must not be in any.
+    FragmentMalformed,
+    /// A fragment whose packet's others did not come in time, or not before LCP began anew.
+    FragmentLost,
+    /// A fragment that had to make room for newer ones, or found none.
+    FragmentsFull,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::NotIpv4,
         Self::VlanUnknown,
         Self::OuterMalformed,
@@ -133,6 +140,9 @@ impl DropReason {
         Self::QueueFull,
         Self::QueueDelay,
         Self::MppeOutOfStep,
+        Self::FragmentMalformed,
+        Self::FragmentLost,
+        Self::FragmentsFull,
     ];
 
     /// The reason as metrics and reports name it.
@@ -175,6 +185,9 @@ impl DropReason {
             Self::QueueFull => "queue_full",
             Self::QueueDelay => "queue_delay",
             Self::MppeOutOfStep => "mppe_out_of_step",
+            Self::FragmentMalformed => "fragment_malformed",
+            Self::FragmentLost => "fragment_lost",
+            Self::FragmentsFull => "fragments_full",
         }
     }
 }
@@ -269,7 +282,7 @@ impl Totals {
 }
 
 /// One worker's counters. `received + taken_over + originated` is `sent + handed_over + consumed +
-/// queued` plus all drops, once the worker rests.
+/// queued + fragments` plus all drops, once the worker rests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WorkerTotals {
     /// Packets taken from ports.
@@ -297,6 +310,13 @@ pub struct WorkerTotals {
     /// Packets for subscribers that were cut into fragments; all but the first count above as made
     /// here.
     pub fragmented: u64,
+    /// Packets to subscribers that were sent in fragments of multilink; all but the first count
+    /// above as made here.
+    pub multilink_sent: u64,
+    /// Packets from subscribers that were put together from fragments; all but the first ended here.
+    pub multilink_received: u64,
+    /// Fragments that wait for the others of their packet now.
+    pub fragments: u64,
     /// ICMP errors sent, which count above as made here. What they are about was dropped.
     pub icmp_errors: u64,
     /// Drops about which an ICMP error was due, but not sent for the rate limit.

@@ -17,6 +17,7 @@ use std::net::Ipv4Addr;
 
 pub use protocol::mppe::{Cipher, Mode, SessionKey};
 pub use protocol::ppp::Framing;
+pub use protocol::ppp::multilink::{Format, Multilink, Receiving, Sending};
 
 pub mod config;
 pub mod counters;
@@ -159,6 +160,14 @@ pub enum Command {
         /// The framing of all that is sent from now on.
         framing: Framing,
     },
+    /// LCP agreed on these fragments: their numbers begin anew, and those that wait are dropped. A
+    /// tunnel begins without.
+    SetMultilink {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// What may be sent and received from now on.
+        multilink: Multilink,
+    },
     /// The encryption of data packets from now on, with fresh keys and coherency counts. Until
     /// this comes first no data passes.
     SetEncryption {
@@ -214,6 +223,7 @@ impl Command {
             Self::SendControl { tunnel, .. }
             | Self::SetPeer { tunnel, .. }
             | Self::SetFraming { tunnel, .. }
+            | Self::SetMultilink { tunnel, .. }
             | Self::SetEncryption { tunnel, .. }
             | Self::SetForward { tunnel, .. }
             | Self::Flush { tunnel }

@@ -38,6 +38,8 @@ const MAX_WORKERS: usize = 64;
 const MIN_FRAMES: u32 = 1024;
 /// The part of a worker's frames that may wait for tunnels' rates: a quarter.
 const QUEUED_SHARE: usize = 4;
+/// The part of a worker's frames that may hold fragments of packets: an eighth.
+const FRAGMENTS_SHARE: usize = 8;
 /// Free frames that a worker keeps to itself.
 const POOL: usize = 512;
 
@@ -118,6 +120,7 @@ impl DataPlane {
             routes,
             kernel,
             queued: config.frames as usize / QUEUED_SHARE,
+            fragments: config.frames as usize / FRAGMENTS_SHARE,
         };
 
         let mut report = Report { workers: Vec::new(), mppe: kernel.to_string() };

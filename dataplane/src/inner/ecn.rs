@@ -36,6 +36,12 @@ pub(crate) fn decapsulate(packet: &mut [u8], outer: u8) -> Result<u8, Congested>
     Ok(tos)
 }
 
+/// The octet of what came in two pieces: the first one's, with congestion that either has met (RFC
+/// 3168 §5.3).
+pub(crate) const fn of_both(first: u8, second: u8) -> u8 {
+    if second & MASK == CE { first | CE } else { first }
+}
+
 /// Says in a packet that it has met congestion (RFC 3168 §5); its octet as it is then. `None` if
 /// its ends do not know ECN.
 pub(crate) fn mark(packet: &mut [u8]) -> Option<u8> {

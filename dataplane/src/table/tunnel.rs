@@ -21,6 +21,7 @@ use crate::inner::icmp;
 use crate::ipv4::View;
 use crate::limit::Bucket;
 use crate::mppe::{ReceiveState, SendState, stateful};
+use crate::multilink;
 use crate::prefetch::prefetch_range;
 use crate::shape::{Depth, Meter, Queue, Store};
 use crate::worker::Remembered;
@@ -51,9 +52,12 @@ pub(crate) struct Tunnel {
     pub(crate) policy: Option<Box<Policy>>,
     /// The way out to the peer.
     pub(crate) exit: Remembered,
+    /// `None` where nothing is sent or received in fragments.
+    pub(crate) multilink: Option<Box<multilink::State>>,
     next_sequence: u32,
-    /// Clear frames since the last accepted data packet: they used up sequence numbers too.
-    clear_frames: u32,
+    /// Clear frames and further fragments since the last accepted data packet: they used up
+    /// sequence numbers too.
+    besides: u32,
     pub(crate) acknowledger: Acknowledger,
     pub(crate) network: Option<Inside>,
     pub(crate) protection: Protection,
@@ -91,6 +95,7 @@ impl Tunnel {
             network: None,
             policy: None,
             exit: Remembered::NOTHING,
+            multilink: None,
             window: Window::new(),
             acknowledger: Acknowledger::new(outer.peer_window),
             ack_waiting: false,
@@ -100,7 +105,7 @@ impl Tunnel {
             forward: Forward::Fast,
             // RFC 2637 §4.1: the first packet of a session has the number zero.
             next_sequence: 0,
-            clear_frames: 0,
+            besides: 0,
         }
     }
 
@@ -115,7 +120,7 @@ impl Tunnel {
     /// A clear control frame came. Before MPPE it is acknowledged like data; after, anyone could
     /// have sent it and nothing moves.
     pub(crate) fn clear_frame(&mut self, sequence: u32, now: Instant) {
-        self.clear_frames = self.clear_frames.saturating_add(1);
+        self.came_besides(1);
         match &mut self.protection {
             Protection::Unset | Protection::None => {
                 self.window.commit(sequence);
@@ -127,6 +132,12 @@ impl Tunnel {
                 }
             }
         }
+    }
+
+    /// Frames came that are no data packets by themselves, and used up sequence numbers.
+    pub(crate) fn came_besides(&mut self, frames: usize) {
+        let frames = u32::try_from(frames).unwrap_or(u32::MAX);
+        self.besides = self.besides.saturating_add(frames);
     }
 
     /// The peer said how it is to be reached.
@@ -207,9 +218,9 @@ impl Tunnel {
     pub(crate) fn accepted(&mut self, sequence: u32, now: Instant) {
         match self.window.check(sequence) {
             Verdict::New { gap } => {
-                // Clear frames in the gap were not lost.
-                self.shared.lost.add(u64::from(gap.saturating_sub(self.clear_frames)));
-                self.clear_frames = 0;
+                // What came besides was not lost.
+                self.shared.lost.add(u64::from(gap.saturating_sub(self.besides)));
+                self.besides = 0;
             }
             Verdict::Late { .. } => {
                 self.shared.reordered.add(1);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use protocol::time::Instant;
 
 use crate::api::events::EventRings;
-use crate::api::{Command, DropReason, Event, Forward, Role, TunnelId};
+use crate::api::{Command, DropReason, Event, Forward, Multilink, Role, TunnelId};
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::frame::{Frame, Pool};
 use crate::inner::icmp;
@@ -25,6 +25,7 @@ use crate::io::Port;
 use crate::link;
 use crate::mailbox::{Close, Destinations, Handed, Mailbox, Order};
 use crate::mppe::{Cipher, Engine, Kernel};
+use crate::multilink::Fragments;
 use crate::route::Routes;
 use crate::shape::Store;
 use crate::table::{Inside, Table, Tunnel, Way};
@@ -82,6 +83,8 @@ pub(crate) struct Core {
     pub(crate) icmp: icmp::Limits,
     /// Packets that wait for their tunnel's rate.
     pub(crate) waiting: Store,
+    /// Fragments that wait for the others of their packet.
+    pub(crate) fragments: Fragments,
     pub(crate) uplink: uplink::Stages,
     pub(crate) downlink: downlink::Stages,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -185,6 +188,11 @@ impl Core {
                     tunnel.framing = framing;
                 }
             }
+            Command::SetMultilink { tunnel, multilink } => {
+                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
+                    self.fragments.set(tunnel, multilink, &mut self.sink);
+                }
+            }
             Command::SetEncryption { tunnel, encryption } => {
                 if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
                     tunnel.protect(encryption, self.now);
@@ -245,6 +253,7 @@ impl Core {
         self.set_forward(id, Forward::Fast);
         if let Some(tunnel) = self.table.tunnel_by_id(id) {
             self.sink.empty_queue(tunnel, &mut self.waiting);
+            self.fragments.set(tunnel, Multilink::default(), &mut self.sink);
         }
         self.table.close(id);
     }
@@ -281,6 +290,8 @@ pub(crate) struct Surroundings {
     pub(crate) kernel: Kernel,
     /// Frames that one worker's queues may hold.
     pub(crate) queued: usize,
+    /// Frames that may hold fragments of one worker's tunnels.
+    pub(crate) fragments: usize,
 }
 
 /// What a turn came to.
@@ -303,7 +314,7 @@ impl Worker {
         meter: Arc<WorkerMeter>,
         surroundings: Surroundings,
     ) -> Self {
-        let Surroundings { mailboxes, events, routes, kernel, queued } = surroundings;
+        let Surroundings { mailboxes, events, routes, kernel, queued, fragments } = surroundings;
         let mailbox = Arc::clone(&mailboxes[usize::from(number)]);
         let core = Core {
             number: usize::from(number),
@@ -316,6 +327,7 @@ impl Worker {
             acks: Acks::default(),
             icmp: icmp::Limits::default(),
             waiting: Store::new(queued),
+            fragments: Fragments::new(fragments),
             uplink: uplink::Stages::default(),
             downlink: downlink::Stages::default(),
             mailboxes,
@@ -429,6 +441,7 @@ impl Worker {
     /// `true` if packets that waited had their turn.
     fn process(&mut self) -> bool {
         let core = &mut self.core;
+        core.fragments.expire(&mut core.table, &mut core.sink, core.now);
         for (attached, frames) in self.ports.iter().zip(&mut self.received) {
             match (attached.kind, attached.lines.untagged()) {
                 (Kind::Raw, _) => uplink::run(core, frames, From::Port),

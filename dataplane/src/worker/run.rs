@@ -8,7 +8,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use protocol::time::Instant;
 
-use super::{Turn, Worker};
+use super::{Core, Turn, Worker};
 use crate::clock;
 
 /// Turns without work before the worker sleeps: what comes in bursts is often not alone.
@@ -60,7 +60,8 @@ impl Worker {
             if self.mailbox.prepare_sleep() {
                 let is_short = turn == Turn::Pending || !wakes;
                 let until = now + if is_short { PENDING } else { REFRESH };
-                let deadlines = [self.core.acks.deadline(), self.core.waiting.deadline()];
+                let Core { acks, waiting, fragments, .. } = &self.core;
+                let deadlines = [acks.deadline(), waiting.deadline(), fragments.deadline()];
                 let until = deadlines.into_iter().flatten().fold(until, Instant::min);
                 self.sleep(epoll, until.since(now));
                 self.mailbox.awake();

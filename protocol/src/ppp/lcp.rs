@@ -1,12 +1,14 @@
 //! LCP's options: what we ask for and what we accept.
 //!
 //! Implements RFC 1661 §6 and the asynchronous character map of RFC 1662 §7.1, which changes
-//! nothing in PPTP. Rejects all other options; never compresses LCP itself.
+//! nothing in PPTP; multilink's options are in [`super::multilink`]. Rejects all others; never
+//! compresses LCP itself.
 
 use crate::ppp::auth::{self, Method};
 
 use super::entropy::Entropy;
 use super::frame::{Framing, Protocol};
+use super::multilink::offer::{Offer, option as multilink};
 use super::negotiation::{Judgement, Policy, Settlement};
 use super::options::{Opt, OptionList, Options};
 use super::packet::code;
@@ -78,6 +80,8 @@ pub(crate) struct Lcp {
     magic: Option<u32>,
     pfc: bool,
     acfc: bool,
+    /// Where fragments are wanted.
+    multilink: Option<Offer>,
     demand: Demand,
     peer: PeerOptions,
     loops: u32,
@@ -85,9 +89,17 @@ pub(crate) struct Lcp {
 }
 
 impl Lcp {
-    pub(crate) fn new(mru: u16, compress: bool, demand: Demand, mut entropy: Entropy) -> Self {
+    pub(crate) fn new(
+        mru: u16,
+        mrru: Option<u16>,
+        compress: bool,
+        demand: Demand,
+        mut entropy: Entropy,
+    ) -> Self {
         let magic = random_magic(&mut entropy);
+        let multilink = mrru.map(|mrru| Offer::new(mrru, &mut entropy));
         Self {
+            multilink,
             entropy,
             mru: Some(mru.max(MIN_MRU)),
             magic: Some(magic),
@@ -102,6 +114,11 @@ impl Lcp {
 
     pub(crate) const fn peer(&self) -> PeerOptions {
         self.peer
+    }
+
+    /// Multilink as far as it is wanted.
+    pub(crate) const fn multilink(&self) -> Option<&Offer> {
+        self.multilink.as_ref()
     }
 
     /// Our magic number, zero if the peer rejected it (RFC 1661 §5.8).
@@ -162,6 +179,9 @@ impl Policy for Lcp {
         if self.acfc {
             options.push(option::ACFC, &[]);
         }
+        if let Some(multilink) = &self.multilink {
+            multilink.request(&mut options);
+        }
         options
     }
 
@@ -194,6 +214,11 @@ impl Policy for Lcp {
             },
             option::PFC | option::ACFC if option.data.is_empty() => Judgement::Ack,
             option::PFC | option::ACFC => Judgement::Nak(Vec::new()),
+            multilink::MRRU | multilink::SHORT | multilink::DISCRIMINATOR
+                if self.multilink.is_some() =>
+            {
+                Offer::judge(option)
+            }
             _ => Judgement::Reject,
         }
     }
@@ -219,6 +244,9 @@ impl Policy for Lcp {
                 option::ACFC => self.peer.framing.compress_address_control = true,
                 _ => {}
             }
+        }
+        if let Some(multilink) = &mut self.multilink {
+            multilink.agreed(request);
         }
     }
 
@@ -249,7 +277,11 @@ impl Policy for Lcp {
             }
             option::PFC => self.pfc = false,
             option::ACFC => self.acfc = false,
-            _ => {}
+            _ => {
+                if let Some(multilink) = &mut self.multilink {
+                    multilink.naked(option);
+                }
+            }
         }
     }
 
@@ -263,7 +295,11 @@ impl Policy for Lcp {
             option::MAGIC => self.magic = None,
             option::PFC => self.pfc = false,
             option::ACFC => self.acfc = false,
-            _ => {}
+            kind => {
+                if let Some(multilink) = &mut self.multilink {
+                    multilink.rejected(kind);
+                }
+            }
         }
     }
     fn is_hopeless(&self) -> bool {

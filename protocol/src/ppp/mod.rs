@@ -10,6 +10,7 @@
 //! | [`automaton`] | the state table that LCP and all NCPs share | 1661 §4 |
 //! | `negotiation` | one protocol run by that table: counters, timers, replies | 1661 §4, §5 |
 //! | [`lcp`] | LCP's options | 1661 §6 |
+//! | [`multilink`] | packets in fragments | 1990 |
 //! | [`auth`] | authentication, both sides | 1994, 2759 |
 //! | [`ccp`] | CCP's options: MPPE | 1962, 3078 §2 |
 //! | [`ipcp`] | IPCP's options | 1332, 1877 |
@@ -26,6 +27,7 @@ pub mod ipcp;
 pub mod ipv6cp;
 pub mod lcp;
 pub mod link;
+pub mod multilink;
 mod negotiation;
 pub mod options;
 mod outbox;

@@ -23,6 +23,7 @@ use protocol::ppp::link::{
     Addresses, Config, Encryption, Event, Identifiers, Input, Ipv6, Link, Network, Phase, Reason,
     Role, Verdict,
 };
+use protocol::ppp::multilink::Multilink;
 use protocol::ppp::options::Options;
 use protocol::ppp::packet::{Packet, code};
 use protocol::time::Instant;
@@ -209,6 +210,7 @@ impl End {
             Event::Step(_)
             | Event::FramingAgreed { .. }
             | Event::AddressWanted(_)
+            | Event::MultilinkAgreed(_)
             | Event::Resynchronise => {}
         }
     }
@@ -329,6 +331,11 @@ fn describe_event(event: &Event) -> String {
         Event::FramingAgreed { framing, peer_mru } => {
             let (ac, p) = (framing.compress_address_control, framing.compress_protocol);
             format!("framing: leave FF 03 away {ac}, short protocol {p}; peer MRU {peer_mru}")
+        }
+        Event::MultilinkAgreed(Multilink { receive, send }) => {
+            let receive = receive.map(|of| format!("{:?} up to {}", of.format, of.mrru));
+            let send = send.map(|of| format!("{:?} above {}", of.format, of.largest));
+            format!("multilink: receive {receive:?}, send {send:?}")
         }
         Event::Authenticate(attempt) => {
             format!(

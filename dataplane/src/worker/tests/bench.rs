@@ -27,6 +27,8 @@ const FRAMES: u32 = 4096;
 const CABLE: usize = 1024;
 /// Frames that a worker's queues may hold.
 pub(super) const QUEUED: usize = 512;
+/// Frames that may hold a worker's fragments.
+pub(super) const FRAGMENTS: usize = 64;
 pub(super) const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
@@ -86,6 +88,7 @@ impl Bench {
             routes: Some(routes),
             kernel: Kernel::choose(None).unwrap_or(Kernel::Portable),
             queued: QUEUED,
+            fragments: FRAGMENTS,
         };
         let (mut far, mut parties, mut made) = (vec![], vec![], vec![]);
         for (number, mailbox) in (0..).zip(mailboxes) {
@@ -208,7 +211,9 @@ impl Bench {
         let near: usize = near.map(|attached| attached.port.held()).sum();
         let far: usize = self.far.iter().flatten().map(Port::held).sum();
         let queued = self.queued().iter().sum::<usize>();
-        let total = self.region.depot().len() + self.pool.len() + pools + near + far + queued;
+        let held = self.workers.iter().map(|worker| worker.core.fragments.held());
+        let waiting = queued + held.sum::<usize>();
+        let total = self.region.depot().len() + self.pool.len() + pools + near + far + waiting;
         let places = "every frame is in a pool, a cable, a queue or the depot";
         assert_eq!(total, FRAMES as usize, "{places}");
         for (worker, queued) in self.handle.totals().workers.iter().zip(self.queued()) {
@@ -219,6 +224,7 @@ impl Bench {
                     + worker.handed_over
                     + worker.consumed
                     + worker.queued
+                    + worker.fragments
                     + worker.drops.total(),
                 "{worker:?}"
             );

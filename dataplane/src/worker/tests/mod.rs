@@ -9,6 +9,7 @@ mod forwarding;
 mod handover;
 mod hostile;
 mod inner;
+mod multilink;
 mod policy;
 mod session;
 mod stateful;

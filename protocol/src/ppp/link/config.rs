@@ -93,7 +93,10 @@ pub struct Config {
     pub role: Role,
     /// Largest PPP information field that we ask the peer to send, octets, 128 to 65535.
     pub mru: u16,
-    /// Largest inner packet that we want to send, octets.
+    /// Largest packet that we put together from fragments, octets of its information field, 512 to
+    /// 65535 (RFC 1990 §5.1.1). `None`: neither receive nor send fragments.
+    pub mrru: Option<u16>,
+    /// Largest inner packet that we want to send in one piece, octets.
     pub mtu: u16,
     /// MTU of the path that carries the GRE packets, octets.
     pub outer_mtu: u16,
@@ -118,6 +121,7 @@ impl Config {
         Self {
             role,
             mru: 1450,
+            mrru: None,
             mtu: 1450,
             outer_mtu: 1500,
             encryption: ccp::Policy::default(),

@@ -8,6 +8,7 @@ use crate::ppp::auth::{Accepted, Attempt, Refusal};
 use crate::ppp::ccp;
 use crate::ppp::frame::Framing;
 use crate::ppp::ipv6cp::InterfaceId;
+use crate::ppp::multilink::Multilink;
 
 use super::config::Addresses;
 use super::reason::Reason;
@@ -144,7 +145,8 @@ pub struct Network {
     /// NetBIOS name servers, likewise.
     pub wins: [Option<Ipv4Addr>; 2],
     /// Largest inner packet to send, octets: the least of the configured MTU, the peer's MRU − 4
-    /// (MPPE's header and the inner protocol field) and the outer MTU − 44 (IP, GRE, PPP).
+    /// (MPPE's header and the inner protocol field) and the outer MTU − 44 (IP, GRE, PPP). With
+    /// multilink, what both ends reassemble − 4, but 1500 at most if the configured MTU is no more.
     pub mtu: u16,
 }
 
@@ -169,6 +171,9 @@ pub enum Event {
         /// Largest information field that the peer takes, octets.
         peer_mru: u16,
     },
+    /// Which fragments may be sent and received from now on: numbers begin anew (RFC 1990 §4.1).
+    /// Comes with [`Self::FramingAgreed`] where there is multilink, or was.
+    MultilinkAgreed(Multilink),
     /// To be answered with [`Input::Verdict`].
     Authenticate(Attempt),
     /// The peer, which may choose its address, wants this one; or any, with `None`. To be answered

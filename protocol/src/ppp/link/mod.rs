@@ -26,6 +26,7 @@ use super::frame::{self, Protocol};
 use super::ipcp::Ipcp;
 use super::ipv6cp::Ipv6cp;
 use super::lcp::{Demand, Lcp};
+use super::multilink::Multilink;
 use super::negotiation::{Layer, Signal};
 use super::outbox::Outbox;
 use super::packet::{Packet, code};
@@ -58,6 +59,8 @@ pub struct Link {
     addresses: Option<Addresses>,
     /// How long the peer may take to propose encryption, where we allow it and do not propose it.
     ccp_patience: Option<Instant>,
+    /// What the owner knows of multilink.
+    multilink: Multilink,
     /// Identifier of our Reset-Request that has no Ack yet.
     reset_request: Option<u8>,
     /// The newest Configure-Request of IPCP that came before CCP was open or its address was decided
@@ -90,7 +93,8 @@ impl Link {
             }
             _ => Demand::OfUs { methods },
         };
-        let policy = Lcp::new(config.mru, config.compress_header, demand, entropy.split());
+        let policy =
+            Lcp::new(config.mru, config.mrru, config.compress_header, demand, entropy.split());
         Self {
             lcp: Layer::new(policy, config.timers),
             keepalive: Keepalive::new(config.keepalive),
@@ -107,6 +111,7 @@ impl Link {
             keys: None,
             addresses: None,
             ccp_patience: None,
+            multilink: Multilink::default(),
             reset_request: None,
             held: None,
             held_ipv6: None,

@@ -15,6 +15,8 @@ use crate::ppp::frame::Protocol;
 use crate::ppp::ipcp::{self, Ipcp};
 use crate::ppp::ipv6cp::Ipv6cp;
 use crate::ppp::lcp::{self, DEFAULT_MRU};
+use crate::ppp::multilink::Multilink;
+use crate::ppp::multilink::offer::Offer;
 use crate::ppp::negotiation::{Layer, Signal};
 use crate::ppp::options::Options;
 use crate::ppp::packet::{Packet, code};
@@ -58,6 +60,7 @@ impl Link {
         let peer = self.lcp.policy.peer();
         self.out.peer_mru = peer.mru;
         self.out.event(Event::FramingAgreed { framing: peer.framing, peer_mru: peer.mru });
+        self.agree_multilink(peer.mru);
         self.out.event(Event::Step(Step::LcpUp));
 
         let (timers, entropy) = (self.config.timers, self.entropy.split());
@@ -87,6 +90,33 @@ impl Link {
                 self.auth = Some(running);
             }
             None => self.terminate(Reason::NoClearPassword(method), now),
+        }
+    }
+
+    /// What is not too large for both the peer and the path goes in one piece, without a header of
+    /// its own: on one link that keeps the order (RFC 1990 §2).
+    fn agree_multilink(&mut self, peer_mru: u16) {
+        let whole = self.config.mtu.saturating_add(MPPE_OVERHEAD);
+        let path = self.config.outer_mtu.saturating_sub(OUTER_OVERHEAD - MPPE_OVERHEAD);
+        let largest = whole.min(path).min(peer_mru);
+        let offer = self.lcp.policy.multilink();
+        let agreed = offer.map(|offer| offer.outcome(largest)).unwrap_or_default();
+        if agreed != Multilink::default() || self.multilink != Multilink::default() {
+            self.multilink = agreed;
+            self.out.event(Event::MultilinkAgreed(agreed));
+        }
+    }
+
+    /// Largest inner packet to send.
+    fn mtu(&self) -> u16 {
+        let unit = self.lcp.policy.multilink().and_then(Offer::unit);
+        match unit {
+            Some(unit) => unit.saturating_sub(MPPE_OVERHEAD).min(self.config.mtu.max(DEFAULT_MRU)),
+            None => self
+                .config
+                .mtu
+                .min(self.out.peer_mru.saturating_sub(MPPE_OVERHEAD))
+                .min(self.config.outer_mtu.saturating_sub(OUTER_OVERHEAD)),
         }
     }
 
@@ -414,11 +444,7 @@ impl Link {
             remote: ipcp.policy.remote(),
             dns: ipcp.policy.dns(),
             wins: ipcp.policy.wins(),
-            mtu: self
-                .config
-                .mtu
-                .min(self.out.peer_mru.saturating_sub(MPPE_OVERHEAD))
-                .min(self.config.outer_mtu.saturating_sub(OUTER_OVERHEAD)),
+            mtu: self.mtu(),
         };
         self.phase = Phase::Up;
         self.login_deadline = None;
