@@ -250,6 +250,9 @@ impl Call {
                 };
                 Some(api::Command::SetFraming { tunnel, framing })
             }
+            Event::MultilinkAgreed(multilink) => {
+                Some(api::Command::SetMultilink { tunnel, multilink: *multilink })
+            }
             Event::Encryption(encryption) => {
                 let encryption = match encryption {
                     Encryption::None => api::Encryption::None,

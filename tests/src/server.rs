@@ -60,6 +60,7 @@ pub struct Session {
 #[derive(Debug, Clone, Deserialize)]
 #[expect(missing_docs, reason = "the daemon's API defines the fields")]
 pub struct Stats {
+    pub packets: BTreeMap<String, u64>,
     pub control: BTreeMap<String, u64>,
     pub drops: BTreeMap<String, u64>,
     pub xdp: BTreeMap<String, u64>,

@@ -117,7 +117,7 @@ impl Place {
             told.local = Some(local);
             return Ok(());
         }
-        let smaller = Some(mtu).filter(|mtu| *mtu < daemon.config.server.max_mtu);
+        let smaller = Some(mtu).filter(|mtu| *mtu < daemon.config.server.inner_mtu());
         if smaller.is_some() || told.host.is_some() || !daemon.addresses.in_a_pool(address) {
             kernel.route_to_interface(host(address), &told.interface, smaller).await?;
             told.host = Some(host(address));

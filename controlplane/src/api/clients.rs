@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Authentication, Client, Secret, Span};
+use crate::config::{Authentication, Client, Mrru, Secret, Span};
 use crate::terms::Route;
 
 /// What to change of a client. A key left out leaves as it is.
@@ -42,6 +42,8 @@ pub struct ClientChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_mru: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub mrru: Option<Mrru>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keepalive_timeout: Option<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
@@ -72,6 +74,7 @@ impl ClientChange {
         set(&mut client.routes, self.routes);
         set(&mut client.max_mtu, self.max_mtu);
         set(&mut client.max_mru, self.max_mru);
+        set(&mut client.mrru, self.mrru);
         set(&mut client.keepalive_timeout, self.keepalive_timeout);
         set(&mut client.disabled, self.disabled);
         set(&mut client.comment, self.comment);
@@ -101,6 +104,7 @@ pub struct ClientView {
     pub routes: Vec<Route>,
     pub max_mtu: u16,
     pub max_mru: u16,
+    pub mrru: Mrru,
     pub keepalive_timeout: String,
     /// RouterOS's flag X.
     pub disabled: bool,

@@ -177,6 +177,9 @@ pub struct SessionView {
     pub mtu: u16,
     /// Largest PPP packet from the subscriber, bytes.
     pub mru: u16,
+    /// Largest packet from the subscriber that is put together from fragments (multilink), bytes;
+    /// `null` without.
+    pub mrru: Option<u16>,
     /// Seconds since the session came up; since its call was accepted while it is not.
     pub uptime: u64,
     /// Inner packets from the subscriber.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{Failure, output, password, runtime};
 use crate::api::client::Client as Api;
 use crate::api::clients::{Added, ClientChange, ClientView};
-use crate::config::{Authentication, Client, Config, Secret, Span};
+use crate::config::{Authentication, Client, Config, Mrru, Secret, Span};
 use crate::terms::Route;
 
 #[derive(Debug, Subcommand)]
@@ -114,6 +114,9 @@ struct More {
     /// Largest packet that we offer to receive, bytes
     #[arg(long, value_name = "BYTES")]
     max_mru: Option<u16>,
+    /// Largest packet that we put together from fragments, bytes, or "disabled"
+    #[arg(long, value_name = "BYTES")]
+    mrru: Option<Mrru>,
     /// After this silence the server is asked whether it lives, after twice that it is gone
     #[arg(long, value_name = "TIME")]
     keepalive_timeout: Option<Span>,
@@ -145,6 +148,7 @@ impl More {
             routes: routes.transpose().map_err(Failure::Usage)?,
             max_mtu: self.max_mtu,
             max_mru: self.max_mru,
+            mrru: self.mrru,
             keepalive_timeout: self.keepalive_timeout,
             comment: self.comment,
             ..ClientChange::default()

@@ -215,6 +215,7 @@ fn show(session: &SessionView) -> Result<(), Failure> {
         ("encoding", session.encoding.clone()),
         ("mtu", session.mtu.to_string()),
         ("mru", session.mru.to_string()),
+        ("mrru", session.mrru.map_or_else(|| "disabled".to_owned(), |mrru| mrru.to_string())),
         ("uptime", Span::seconds(session.uptime).to_string()),
         ("idle-time", or_dash(idle.as_ref())),
         ("rx-packets", session.rx_packets.to_string()),

@@ -109,7 +109,7 @@ impl Caller {
         // The name is free only once the last descriptor of the old one is closed.
         *device = None;
         let (handle, name) = (self.shared.plane.handle().clone(), self.settings.name.clone());
-        let mtu = self.settings.max_mtu;
+        let mtu = self.settings.mrru.inner_mtu(self.settings.max_mtu);
         let made = tokio::task::spawn_blocking(move || handle.device(&name, mtu)).await;
         let made = made.map_err(|error| DialError::System(error.into()))??;
         Ok(device.insert(made).clone())
@@ -132,6 +132,7 @@ impl Caller {
             encryption: terms.encryption,
             max_mtu: client.max_mtu,
             max_mru: client.max_mru,
+            mrru: client.mrru,
             keepalive: client.keepalive_timeout.unless_zero(),
             login_timeout: LOGIN_TIMEOUT,
             clamp_mss: terms.clamp_mss,

@@ -135,6 +135,7 @@ impl Status {
             routes: client.routes.clone(),
             max_mtu: client.max_mtu,
             max_mru: client.max_mru,
+            mrru: client.mrru,
             keepalive_timeout: client.keepalive_timeout.to_string(),
             disabled: client.disabled,
             running,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Authentication, Config, ConfigError, DEFAULT_PROFILE, Span};
+use super::{Authentication, Config, ConfigError, DEFAULT_PROFILE, Mrru, Span};
 use crate::terms::Route;
 
 /// Longest name of a network interface that the kernel takes (IFNAMSIZ less its end).
@@ -52,6 +52,9 @@ pub struct Client {
     /// Largest packet that we offer to receive, bytes.
     #[serde(default = "default_size")]
     pub max_mru: u16,
+    /// Largest packet that we put together from fragments (multilink on one link, RFC 1990).
+    #[serde(default)]
+    pub mrru: Mrru,
     /// Silence after which the server is asked whether it lives; twice that ends the call.
     #[serde(default = "default_keepalive")]
     pub keepalive_timeout: Span,
@@ -150,6 +153,7 @@ impl Client {
             routes: Vec::new(),
             max_mtu: default_size(),
             max_mru: default_size(),
+            mrru: Mrru::DISABLED,
             keepalive_timeout: default_keepalive(),
             disabled: false,
             comment: String::new(),

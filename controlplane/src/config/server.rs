@@ -10,7 +10,7 @@ use protocol::ppp::ccp;
 use serde::{Deserialize, Serialize};
 
 use super::encryption::{self, Encryption, EncryptionMode, KeyBits};
-use super::{ConfigError, DEFAULT_PROFILE, Span, interface_name};
+use super::{ConfigError, DEFAULT_PROFILE, Mrru, Span, interface_name};
 use crate::kernel::Destination;
 use crate::users::charset::Charset;
 
@@ -39,6 +39,8 @@ pub struct Server {
     pub max_mtu: u16,
     /// Largest PPP packet that we receive, bytes; offered as our MRU.
     pub max_mru: u16,
+    /// Largest packet that we put together from fragments (multilink on one link, RFC 1990).
+    pub mrru: Mrru,
     /// Silence after which the peer is asked whether it lives; twice that ends the session.
     /// Zero: never asked.
     pub keepalive_timeout: Span,
@@ -67,6 +69,7 @@ impl Default for Server {
             encryption_mode: EncryptionMode::Stateless,
             max_mtu: 1450,
             max_mru: 1450,
+            mrru: Mrru::DISABLED,
             keepalive_timeout: Span::seconds(30),
             default_profile: DEFAULT_PROFILE.to_owned(),
             proxy_arp: Vec::new(),
@@ -145,6 +148,12 @@ impl Server {
             return fail("`name-charset` is empty: no user could be found".to_owned());
         }
         Ok(())
+    }
+
+    /// Largest inner packet that any session takes, bytes.
+    #[must_use]
+    pub fn inner_mtu(&self) -> u16 {
+        self.mrru.inner_mtu(self.max_mtu)
     }
 
     /// Whether control connections from this address are accepted.

@@ -389,6 +389,7 @@ impl Task {
         };
         let config = link::Config {
             mru: server.max_mru,
+            mrru: server.mrru.offered(),
             mtu: server.max_mtu,
             outer_mtu: self.outer_mtu,
             encryption: server.encryption_policy(server.encryption),
@@ -465,6 +466,10 @@ impl Task {
                 link::Event::Step(step) => call.step(&step.to_string(), now),
                 link::Event::Encryption(encryption) => {
                     call.session.update(|facts| facts.encoding = encryption.to_string());
+                }
+                link::Event::MultilinkAgreed(multilink) => {
+                    let mrru = multilink.receive.map(|receiving| receiving.mrru);
+                    call.session.update(|facts| facts.mrru = mrru);
                 }
                 link::Event::NetworkUp(network) => {
                     let ends = (self.peer_address, self.local);

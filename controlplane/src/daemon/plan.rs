@@ -37,7 +37,7 @@ pub fn data_plane(config: &Config) -> api::Config {
         listen: listen.filter(|address| !address.is_unspecified()).collect(),
         tun: api::Tun {
             name: ours.tun.clone(),
-            mtu: config.server.max_mtu,
+            mtu: config.server.inner_mtu(),
             address: main_address(config),
             pools: pools.map(|(address, length)| api::Prefix { address, length }).collect(),
             exempt: local_addresses(config),

@@ -78,6 +78,8 @@ pub struct Facts {
     pub mtu: u16,
     /// Largest PPP packet from the subscriber, bytes.
     pub mru: u16,
+    /// Largest packet from the subscriber that is put together from fragments, bytes.
+    pub mrru: Option<u16>,
     /// Since when it is in its phase's part of life: logging in, or up.
     pub since: Instant,
 }
@@ -179,6 +181,7 @@ impl Sessions {
             encoding: "none".to_owned(),
             mtu: 0,
             mru,
+            mrru: None,
             since: Instant::now(),
         };
         let session = Arc::new(Session {
@@ -364,6 +367,7 @@ impl Session {
             encoding: facts.encoding,
             mtu: facts.mtu,
             mru: facts.mru,
+            mrru: facts.mrru,
             uptime: facts.since.elapsed().as_secs(),
             rx_packets: counters.rx_packets,
             rx_bytes: counters.rx_bytes,

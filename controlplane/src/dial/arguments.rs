@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::{Authentication, Encryption, EncryptionMode, KeyBits, Span};
+use crate::config::{Authentication, Encryption, EncryptionMode, KeyBits, Mrru, Span};
 use crate::kernel::Destination;
 
 /// Arguments of `penstock dial`.
@@ -53,6 +53,9 @@ pub struct Arguments {
     #[arg(long, value_name = "BYTES", default_value = "1450",
           value_parser = clap::value_parser!(u16).range(576..=1500))]
     pub max_mru: u16,
+    /// Largest packet that we put together from fragments, bytes, or "disabled"
+    #[arg(long, value_name = "BYTES", default_value = "disabled")]
+    pub mrru: Mrru,
     /// After this silence the server is asked whether it lives, after twice that it is gone
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub keepalive_timeout: Span,

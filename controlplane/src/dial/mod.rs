@@ -96,6 +96,7 @@ fn settings(arguments: &Arguments, credential: Credential, interface: String) ->
         ),
         max_mtu: arguments.max_mtu,
         max_mru: arguments.max_mru,
+        mrru: arguments.mrru,
         keepalive: arguments.keepalive_timeout.unless_zero(),
         login_timeout: arguments.login_timeout.duration(),
         clamp_mss: true,
@@ -132,7 +133,11 @@ async fn start(arguments: &Arguments) -> Result<(String, Handle, Events), DialEr
     let started = async |name: String| {
         let config = api::Config {
             workers: 1,
-            tun: api::Tun { name, mtu: arguments.max_mtu, ..api::Tun::default() },
+            tun: api::Tun {
+                name,
+                mtu: arguments.mrru.inner_mtu(arguments.max_mtu),
+                ..api::Tun::default()
+            },
             max_tunnels: 1,
             frames: 2048,
             ..api::Config::default()

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use super::DialError;
 use super::routes::{Routes, Through};
 use crate::call::{Bounds, Call, Outcome, Reach};
-use crate::config::is_for_hosts;
+use crate::config::{Mrru, is_for_hosts};
 use crate::control::{Control, ipv4};
 use crate::mailbox::Mailbox;
 use crate::plane::{DEFAULT_WINDOW, Message, Plane};
@@ -51,6 +51,8 @@ pub struct Settings {
     pub max_mtu: u16,
     /// Largest packet that we offer to receive, bytes.
     pub max_mru: u16,
+    /// Largest packet that we put together from fragments.
+    pub mrru: Mrru,
     /// Silence after which the server is asked whether it lives; twice that ends the call.
     pub keepalive: Option<Duration>,
     /// Time from TCP to an address.
@@ -384,6 +386,7 @@ fn link(settings: &Settings, path_mtu: Option<u16>) -> Result<Link, DialError> {
     };
     let config = link::Config {
         mru: settings.max_mru,
+        mrru: settings.mrru.offered(),
         mtu: settings.max_mtu,
         outer_mtu: path_mtu.unwrap_or(1500),
         encryption: settings.encryption,

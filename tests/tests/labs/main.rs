@@ -19,6 +19,7 @@ mod keepalive;
 mod linux;
 mod linux_encryption;
 mod linux_methods;
+mod linux_multilink;
 mod load;
 mod lockout;
 mod manual_laptop;

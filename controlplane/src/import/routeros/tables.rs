@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::lexer::Command;
 use super::properties::{Properties, flag, size, text, time, words};
-use crate::config::{AddressRange, interface_name};
+use crate::config::{AddressRange, Mrru, interface_name};
 use crate::import::draft::profile_takes;
 use crate::import::{Imported, NewSecret};
 use crate::kernel::Destination;
@@ -19,7 +19,6 @@ const LAYER_2: &str = "bridging is not taken over";
 const IPV6: &str = "IPv6 is not taken over";
 const NO_COMPRESSION: &str = "there is no compression";
 const QUEUES: &str = "queues of the kernel do not see tunnels of the fast path";
-const MULTILINK: &str = "multilink is not taken over";
 
 /// The name that an item has, or a word for the one that has none.
 fn name(properties: &mut Properties<'_>, command: &Command) -> Option<String> {
@@ -245,12 +244,15 @@ pub(super) fn server(command: &Command, imported: &mut Imported) {
         value => time(value),
     });
     properties.keep(table, "default-profile", text);
-    if properties.take("mrru").is_some_and(|value| value != "disabled") {
-        properties.leave("mrru", MULTILINK);
-    }
+    properties.keep(table, "mrru", mrru);
     let left = properties.finish();
     let subject = "/interface pptp-server server".to_owned();
     imported.report.taken(command.line, subject, "[server]".to_owned(), left);
+}
+
+fn mrru(value: &str) -> Result<Value, String> {
+    let mrru: Mrru = value.parse()?;
+    Value::try_from(mrru).map_err(|error| error.to_string())
 }
 
 fn methods(value: &str) -> Result<Value, String> {
@@ -317,9 +319,7 @@ pub(super) fn client(command: &Command, imported: &mut Imported) {
         "disabled" => Ok("0s".into()),
         value => time(value),
     });
-    if properties.take("mrru").is_some_and(|value| value != "disabled") {
-        properties.leave("mrru", MULTILINK);
-    }
+    properties.keep(wanted, "mrru", mrru);
     if properties.take("dial-on-demand") == Some("yes") {
         properties.leave("dial-on-demand", "a client that is enabled is always connected");
     }

@@ -342,10 +342,9 @@ fn forged_fragments_move_nothing() {
 #[test]
 fn a_flood_of_first_fragments_leaves_room_for_others() {
     let mut bench = Bench::new(1);
-    let address = |last: u8| Ipv4Addr::new(10, 0, 1, last);
-    let mut peers: Vec<_> = (0..12)
-        .map(|call| dial_as(&mut bench, 20 + call, address(call as u8), Format::Long))
-        .collect();
+    let address = |call: u16| Ipv4Addr::from_bits(0x0A00_0100 + u32::from(call));
+    let mut peers: Vec<_> =
+        (0..12).map(|call| dial_as(&mut bench, 20 + call, address(call), Format::Long)).collect();
     let (_, mut quiet) = dial(&mut bench, Format::Long);
     for round in 0..40_u8 {
         for (_, peer) in &mut peers {
@@ -423,6 +422,11 @@ fn without_a_frame_for_fragments_the_packet_is_dropped() {
     assert_eq!(bench.drops(), [(DropReason::TooBig, 1)]);
 }
 
+/// Tells packets of different lengths apart.
+fn fill(octets: usize) -> u8 {
+    u8::try_from(octets % 251).unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -439,8 +443,8 @@ proptest! {
         let mut wire = Vec::new();
         let mut sent = Vec::new();
         for (octets, room) in packets {
-            let whole = peer.subscriber.encrypt(FAR, &vec![octets as u8; octets]);
-            sent.push(packet(INNER, FAR, &vec![octets as u8; octets]));
+            let whole = peer.subscriber.encrypt(FAR, &vec![fill(octets); octets]);
+            sent.push(packet(INNER, FAR, &vec![fill(octets); octets]));
             wire.extend(peer.cut(&whole, room));
         }
         for (index, pause) in order.iter().zip(pauses) {

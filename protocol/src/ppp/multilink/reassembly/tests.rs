@@ -152,7 +152,8 @@ proptest! {
         for (index, (lengths, delay, lost, twice)) in traffic.into_iter().enumerate() {
             let mut packet = Vec::new();
             for (place, length) in lengths.iter().enumerate() {
-                let piece: Vec<u8> = (0..*length).map(|o| (index * 7 + place + o) as u8).collect();
+                let octet = |at: usize| u8::try_from((index * 7 + place + at) % 251).unwrap();
+                let piece: Vec<u8> = (0..*length).map(octet).collect();
                 let header =
                     Header { begin: place == 0, end: place + 1 == lengths.len(), number };
                 number = format.next(number);
