@@ -20,13 +20,15 @@ const SERVER: &str = "this server";
 /// Why there is no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Every address of the pool and of those that help it out is in use.
-    #[error("pool `{name}` is exhausted: all {size} addresses are in use")]
+    /// No address of the pool and of those that help it out is free.
+    #[error("pool `{name}` is exhausted: {used} addresses are in use, {reserved} belong to users")]
     Exhausted {
         /// The pool.
         name: String,
-        /// How many addresses they have.
-        size: usize,
+        /// How many addresses sessions have.
+        used: usize,
+        /// How many more are kept for the users that they belong to.
+        reserved: usize,
     },
     /// There is no such pool.
     #[error("there is no pool `{0}`")]
@@ -131,24 +133,18 @@ impl Addresses {
     /// If the pool is exhausted or does not exist.
     pub fn from_pool(&self, pool: &str, user: &str) -> Result<Lease, Refusal> {
         let mut state = self.state();
+        let known = |name: &str| state.pools.iter().position(|pool| pool.name == name);
+        let first = known(pool).ok_or_else(|| Refusal::NoSuchPool(pool.to_owned()))?;
+        // The configuration's chains end.
+        let chain: Vec<usize> =
+            std::iter::successors(Some(first), |at| state.pools.get(*at)?.next).collect();
+        // The address of last time first, in whichever pool of the chain it is.
+        let takes = [Pool::take_again, Pool::take];
         let State { pools, holders, .. } = &mut *state;
-        let known = |name: &str| pools.iter().position(|pool| pool.name == name);
-        let mut at = known(pool).ok_or_else(|| Refusal::NoSuchPool(pool.to_owned()))?;
-        let mut size = 0;
-        let address = loop {
-            // The configuration's chains end.
-            let Some(pool) = pools.get_mut(at) else { break None };
-            if let Some(address) = pool.take(user) {
-                break Some(address);
-            }
-            size += pool.last_user.len();
-            match pool.next {
-                Some(next) => at = next,
-                None => break None,
-            }
-        };
-        let name = || pool.to_owned();
-        let address = address.ok_or_else(|| Refusal::Exhausted { name: name(), size })?;
+        let address = takes
+            .into_iter()
+            .find_map(|take| chain.iter().find_map(|at| take(pools.get_mut(*at)?, user)));
+        let Some(address) = address else { return Err(state.exhausted(pool, &chain)) };
         holders.insert(address, user.to_owned());
         Ok(Lease { address, addresses: self.clone() })
     }
@@ -214,6 +210,16 @@ impl Addresses {
 }
 
 impl State {
+    /// What became of all addresses of these pools.
+    fn exhausted(&self, name: &str, chain: &[usize]) -> Refusal {
+        let pools = || chain.iter().filter_map(|at| self.pools.get(*at));
+        let has = |address: &&Ipv4Addr| pools().any(|pool| pool.index(**address).is_some());
+        let kept = |address: &&Ipv4Addr| !self.holders.contains_key(address);
+        let reserved = self.reserved.iter().filter(has).filter(kept).count();
+        let size: usize = pools().map(|pool| pool.last_user.len()).sum();
+        Refusal::Exhausted { name: name.to_owned(), used: size.saturating_sub(reserved), reserved }
+    }
+
     fn release(&mut self, address: Ipv4Addr) {
         self.holders.remove(&address);
         if !self.reserved.contains(&address) {
@@ -278,11 +284,15 @@ impl Pool {
         Some(Ipv4Addr::from_bits(range.first + (index - range.index)))
     }
 
+    /// The address that the user had last, if it is free.
+    fn take_again(&mut self, user: &str) -> Option<Ipv4Addr> {
+        let index = *self.last_index.get(user)?;
+        if self.free.remove(index) { self.address(index) } else { None }
+    }
+
+    /// The address that was free for longest.
     fn take(&mut self, user: &str) -> Option<Ipv4Addr> {
-        let index = match self.last_index.get(user) {
-            Some(index) if self.free.remove(*index) => *index,
-            _ => self.free.pop_front()?,
-        };
+        let index = self.free.pop_front()?;
         let last = self.last_user.get_mut(index as usize)?;
         if last.as_deref() != Some(user) {
             // One address remembers one user, so there is never more to remember than addresses.

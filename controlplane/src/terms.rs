@@ -51,6 +51,8 @@ pub struct Terms {
     pub receive_limit: Option<u64>,
     /// Octets of inner packets that may go to the subscriber.
     pub transmit_limit: Option<u64>,
+    /// Octets of inner packets, both ways together.
+    pub total_limit: Option<u64>,
     /// What becomes of a second session of the user.
     pub only_one: OnlyOne,
     /// Sessions that the user may have at once (Port-Limit, RFC 2865 §5.42).

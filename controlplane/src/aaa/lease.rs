@@ -26,20 +26,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// The place that these terms mean, for the session that has this seat. It has no address yet if
+/// The place that these terms mean, for the session that has this seat, by a tunnel between these
+/// addresses, the peer's and ours. It has no address yet if
 /// the peer is to choose that.
 ///
 /// # Errors
 /// If there is none, with the reason for the log.
-pub(super) async fn take(daemon: &Daemon, terms: &Terms, seat: Seat) -> Result<Place, String> {
+pub(super) async fn take(
+    daemon: &Daemon,
+    terms: &Terms,
+    seat: Seat,
+    outer: [Ipv4Addr; 2],
+) -> Result<Place, String> {
     let lease = match &terms.remote {
-        Some(Remote::Address(address)) => Some(own_address(daemon, *address, terms).await?),
+        Some(Remote::Address(address)) => Some(own_address(daemon, *address, terms, outer).await?),
         Some(Remote::Pool(pool)) => Some(of_pool(daemon, pool, terms)?),
         Some(Remote::PeerChoice(_)) => None,
         None => return Err("neither the user has an address nor the profile".to_owned()),
     };
     let claim = own_interface(daemon, &terms.user).await?;
-    Ok(Place::new(daemon, lease, claim, seat))
+    Ok(Place::new(daemon, lease, claim, seat, outer))
 }
 
 /// The address that a peer wants which may choose (RFC 2865 §5.8), or the one that it gets if it
@@ -51,10 +57,11 @@ pub async fn choose(
     daemon: &Daemon,
     terms: &Terms,
     wanted: Option<Ipv4Addr>,
+    outer: [Ipv4Addr; 2],
 ) -> Result<Lease, String> {
     let reason = match wanted {
         None => "the peer may choose its address, and asks for one".to_owned(),
-        Some(wanted) => match free_choice(daemon, wanted, terms).await {
+        Some(wanted) => match free_choice(daemon, wanted, terms, outer).await {
             Ok(lease) => return Ok(lease),
             Err(reason) => format!("the peer chooses {wanted}: {reason}"),
         },
@@ -64,7 +71,7 @@ pub async fn choose(
     };
     info!(user = terms.user, reason, "the profile's remote-address is given");
     match instead {
-        RemoteAddress::Address(address) => own_address(daemon, *address, terms).await,
+        RemoteAddress::Address(address) => own_address(daemon, *address, terms, outer).await,
         RemoteAddress::Pool(pool) => of_pool(daemon, pool, terms),
     }
 }
@@ -75,7 +82,12 @@ fn of_pool(daemon: &Daemon, pool: &str, terms: &Terms) -> Result<Lease, String> 
 
 /// What a peer may choose: an address for a host that is nobody's, neither a subscriber's nor that
 /// of a neighbour of this machine.
-async fn free_choice(daemon: &Daemon, wanted: Ipv4Addr, terms: &Terms) -> Result<Lease, String> {
+async fn free_choice(
+    daemon: &Daemon,
+    wanted: Ipv4Addr,
+    terms: &Terms,
+    outer: [Ipv4Addr; 2],
+) -> Result<Lease, String> {
     if !is_for_hosts(wanted) {
         return Err("no host can have that address".to_owned());
     }
@@ -85,7 +97,7 @@ async fn free_choice(daemon: &Daemon, wanted: Ipv4Addr, terms: &Terms) -> Result
     if daemon.addresses.is_reserved(wanted) {
         return Err("it belongs to a user".to_owned());
     }
-    let lease = own_address(daemon, wanted, terms).await?;
+    let lease = own_address(daemon, wanted, terms, outer).await?;
     if daemon.addresses.in_a_pool(wanted) {
         return Ok(lease);
     }
@@ -105,7 +117,15 @@ async fn free_choice(daemon: &Daemon, wanted: Ipv4Addr, terms: &Terms) -> Result
 
 /// A user who dials again before the old session was found dead takes its place: the address is
 /// theirs, and they cannot be in two places with it.
-async fn own_address(daemon: &Daemon, address: Ipv4Addr, terms: &Terms) -> Result<Lease, String> {
+async fn own_address(
+    daemon: &Daemon,
+    address: Ipv4Addr,
+    terms: &Terms,
+    outer: [Ipv4Addr; 2],
+) -> Result<Lease, String> {
+    if address == outer[0] {
+        return Err(format!("address {address} is the peer's own outer address"));
+    }
     let user = &terms.user;
     let is_own = || {
         let own = daemon.users.get(user).and_then(|(user, _)| user.own_address());

@@ -174,7 +174,7 @@ async fn decide(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decis
             return Decision::Refuse { refusal, reason, retry: None, message: None };
         }
     };
-    match lease::take(daemon, &terms, seat).await {
+    match lease::take(daemon, &terms, seat, [login.peer, login.local]).await {
         Ok(place) => Decision::Grant { terms, place: Some(place), accepted },
         Err(reason) => nothing(daemon, reason),
     }

@@ -6,13 +6,14 @@
 use std::net::Ipv4Addr;
 
 use dataplane::api::Device;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::landmarks::{Landmark, Landmarks};
 use super::seats::Seat;
 use crate::bindings::Claim;
 use crate::config::Config;
 use crate::daemon::Daemon;
+use crate::host::own_addresses;
 use crate::kernel::{Destination, Kernel, KernelError};
 use crate::pool::Lease;
 use crate::terms::{Route, Terms};
@@ -26,6 +27,8 @@ pub struct Place {
     seat: Option<Seat>,
     kernel: Kernel,
     landmarks: Landmarks,
+    /// The tunnel's outer ends: the peer's address and ours.
+    outer: [Ipv4Addr; 2],
     told: Told,
 }
 
@@ -50,6 +53,7 @@ impl Place {
         lease: Option<Lease>,
         claim: Option<Claim>,
         seat: Seat,
+        outer: [Ipv4Addr; 2],
     ) -> Self {
         let interface = match &claim {
             Some(claim) => claim.device().name().to_owned(),
@@ -61,6 +65,7 @@ impl Place {
             seat: Some(seat),
             kernel: daemon.kernel.clone(),
             landmarks: daemon.landmarks.clone(),
+            outer,
             told: Told { interface, ..Told::default() },
         }
     }
@@ -69,6 +74,13 @@ impl Place {
     #[must_use]
     pub fn address(&self) -> Option<Ipv4Addr> {
         self.lease.as_ref().map(Lease::address)
+    }
+
+    /// The networks behind the subscriber, once it has an address.
+    #[must_use]
+    pub fn networks(&self, config: &Config, terms: &Terms) -> Vec<Route> {
+        let all = |address| networks(config, terms, address, self.outer).0;
+        self.address().map(all).unwrap_or_default()
     }
 
     /// The address is decided about.
@@ -134,10 +146,14 @@ impl Place {
         local: Ipv4Addr,
         terms: &Terms,
     ) -> Result<(), KernelError> {
-        let Self { kernel, landmarks, told, claim, .. } = self;
+        let Self { kernel, landmarks, told, claim, outer, .. } = self;
         let interface = &told.interface;
         // The next router behind a tunnel is always the peer.
-        let networks = networks(&daemon.config, terms, address).into_iter().map(|network| {
+        let (networks, refused) = networks(&daemon.config, terms, address, *outer);
+        for reason in refused {
+            warn!(user = terms.user, reason, "a network behind the subscriber is left out");
+        }
+        let networks = networks.into_iter().map(|network| {
             let (destination, metric) = (network.destination, network.metric);
             Landmark::Route { interface: interface.clone(), destination, metric }
         });
@@ -239,12 +255,40 @@ const fn host(address: Ipv4Addr) -> Destination {
     Destination { address, length: 32 }
 }
 
-/// The networks behind a subscriber that has this address, without those that cannot be behind
-/// one: others' packets would go there.
-#[must_use]
-pub fn networks(config: &Config, terms: &Terms, address: Ipv4Addr) -> Vec<Route> {
-    let all = terms.routes.iter().copied().chain(around(terms, address));
-    all.filter(|network| config.accepts_route(network).is_ok()).collect()
+/// The networks behind a subscriber that has this address, and why others of its terms are none:
+/// packets of others, of this machine, or of the tunnel itself would go there.
+fn networks(
+    config: &Config,
+    terms: &Terms,
+    address: Ipv4Addr,
+    outer: [Ipv4Addr; 2],
+) -> (Vec<Route>, Vec<String>) {
+    let all: Vec<Route> = terms.routes.iter().copied().chain(around(terms, address)).collect();
+    if all.is_empty() {
+        return Default::default();
+    }
+    let own = own_addresses();
+    let (mut behind, mut refused) = (Vec::new(), Vec::new());
+    for network in all {
+        let holds = |address: &&Ipv4Addr| network.destination.contains(**address);
+        let taken = match config.accepts_route(&network) {
+            Err(reason) => Err(reason),
+            Ok(()) => match outer.iter().chain(&own).find(holds) {
+                Some(held) if *held == outer[0] => {
+                    Err(format!("route `{network}`: it holds {held}, the peer's own outer address"))
+                }
+                Some(held) => {
+                    Err(format!("route `{network}`: it holds {held}, which is this machine's"))
+                }
+                None => Ok(()),
+            },
+        };
+        match taken {
+            Ok(()) => behind.push(network),
+            Err(reason) => refused.push(reason),
+        }
+    }
+    (behind, refused)
 }
 
 /// Framed-IP-Netmask (RFC 2865 §5.9). One with holes is none.

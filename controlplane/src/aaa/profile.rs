@@ -35,6 +35,7 @@ fn template(config: &Config, name: &str) -> Option<Terms> {
         idle_timeout: resolved.idle_timeout.unless_zero(),
         receive_limit: None,
         transmit_limit: None,
+        total_limit: None,
         only_one: resolved.only_one,
         port_limit: None,
         incoming_filter: resolved.incoming_filter,

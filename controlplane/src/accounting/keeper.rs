@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::record::Records;
 use super::store::{Change, Store, StoreError, Written};
@@ -364,7 +364,12 @@ impl Keeper {
         let written = if self.unwritten.is_empty() {
             Ok(Written::default())
         } else {
-            self.store.write(&self.unwritten, self.window.sent())
+            let written = self.store.write(&self.unwritten, self.window.sent());
+            // What is written is written, whatever becomes of the room.
+            if let (Ok(_), Err(error)) = (&written, self.store.compact()) {
+                debug!(%error, "the accounting queue's file does not shrink");
+            }
+            written
         };
         match written {
             Ok(written) => {

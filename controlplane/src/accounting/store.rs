@@ -40,6 +40,15 @@ const SCHEMA: &str = "
     CREATE INDEX request_of_session ON request (session, status);
 ";
 
+/// SQLite's number for `auto_vacuum = incremental`.
+const INCREMENTAL: i64 = 2;
+
+/// Pages of the file, of 4 KiB, that may lie idle; as many are given back at a time.
+const SPARE_PAGES: i64 = 512;
+
+/// What the log beside the file may keep on the disk, bytes.
+const JOURNAL: i64 = 4 << 20;
+
 /// How long another process that has the file may take to close it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -198,7 +207,9 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         // A loss of power, too, shall lose nothing; batches make it cheap.
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        connection.pragma_update(None, "journal_size_limit", JOURNAL).map_err(failed)?;
         connection.execute_batch("BEGIN IMMEDIATE; COMMIT;").map_err(failed)?;
+        can_shrink(&connection).map_err(failed)?;
         let version: i64 = connection
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .map_err(failed)?;
@@ -269,6 +280,27 @@ impl Store {
             }
             Err(error) => Err(Self::error(&self.file, error)),
         }
+    }
+
+    /// Gives room on the disk back that requests took which are gone, a little at a time.
+    ///
+    /// # Errors
+    /// If the file fails.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        let shrink = || -> rusqlite::Result<()> {
+            let free: i64 =
+                self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+            if free < SPARE_PAGES {
+                return Ok(());
+            }
+            let sql = format!("PRAGMA incremental_vacuum({SPARE_PAGES})");
+            let mut statement = self.connection.prepare(&sql)?;
+            // Each row is a page that is given back.
+            let mut pages = statement.query(())?;
+            while pages.next()?.is_some() {}
+            Ok(())
+        };
+        shrink().map_err(|error| Self::error(&self.file, error))
     }
 
     /// The first requests after this number, in order.
@@ -494,6 +526,17 @@ impl Batch<'_> {
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
         self.transaction.prepare_cached(sql)?.execute(values)
     }
+}
+
+/// Files of earlier versions never gave room back.
+fn can_shrink(connection: &Connection) -> rusqlite::Result<()> {
+    let mode: i64 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
+    if mode == INCREMENTAL {
+        return Ok(());
+    }
+    connection.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
+    // It holds for a file that is written anew.
+    connection.execute_batch("VACUUM")
 }
 
 /// SQLite's integers have a sign. No counter here lives long enough to need the 64th bit.

@@ -117,6 +117,39 @@ fn a_queue_that_is_full_still_takes_stops_and_says_what_it_loses() {
 }
 
 #[test]
+fn a_file_that_was_large_is_small_again_when_the_requests_are_gone() {
+    let (_folder, file) = folder();
+    // As earlier versions made it.
+    let old = rusqlite::Connection::open(&file).unwrap();
+    old.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE trash (a); DROP TABLE trash;")
+        .unwrap();
+    drop(old);
+    let mut store = Store::open(&file, 100_000).unwrap();
+    let start = vec![0; 1000];
+    let names: Vec<_> = (0..10_000).map(|number| number.to_string()).collect();
+    let begin = |name: &String| match opened(name) {
+        Change::Opened { session, at, attributes, .. } => {
+            Change::Opened { session, at, attributes, start: start.clone() }
+        }
+        other => other,
+    };
+    write(&mut store, &names.iter().map(begin).collect::<Vec<_>>());
+    let size = || std::fs::metadata(&file).unwrap().len();
+    drop(store);
+    assert!(size() > 10_000_000, "{}", size());
+    let mut store = Store::open(&file, 100_000).unwrap();
+    let ends: Vec<_> = names.iter().map(|name| closed(name)).collect();
+    write(&mut store, &ends);
+    write(&mut store, &(1..=20_000).map(Change::Done).collect::<Vec<_>>());
+    assert!(store.is_empty());
+    for _ in 0..20 {
+        store.compact().unwrap();
+    }
+    drop(store);
+    assert!(size() < 4_000_000, "{}", size());
+}
+
+#[test]
 fn a_queue_in_use_is_refused() {
     let (_folder, file) = folder();
     let _first = Store::open(&file, 100).unwrap();

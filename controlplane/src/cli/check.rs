@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tracing_subscriber::EnvFilter;
@@ -22,6 +23,9 @@ use crate::host::{host_name, interface_exists, missing_capabilities, name_server
 use crate::pool::Addresses;
 use crate::radius::probe::{self, Health};
 use crate::users::Users;
+
+/// FreeRADIUS's `reject_delay` of a second, and some time for the way.
+const REJECT_DELAY: Duration = Duration::from_millis(1500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -90,6 +94,26 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
     }
 }
 
+/// Servers that are given up before they say no: many put an Access-Reject off by a second.
+fn hasty(config: &Config) -> impl Iterator<Item = Finding> {
+    let asked = config
+        .radius
+        .iter()
+        .filter(|server| config.aaa.use_radius && server.authentication_port != 0);
+    asked.filter_map(|server| {
+        let doubled = 1_u32.checked_shl(server.tries).unwrap_or(u32::MAX) - 1;
+        let patience = server.timeout.duration().saturating_mul(doubled);
+        (patience < REJECT_DELAY).then(|| {
+            warning(format!(
+                "RADIUS {}: `timeout` and `tries` wait {} ms in all. FreeRADIUS answers a wrong \
+                 password after a second (`reject_delay`): until then it would look dead",
+                server.address,
+                patience.as_millis()
+            ))
+        })
+    })
+}
+
 async fn radius(config: &Config) -> Vec<Finding> {
     let nas = identity::nas(config, &host_name());
     let servers = probe::all(config, &nas).await;
@@ -105,7 +129,7 @@ async fn radius(config: &Config) -> Vec<Finding> {
              machine one of its clients, is the secret the same? Some servers never answer it"
         )),
     };
-    servers.iter().map(told).collect()
+    servers.iter().map(told).chain(hasty(config)).collect()
 }
 
 fn ports(config: &Config, running: bool) -> Vec<Finding> {

@@ -258,6 +258,11 @@ impl Config {
                     "profile `{name}`: IPCP can give two `dns-server` and two `wins-server`"
                 ));
             }
+            if resolved.interim_update.unless_zero().is_some_and(|time| time.as_secs() < 60) {
+                return fail(format!(
+                    "profile `{name}`: `interim-update` is below a minute (RFC 2869 §2.1)"
+                ));
+            }
             match &resolved.remote_address {
                 Some(RemoteAddress::Pool(pool)) if !self.has_pool(pool) => {
                     return fail(format!(

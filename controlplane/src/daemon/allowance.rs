@@ -53,7 +53,12 @@ pub fn judge(
     if transmitted == Some(0) {
         return Err(Ending::TransmitLimit(counters.tx_bytes));
     }
-    if let Some(left) = [received, transmitted].into_iter().flatten().min() {
+    let used = counters.rx_bytes.saturating_add(counters.tx_bytes);
+    let both = terms.total_limit.map(|limit| limit.saturating_sub(used));
+    if both == Some(0) {
+        return Err(Ending::TotalLimit(used));
+    }
+    if let Some(left) = [received, transmitted, both].into_iter().flatten().min() {
         let (shortest, longest) = LOOKS;
         next[2] = Some(now + Duration::from_secs((left / FASTEST).clamp(shortest, longest)));
     }
@@ -126,5 +131,17 @@ mod tests {
         assert_eq!(used(999_999_999, 0), Ok(Some(at(101))));
         assert_eq!(used(1_000_000_000, 0), Err(Ending::ReceiveLimit(1_000_000_000)));
         assert_eq!(used(0, 1 << 40), Err(Ending::TransmitLimit(1 << 40)));
+    }
+
+    #[test]
+    fn both_ways_together_have_a_limit_of_their_own() {
+        let terms = terms(|terms| terms.total_limit = Some(1000));
+        let used = |rx_bytes, tx_bytes| {
+            let counters = TunnelCounters { rx_bytes, tx_bytes, ..TunnelCounters::default() };
+            judge(&terms, &counters, at(0), at(100))
+        };
+        assert_eq!(used(400, 599), Ok(Some(at(101))));
+        assert_eq!(used(400, 600), Err(Ending::TotalLimit(1000)));
+        assert_eq!(used(u64::MAX, 600), Err(Ending::TotalLimit(u64::MAX)));
     }
 }

@@ -454,9 +454,10 @@ impl Task {
                 link::Event::AddressWanted(wanted) => {
                     let (shared, judged) = (Arc::clone(&self.shared), self.judged.clone());
                     let (had, terms) = (call.address(), call.session.terms());
+                    let outer = [self.peer_address, self.local];
                     call.chooses(Judging::start(async move {
                         let lease = match terms.filter(|_| had.is_none()) {
-                            Some(terms) => lease::choose(&shared, &terms, wanted).await,
+                            Some(terms) => lease::choose(&shared, &terms, wanted, outer).await,
                             None => Err("there is nothing to choose".to_owned()),
                         };
                         let decided = Decided::Address(lease);

@@ -141,6 +141,8 @@ pub enum Ending {
     ReceiveLimit(u64),
     /// The subscriber was sent that many octets.
     TransmitLimit(u64),
+    /// That many octets passed, both ways together.
+    TotalLimit(u64),
     /// A new login of the same user took its place.
     Replaced,
     /// The user was removed, disabled, or may not come in from there any more.
@@ -160,9 +162,10 @@ impl Ending {
             Self::SessionTimeout(_) => TerminateCause::SessionTimeout,
             Self::IdleTimeout(_) => TerminateCause::IdleTimeout,
             // RFC 2866 has no cause for volumes; pppd's RADIUS plugin uses the same.
-            Self::ReceiveLimit(_) | Self::TransmitLimit(_) | Self::Replaced => {
-                TerminateCause::NasRequest
-            }
+            Self::ReceiveLimit(_)
+            | Self::TransmitLimit(_)
+            | Self::TotalLimit(_)
+            | Self::Replaced => TerminateCause::NasRequest,
             Self::Shutdown => TerminateCause::AdminReboot,
         }
     }
@@ -182,6 +185,9 @@ impl fmt::Display for Ending {
             }
             Self::TransmitLimit(octets) => {
                 write!(f, "transmit limit: the subscriber was sent {octets} bytes")
+            }
+            Self::TotalLimit(octets) => {
+                write!(f, "total limit: {octets} bytes passed both ways")
             }
             Self::Replaced => f.write_str("replaced by a new login of the same user"),
             Self::UserChanged => f.write_str("the user may not come in any more"),
@@ -208,6 +214,7 @@ mod tests {
             Ending::IdleTimeout(minute),
             Ending::ReceiveLimit(1000),
             Ending::TransmitLimit(2000),
+            Ending::TotalLimit(3000),
             Ending::Replaced,
             Ending::UserChanged,
             Ending::Shutdown,
@@ -226,6 +233,7 @@ mod tests {
          4 Idle-Timeout | idle-timeout: no data for 1m
         10 NAS-Request | receive limit: the subscriber sent 1000 bytes
         10 NAS-Request | transmit limit: the subscriber was sent 2000 bytes
+        10 NAS-Request | total limit: 3000 bytes passed both ways
         10 NAS-Request | replaced by a new login of the same user
          6 Admin-Reset | the user may not come in any more
          7 Admin-Reboot | the server is shutting down

@@ -21,7 +21,7 @@ use super::outward::{Ends, Outward};
 use super::session::Listed;
 use super::starting::Ticket;
 use super::{Daemon, allowance};
-use crate::aaa::place::{self, Place};
+use crate::aaa::place::Place;
 use crate::call::{Bounds, Call};
 use crate::pool::Lease;
 use crate::terms::{Forward, Terms};
@@ -36,8 +36,7 @@ fn bounds(terms: &Terms, place: Option<&Place>, daemon: &Daemon) -> Bounds {
     let rules = |name: &Option<String>| {
         name.as_ref().and_then(|name| daemon.filters.get(name)).cloned().unwrap_or_default()
     };
-    let address = place.and_then(Place::address);
-    let networks = address.map(|address| place::networks(&daemon.config, terms, address));
+    let networks = place.map(|place| place.networks(&daemon.config, terms));
     Bounds {
         clamp_mss: terms.clamp_mss,
         mtu: terms.mtu,

@@ -47,6 +47,14 @@ pub fn interface_index(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(OsStr::new(name)).ok()
 }
 
+/// The addresses of all interfaces in this network namespace.
+#[must_use]
+pub fn own_addresses() -> Vec<Ipv4Addr> {
+    // What cannot be asked has none: whoever asks looks at what is configured, too.
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())).collect()
+}
+
 /// The machine's name without its domain.
 #[must_use]
 pub fn host_name() -> String {

@@ -21,6 +21,8 @@ pub struct Draft {
     pub(super) bindings: Vec<Table>,
     pub(super) clients: Vec<Table>,
     pub(super) radius: Vec<Table>,
+    pub(super) aaa: Table,
+    pub(super) incoming: Table,
     /// Who may in.
     pub users: Vec<NewSecret>,
 }
@@ -73,8 +75,12 @@ impl Draft {
         if let Some(default) = profiles.iter_mut().find(|table| is_default(table)) {
             default.entry("local-address").or_insert_with(|| "10.99.0.1".into());
         }
-        if !self.server.is_empty() {
-            root.insert("server".to_owned(), Value::Table(self.server.clone()));
+        for (key, table) in
+            [("server", &self.server), ("aaa", &self.aaa), ("radius-incoming", &self.incoming)]
+        {
+            if !table.is_empty() {
+                root.insert(key.to_owned(), Value::Table(table.clone()));
+            }
         }
         for (key, tables) in [
             ("pool", &self.pools),

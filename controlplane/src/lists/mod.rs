@@ -7,13 +7,13 @@
 
 mod nft;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -29,12 +29,74 @@ pub struct Lists(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    /// As many wait as sessions come and go while nft runs.
-    orders: mpsc::UnboundedSender<Order>,
+    queue: Arc<Queue>,
     failures: Arc<AtomicU64>,
-    idle: Arc<tokio::sync::Notify>,
-    waiting: Arc<AtomicU64>,
     _task: Task,
+}
+
+/// What nft has yet to do.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// There is something to do.
+    more: Notify,
+    /// All is done.
+    idle: Notify,
+}
+
+/// An address that comes and goes while nft runs leaves nothing to do, so no more waits than
+/// there are addresses in lists, and than there were when nft began.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Whether the address is to be in the list.
+    changes: HashMap<(String, Ipv4Addr), bool>,
+    /// How many nft is at.
+    underway: usize,
+}
+
+impl Queue {
+    fn push(&self, order: Order) {
+        let Order { list, address, present } = order;
+        let mut waiting = self.waiting();
+        let key = (list, address);
+        // It follows its opposite, of which nothing has happened.
+        if waiting.changes.remove(&key).is_none() {
+            waiting.changes.insert(key, present);
+        }
+        drop(waiting);
+        self.more.notify_one();
+    }
+
+    /// The next batch, once there is one.
+    async fn take(&self) -> Vec<Order> {
+        loop {
+            let batch: Vec<Order> = {
+                let mut waiting = self.waiting();
+                let keys: Vec<_> = waiting.changes.keys().take(BATCH).cloned().collect();
+                waiting.underway = keys.len();
+                let order = |key: (String, Ipv4Addr)| {
+                    let present = waiting.changes.remove(&key)?;
+                    Some(Order { list: key.0, address: key.1, present })
+                };
+                keys.into_iter().filter_map(order).collect()
+            };
+            if !batch.is_empty() {
+                return batch;
+            }
+            self.idle.notify_one();
+            self.more.notified().await;
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        let waiting = self.waiting();
+        waiting.underway == 0 && waiting.changes.is_empty()
+    }
+
+    /// It is whole between any two statements.
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Ends with its owner.
@@ -51,18 +113,10 @@ impl Lists {
     /// Keeps the sets of this table. What a dead daemon left in them goes first. Needs a runtime.
     #[must_use]
     pub fn start(table: Table) -> Self {
-        let (orders, taken) = mpsc::unbounded_channel();
-        let (failures, waiting) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let idle = Arc::<tokio::sync::Notify>::default();
-        let keeper = Keeper {
-            table,
-            sets: HashSet::new(),
-            failures: Arc::clone(&failures),
-            waiting: Arc::clone(&waiting),
-            idle: Arc::clone(&idle),
-        };
-        let task = Task(tokio::spawn(keeper.run(taken)));
-        Self(Some(Arc::new(Inner { orders, failures, idle, waiting, _task: task })))
+        let (queue, failures) = (Arc::<Queue>::default(), Arc::<AtomicU64>::default());
+        let keeper = Keeper { table, sets: HashSet::new(), failures: Arc::clone(&failures) };
+        let task = Task(tokio::spawn(keeper.run(Arc::clone(&queue))));
+        Self(Some(Arc::new(Inner { queue, failures, _task: task })))
     }
 
     /// Puts the address into these lists. Dropping the answer takes it out again.
@@ -78,8 +132,8 @@ impl Lists {
     pub async fn finish(&self, patience: Duration) {
         let Some(inner) = &self.0 else { return };
         let done = async {
-            while inner.waiting.load(Ordering::Acquire) > 0 {
-                inner.idle.notified().await;
+            while !inner.queue.is_idle() {
+                inner.queue.idle.notified().await;
             }
         };
         if tokio::time::timeout(patience, done).await.is_err() {
@@ -95,10 +149,7 @@ impl Lists {
 
     fn order(&self, order: Order) {
         if let Some(inner) = &self.0 {
-            inner.waiting.fetch_add(1, Ordering::AcqRel);
-            if inner.orders.send(order).is_err() {
-                inner.waiting.fetch_sub(1, Ordering::AcqRel);
-            }
+            inner.queue.push(order);
         }
     }
 }
@@ -145,20 +196,14 @@ struct Keeper {
     /// Sets that are there.
     sets: HashSet<String>,
     failures: Arc<AtomicU64>,
-    waiting: Arc<AtomicU64>,
-    idle: Arc<tokio::sync::Notify>,
 }
 
 impl Keeper {
-    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+    async fn run(mut self, queue: Arc<Queue>) {
         self.clean().await;
-        let mut batch = Vec::new();
-        while orders.recv_many(&mut batch, BATCH).await > 0 {
+        loop {
+            let batch = queue.take().await;
             self.carry_out(&batch).await;
-            let done = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-            batch.clear();
-            self.waiting.fetch_sub(done, Ordering::AcqRel);
-            self.idle.notify_one();
         }
     }
 
@@ -207,5 +252,37 @@ impl Keeper {
     fn missing(&self, orders: &[Order]) -> HashSet<String> {
         let lists = orders.iter().map(|order| &order.list);
         lists.filter(|list| !self.sets.contains(*list)).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn order(address: u8, present: bool) -> Order {
+        Order { list: "vpn".to_owned(), address: Ipv4Addr::new(10, 0, 0, address), present }
+    }
+
+    #[test]
+    fn addresses_that_come_and_go_while_nft_runs_cost_no_room() {
+        let queue = Queue::default();
+        for round in 0..10_000 {
+            queue.push(order(1, round % 2 == 0));
+            queue.push(order(2, round % 2 != 0));
+        }
+        assert!(queue.waiting().changes.is_empty());
+        assert!(queue.is_idle());
+        queue.push(order(3, true));
+        let batch = queue.take().now_or_never().unwrap();
+        assert_eq!((batch.len(), batch[0].address), (1, Ipv4Addr::new(10, 0, 0, 3)));
+        assert!(!queue.is_idle(), "nft is at it");
+        // What is under way has happened: it is taken out again afterwards.
+        queue.push(order(3, false));
+        let batch = queue.take().now_or_never().unwrap();
+        assert_eq!((batch.len(), batch[0].present), (1, false));
+        assert!(queue.take().now_or_never().is_none());
+        assert!(queue.is_idle());
     }
 }

@@ -35,7 +35,10 @@ fn an_exhausted_pool_refuses_and_recovers() {
     let mut leases: Vec<_> =
         (0..3).map(|n| addresses.from_pool("p", &format!("user{n}")).unwrap()).collect();
     let refusal = addresses.from_pool("p", "late").unwrap_err();
-    assert_eq!(refusal.to_string(), "pool `p` is exhausted: all 3 addresses are in use");
+    assert_eq!(
+        refusal.to_string(),
+        "pool `p` is exhausted: 3 addresses are in use, 0 belong to users"
+    );
     let freed = leases.remove(1).address();
     assert_eq!(addresses.from_pool("p", "late").unwrap().address(), freed);
     assert_eq!(addresses.from_pool("q", "late").unwrap_err(), Refusal::NoSuchPool("q".to_owned()));
@@ -58,9 +61,43 @@ fn the_next_pool_helps_out() {
     let given: Vec<_> = leases.iter().map(|lease| lease.address().octets()).collect();
     assert_eq!(given, [[10, 0, 0, 1], [10, 0, 1, 1], [10, 0, 2, 1]]);
     let refusal = addresses.from_pool("a", "late").unwrap_err();
-    assert_eq!(refusal.to_string(), "pool `a` is exhausted: all 3 addresses are in use");
+    assert_eq!(
+        refusal.to_string(),
+        "pool `a` is exhausted: 3 addresses are in use, 0 belong to users"
+    );
     let refusal = addresses.from_pool("c", "late").unwrap_err();
-    assert_eq!(refusal.to_string(), "pool `c` is exhausted: all 1 addresses are in use");
+    assert_eq!(
+        refusal.to_string(),
+        "pool `c` is exhausted: 1 addresses are in use, 0 belong to users"
+    );
+}
+
+#[test]
+fn an_address_of_the_next_pool_is_had_again_too() {
+    let pool = |name: &str, range: &str, next: Option<&str>| PoolConfig {
+        name: name.to_owned(),
+        ranges: vec![range.parse().unwrap()],
+        next: next.map(str::to_owned),
+    };
+    let pools = vec![pool("a", "10.0.0.1", Some("b")), pool("b", "10.0.1.1-10.0.1.4", None)];
+    let addresses = Addresses::new(&Config { pool: pools, ..Config::default() });
+    let anna = addresses.from_pool("a", "anna").unwrap();
+    let ivan = addresses.from_pool("a", "ivan").unwrap();
+    let had = [anna.address(), ivan.address()];
+    drop((anna, ivan));
+    let ivan = addresses.from_pool("a", "ivan").unwrap();
+    let anna = addresses.from_pool("a", "anna").unwrap();
+    assert_eq!([anna.address(), ivan.address()], had);
+}
+
+#[test]
+fn a_refusal_counts_apart_what_is_kept_for_users() {
+    let addresses = addresses(&["10.0.0.1-10.0.0.3"], [10, 9, 9, 9]);
+    addresses.reserve(Ipv4Addr::new(10, 0, 0, 1));
+    addresses.reserve(Ipv4Addr::new(10, 8, 0, 1));
+    let _leases: Vec<_> = (0..2).map(|_| addresses.from_pool("p", "ivan").unwrap()).collect();
+    let refusal = addresses.from_pool("p", "late").unwrap_err().to_string();
+    assert_eq!(refusal, "pool `p` is exhausted: 2 addresses are in use, 1 belong to users");
 }
 
 #[test]

@@ -13,5 +13,12 @@
 /ppp secret add name=branch password="s3cret\24\5C" profile=gold ipv6-routes="" routes="10.20.0.0/16 10.8.0.9 1,10.30.0.0/16" remote-address=10.8.0.9
 /ppp secret add last-logged-out=2024-04-30 name=roadwarrior password="" !profile
 /ppp secret remove [ find name=gone ]
+/ppp aaa set interim-update=5m use-circuit-id-in-nas-port-id=no use-radius=yes
+/radius add address=10.8.0.3 secret=rad1us service=ppp,login timeout=1s500ms require-message-auth=no src-address=10.8.0.1
+/radius add accounting-backup=yes accounting-port=1646 address=10.8.0.4 authentication-port=1645 secret="other one" service=ppp realm=isp comment=second
+/radius add address=10.8.0.5 service=ppp
+/radius add address=10.8.0.6 secret=x service=hotspot
+/radius add address=10.8.0.7 protocol=radsec secret=radsec service=ppp
+/radius incoming set accept=yes port=1700
 /ppp l2tp-secret add address=0.0.0.0/0
 /routing ospf instance add name=default

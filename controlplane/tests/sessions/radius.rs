@@ -251,6 +251,14 @@ async fn a_coa_request_changes_a_live_session_or_nothing() {
     assert_eq!(terms.idle_timeout, Some(Duration::from_secs(600)));
     assert_eq!(terms.interim, Some(Duration::from_secs(300)));
     assert_eq!(terms.class, [b"silver"]);
+    // Hooks and their radattr file see what holds now.
+    let known = |name: &str| {
+        let of = |(known, value): &(String, String)| (known == name).then(|| value.clone());
+        terms.radius.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(known("Session-Timeout"), ["0"]);
+    assert_eq!(known("Mikrotik-Rate-Limit"), ["1M/3M"]);
+    assert!(known("User-Name").is_empty());
 
     let rate = |list: &mut Attributes| _ = list.text(names::MIKROTIK_RATE_LIMIT, "9M");
     let user = |list: &mut Attributes| _ = list.text(names::USER_NAME, USER);
@@ -310,7 +318,7 @@ async fn a_coa_request_changes_a_live_session_or_nothing() {
             .coa(|list| {
                 user(list);
                 rate(list);
-                list.integer(names::SERVICE_TYPE, 17);
+                list.integer(names::SERVICE_TYPE, 17).octets(names::STATE, b"again");
             })
             .await,
     ]

@@ -96,3 +96,45 @@ async fn networks_that_overlap_a_pool_are_left_out_and_the_others_serve() {
     let routes: Vec<String> = terms.routes.iter().map(ToString::to_string).collect();
     assert_eq!(routes, ["10.97.0.0/24 0.0.0.0 1", "10.96.0.0/24"]);
 }
+
+/// Neither the tunnel's own ends, nor this machine's addresses, are behind it.
+#[tokio::test]
+async fn a_network_that_holds_an_end_of_the_tunnel_is_not_behind_it() {
+    let (got, server) = given("", |list| {
+        address(list, [10, 77, 0, 5]);
+        list.text(names::FRAMED_ROUTE, "10.96.0.0/24").text(names::FRAMED_ROUTE, "127.0.0.2/32");
+    })
+    .await;
+    assert_eq!(got, Ok(Ipv4Addr::new(10, 77, 0, 5)));
+    let terms = server.daemon.sessions.all()[0].terms().unwrap();
+    let routes: Vec<String> = terms.routes.iter().map(ToString::to_string).collect();
+    assert_eq!(routes, ["10.96.0.0/24"]);
+}
+
+/// Its packets would run into themselves.
+#[tokio::test]
+async fn the_outer_address_of_a_peer_is_not_its_inner_one() {
+    let radius = freeradius(|list| address(list, [10, 77, 0, 5])).await;
+    let server = Server::start(&settings(&radius, "")).await;
+    let mut peer = Peer::connect(&server, Caller::new(2, USER, PASSWORD)).await;
+    peer.log_in(7).await.unwrap();
+    let session = server.daemon.sessions.all().remove(0);
+    let terms = session.terms().unwrap();
+    let outer = [Ipv4Addr::new(10, 55, 0, 9), Ipv4Addr::LOCALHOST];
+    let chosen = controlplane::aaa::lease::choose(&server.daemon, &terms, Some(outer[0]), outer);
+    let reason = chosen.await.unwrap_err();
+    assert!(reason.contains("the peer's own outer address"), "{reason}");
+}
+
+/// Mikrotik's limit of both ways together.
+#[tokio::test]
+async fn octets_both_ways_together_end_a_session() {
+    let (got, server) = given("", |list| {
+        list.integer(names::MIKROTIK_TOTAL_LIMIT, 0)
+            .integer(names::MIKROTIK_TOTAL_LIMIT_GIGAWORDS, 2);
+    })
+    .await;
+    got.unwrap();
+    let session = server.daemon.sessions.all().remove(0);
+    assert_eq!(session.terms().unwrap().total_limit, Some(2 << 32));
+}

@@ -19,6 +19,8 @@ pub(crate) struct Prefixes {
     pages: HashMap<u32, Box<Page>, RandomState>,
     /// Other prefixes, longest length first; no map is empty.
     lengths: Vec<(u8, HashMap<u32, u32, RandomState>)>,
+    /// Slots that have a prefix, too, which a newer one got, the newest last; no list is empty.
+    others: HashMap<(u32, u8), Vec<u32>, RandomState>,
 }
 
 /// Slots of 256 single addresses.
@@ -38,15 +40,23 @@ const fn place(address: Ipv4Addr) -> (u32, usize) {
     (bits >> 8, (bits & 0xFF) as usize)
 }
 
+/// A prefix as a key.
+const fn key(prefix: Prefix) -> (u32, u8) {
+    let length = if prefix.length > 32 { 32 } else { prefix.length };
+    (prefix.address.to_bits() & prefix.mask(), length)
+}
+
 impl Prefixes {
-    /// Gives a prefix to a slot. If another slot has it already, the newer one gets it.
+    /// Gives a prefix to a slot. If another slot has it already, the newer one gets it until it is
+    /// taken from that one again.
     pub(crate) fn insert(&mut self, prefix: Prefix, slot: u32) {
         let length = prefix.length.min(32);
         if length == 32 {
             let (page, at) = place(prefix.address);
             let page = self.pages.entry(page).or_insert_with(|| Box::new(Page::EMPTY));
-            if std::mem::replace(&mut page.slots[at], slot) == NONE {
-                page.used += 1;
+            match std::mem::replace(&mut page.slots[at], slot) {
+                NONE => page.used += 1,
+                older => self.displaced(prefix, older, slot),
             }
             return;
         }
@@ -55,34 +65,62 @@ impl Prefixes {
             self.lengths.insert(at, (length, HashMap::default()));
         }
         if let Some((_, map)) = self.lengths.get_mut(at) {
-            map.insert(prefix.address.to_bits() & prefix.mask(), slot);
+            let older = map.insert(prefix.address.to_bits() & prefix.mask(), slot);
+            if let Some(older) = older {
+                self.displaced(prefix, older, slot);
+            }
         }
     }
 
-    /// Takes a prefix from a slot, unless another one has it by now.
+    fn displaced(&mut self, prefix: Prefix, older: u32, newer: u32) {
+        if older != newer {
+            let others = self.others.entry(key(prefix)).or_default();
+            others.retain(|other| *other != newer);
+            others.push(older);
+        }
+    }
+
+    /// Takes a prefix from a slot. Of the others that have it, the newest gets it.
     pub(crate) fn remove(&mut self, prefix: Prefix, slot: u32) {
+        let had = self.vacate(prefix, slot);
+        let Some(others) = self.others.get_mut(&key(prefix)) else { return };
+        let next = if had { others.pop() } else { None };
+        others.retain(|other| *other != slot);
+        if others.is_empty() {
+            self.others.remove(&key(prefix));
+        }
+        if let Some(next) = next {
+            self.insert(prefix, next);
+        }
+    }
+
+    /// Takes a prefix from a slot, if it is not another one's. Says whether it was not.
+    fn vacate(&mut self, prefix: Prefix, slot: u32) -> bool {
         let length = prefix.length.min(32);
         if length == 32 {
             let (number, at) = place(prefix.address);
-            if let Some(page) = self.pages.get_mut(&number).filter(|page| page.slots[at] == slot) {
-                page.slots[at] = NONE;
-                page.used -= 1;
-                if page.used == 0 {
-                    self.pages.remove(&number);
-                }
+            let page = self.pages.get_mut(&number).filter(|page| page.slots[at] == slot);
+            let Some(page) = page else { return false };
+            page.slots[at] = NONE;
+            page.used -= 1;
+            if page.used == 0 {
+                self.pages.remove(&number);
             }
-            return;
+            return true;
         }
-        let Some(at) = self.lengths.iter().position(|&(have, _)| have == length) else { return };
-        if let Some((_, map)) = self.lengths.get_mut(at) {
-            let network = prefix.address.to_bits() & prefix.mask();
-            if map.get(&network) == Some(&slot) {
-                map.remove(&network);
-            }
-            if map.is_empty() {
-                self.lengths.remove(at);
-            }
+        let Some(at) = self.lengths.iter().position(|&(have, _)| have == length) else {
+            return false;
+        };
+        let Some((_, map)) = self.lengths.get_mut(at) else { return false };
+        let network = prefix.address.to_bits() & prefix.mask();
+        let had = map.get(&network) == Some(&slot);
+        if had {
+            map.remove(&network);
         }
+        if map.is_empty() {
+            self.lengths.remove(at);
+        }
+        had
     }
 
     /// The slot whose prefix covers `address` most closely.
@@ -134,6 +172,29 @@ mod tests {
         prefixes.remove(prefix("10.1.2.3/32"), 2);
         assert_eq!(prefixes.lookup(Ipv4Addr::new(10, 1, 2, 3)), None);
         assert!(prefixes.lengths.is_empty() && prefixes.pages.is_empty());
+    }
+
+    #[test]
+    fn a_prefix_of_several_stays_with_those_that_are_left() {
+        for text in ["10.1.0.0/16", "10.1.2.3/32"] {
+            let (both, inside) = (prefix(text), Ipv4Addr::new(10, 1, 2, 3));
+            let mut prefixes = Prefixes::default();
+            for slot in [1, 2, 3, 3] {
+                prefixes.insert(both, slot);
+            }
+            assert_eq!(prefixes.lookup(inside), Some(3));
+            prefixes.remove(both, 1);
+            prefixes.remove(both, 3);
+            assert_eq!(prefixes.lookup(inside), Some(2));
+            prefixes.insert(both, 4);
+            prefixes.insert(both, 2);
+            prefixes.remove(both, 2);
+            assert_eq!(prefixes.lookup(inside), Some(4));
+            prefixes.remove(both, 4);
+            assert_eq!(prefixes.lookup(inside), None);
+            assert!(prefixes.others.is_empty() && prefixes.pages.is_empty());
+            assert!(prefixes.lengths.is_empty());
+        }
     }
 
     proptest! {

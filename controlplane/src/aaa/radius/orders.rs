@@ -47,7 +47,7 @@ const INDIFFERENT: [Definition; 6] = [
 /// May be there in a Disconnect-Request.
 const DISCONNECT: [Definition; 2] = [names::ACCT_TERMINATE_CAUSE, names::CLASS];
 /// What a CoA-Request may change.
-const CHANGES: [Definition; 13] = [
+const CHANGES: [Definition; 15] = [
     names::SESSION_TIMEOUT,
     names::IDLE_TIMEOUT,
     names::ACCT_INTERIM_INTERVAL,
@@ -58,10 +58,17 @@ const CHANGES: [Definition; 13] = [
     names::MIKROTIK_RECV_LIMIT_GIGAWORDS,
     names::MIKROTIK_XMIT_LIMIT,
     names::MIKROTIK_XMIT_LIMIT_GIGAWORDS,
+    names::MIKROTIK_TOTAL_LIMIT,
+    names::MIKROTIK_TOTAL_LIMIT_GIGAWORDS,
     names::MIKROTIK_ADDRESS_LIST,
     names::WISPR_BANDWIDTH_MAX_UP,
     names::WISPR_BANDWIDTH_MAX_DOWN,
 ];
+
+/// Whether a CoA-Request changes what this attribute says.
+pub(super) fn changes(name: &str) -> bool {
+    CHANGES.iter().any(|definition| definition.name == name)
+}
 
 /// Why an order is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +129,10 @@ fn check(packet: &Packet<'_>) -> Result<(), Declined> {
     packet
         .check_values()
         .map_err(|error| declined(error_cause::INVALID_ATTRIBUTE_VALUE, error.to_string()))?;
+    // RFC 5176 §3.2, §3.6: Authorize Only, which comes with a State, needs a server to ask back.
+    if number(packet, names::SERVICE_TYPE).is_some_and(|given| given != service_type::FRAMED) {
+        return Err(declined(error_cause::UNSUPPORTED_SERVICE, "Service-Type is not Framed"));
+    }
     let more: &[Definition] = match packet.code() {
         Code::DisconnectRequest => &DISCONNECT,
         _ => &CHANGES,
@@ -132,10 +143,6 @@ fn check(packet: &Packet<'_>) -> Result<(), Declined> {
     if let Some(attribute) = packet.attributes().find(|attribute| !known(attribute.id)) {
         let reason = format!("{} cannot be served here", attribute.id);
         return Err(declined(error_cause::UNSUPPORTED_ATTRIBUTE, reason));
-    }
-    // RFC 5176 §3.2: Authorize Only needs a server to ask back.
-    if number(packet, names::SERVICE_TYPE).is_some_and(|given| given != service_type::FRAMED) {
-        return Err(declined(error_cause::UNSUPPORTED_SERVICE, "Service-Type is not Framed"));
     }
     if SESSION.iter().all(|definition| packet.first(*definition).is_none()) {
         let reason = "nothing in it says which session is meant";
@@ -200,6 +207,7 @@ async fn change(
     let changes = meant.iter().map(|session| {
         session.change_terms(|terms| {
             overlay::while_it_lives(terms, packet);
+            overlay::rename(&mut terms.radius, packet);
         })
     });
     match tokio::time::timeout(PATIENCE, join_all(changes)).await {

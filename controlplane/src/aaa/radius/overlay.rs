@@ -13,7 +13,7 @@ use protocol::radius::route;
 use protocol::radius::value::Kind;
 use protocol::radius::{Definition, Packet, dictionary};
 
-use super::number;
+use super::{number, orders};
 use crate::config::is_for_hosts;
 use crate::kernel::Destination;
 use crate::rate_limit::{MAX_RATE, Rate, RateLimit};
@@ -144,6 +144,10 @@ pub fn while_it_lives(terms: &mut Terms, packet: &Packet<'_>) -> Vec<Unusable> {
     if let Some(octets) = limit(names::MIKROTIK_XMIT_LIMIT, names::MIKROTIK_XMIT_LIMIT_GIGAWORDS) {
         terms.transmit_limit = Some(octets).filter(|octets| *octets != 0);
     }
+    if let Some(octets) = limit(names::MIKROTIK_TOTAL_LIMIT, names::MIKROTIK_TOTAL_LIMIT_GIGAWORDS)
+    {
+        terms.total_limit = Some(octets).filter(|octets| *octets != 0);
+    }
     let class: Vec<Vec<u8>> = packet.all(names::CLASS).map(<[u8]>::to_vec).collect();
     if !class.is_empty() {
         terms.class = class;
@@ -217,6 +221,14 @@ pub fn by_name(packet: &Packet<'_>) -> Vec<(String, String)> {
             Some((definition.name.to_owned(), value.to_string()))
         })
         .collect()
+}
+
+/// Attributes by name after a change: those that it has take the place of those of the same name.
+pub fn rename(known: &mut Vec<(String, String)>, packet: &Packet<'_>) {
+    let mut fresh = by_name(packet);
+    fresh.retain(|(name, _)| orders::changes(name));
+    known.retain(|(name, _)| fresh.iter().all(|(other, _)| other != name));
+    known.extend(fresh);
 }
 
 /// The address in an attribute. Values were checked.

@@ -6,6 +6,7 @@
 
 mod lexer;
 mod properties;
+mod radius;
 mod tables;
 
 use super::Imported;
@@ -32,8 +33,9 @@ fn take(command: &Command, imported: &mut Imported) {
         "ip pool" => tables::pool(command, imported),
         "ppp profile" => tables::profile(command, imported),
         "ppp secret" => tables::secret(command, imported),
-        "ppp aaa" => tables::aaa(command, imported),
-        "radius" => tables::radius(command, imported),
+        "ppp aaa" => radius::aaa(command, imported),
+        "radius" => radius::server(command, imported),
+        "radius incoming" => radius::incoming(command, imported),
         "interface pptp-server server" => tables::server(command, imported),
         "interface pptp-server" => tables::binding(command, imported),
         "interface pptp-client" => tables::client(command, imported),

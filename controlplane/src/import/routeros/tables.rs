@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::lexer::Command;
 use super::properties::{Properties, flag, size, text, time, words};
+use super::radius;
 use crate::config::{AddressRange, Mrru, interface_name};
 use crate::import::draft::profile_takes;
 use crate::import::{Imported, NewSecret};
@@ -358,32 +359,10 @@ pub(super) fn proxy_arp(command: &Command, imported: &mut Imported) {
     imported.report.taken(command.line, subject, became, Vec::new());
 }
 
-pub(super) fn aaa(command: &Command, imported: &mut Imported) {
-    let mut properties = Properties::new(command);
-    let used = properties.take("use-radius") == Some("yes");
-    let why = if used {
-        "use-radius: name the servers as [[radius]], and see [aaa]"
-    } else {
-        "see [aaa]"
-    };
-    imported.report.left(command.line, "/ppp aaa".to_owned(), why);
-}
-
-pub(super) fn radius(command: &Command, imported: &mut Imported) {
-    let mut properties = Properties::new(command);
-    let services = properties.take("service").map(words).unwrap_or_default();
-    let server = properties.take("address").unwrap_or("?").to_owned();
-    let why = if services.contains(&"ppp") {
-        "its secret is not shown in every export: write it as [[radius]]"
-    } else {
-        "it does not serve /ppp"
-    };
-    imported.report.left(command.line, format!("/radius `{server}`"), why);
-}
-
 /// What RouterOS takes for granted, and who is named but not there.
 pub(super) fn complete(commands: &[Command], imported: &mut Imported) {
     let Imported { draft, report } = imported;
+    radius::complete(draft, report);
     let named = draft.users.iter().flat_map(|user| &user.more);
     let named = named.filter(|(key, _)| *key == "profile").filter_map(|(_, value)| value.as_str());
     let of_clients = draft.clients.iter().filter_map(|client| client.get("profile")?.as_str());

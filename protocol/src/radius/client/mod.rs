@@ -229,7 +229,10 @@ impl Client {
     ) -> Result<(), Ignored> {
         let packet = Packet::parse(octets).map_err(Ignored::Malformed)?;
         let state = self.servers.get_mut(server).ok_or(Ignored::Unexpected)?;
-        let ticket = state.holder(socket, packet.identifier()).ok_or(Ignored::Unexpected)?;
+        let Some(ticket) = state.holder(socket, packet.identifier()) else {
+            self.late(server, socket, &packet, now);
+            return Err(Ignored::Unexpected);
+        };
         let pending = self.pending.get(&ticket).ok_or(Ignored::Unexpected)?;
         let is_it = |sent: &&Sent| {
             (sent.server, sent.socket, sent.identifier) == (server, socket, packet.identifier())
@@ -245,7 +248,12 @@ impl Client {
         let unprotected = presence == Presence::Absent && pending.request.wants_protection();
         let required = state.config.require_message_authenticator;
         let answer = Answer::new(server, packet, sent.authenticator, state.config.secret.clone());
+        let identifier = answer.packet().identifier();
         self.finish(ticket);
+        // A copy of it tells nothing new.
+        if let Some(state) = self.servers.get_mut(server) {
+            state.late(socket, identifier);
+        }
         if revived {
             self.event(Event::Alive { server });
         }
@@ -258,6 +266,16 @@ impl Client {
             Event::Answered { ticket, answer }
         });
         Ok(())
+    }
+
+    /// An answer to what was given up: too late to be of use, but the server lives.
+    fn late(&mut self, server: usize, socket: u16, packet: &Packet<'_>, now: Instant) {
+        let Some(state) = self.servers.get_mut(server) else { return };
+        let Some(authenticator) = state.late(socket, packet.identifier()) else { return };
+        let genuine = packet.verify_response(&authenticator, &state.config.secret).is_ok();
+        if genuine && state.answered(now, false) {
+            self.event(Event::Alive { server });
+        }
     }
 
     /// Forgets a request and gives its identifiers back.
@@ -274,6 +292,7 @@ impl Client {
         for sent in pending.sent {
             if let Some(state) = self.servers.get_mut(sent.server) {
                 state.release(sent.socket, sent.identifier);
+                state.give_up(&sent);
                 if sent.probe {
                     state.probe_over();
                 }

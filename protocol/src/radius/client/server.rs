@@ -1,6 +1,7 @@
 //! One server's state: does it live, how much can it take, which identifiers are in use; and which
 //! server is the next one for a request.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::api::{Server, Ticket};
@@ -60,6 +61,9 @@ pub(super) struct State {
     life: Life,
     last_answer: Option<Instant>,
     sockets: Vec<Socket>,
+    /// Requests that nobody waits for any more, by port and identifier, as long as that is no other
+    /// request's: a late answer to one is a sign of life.
+    given_up: HashMap<(u16, u8), Authenticator>,
     /// Where the search for a free identifier begins.
     next_socket: usize,
     in_flight: usize,
@@ -90,6 +94,7 @@ impl State {
             life: Life::Alive,
             last_answer: None,
             sockets: Vec::new(),
+            given_up: HashMap::new(),
             next_socket: 0,
             in_flight: 0,
             window: FIRST_WINDOW,
@@ -147,7 +152,9 @@ impl State {
         socket.next = identifier.wrapping_add(1);
         socket.holders[usize::from(identifier)] = Some(ticket);
         socket.in_use += 1;
-        Some((u16::try_from(index).ok()?, identifier))
+        let index = u16::try_from(index).ok()?;
+        self.given_up.remove(&(index, identifier));
+        Some((index, identifier))
     }
 
     /// Gives an identifier back.
@@ -157,6 +164,16 @@ impl State {
         {
             socket.in_use -= 1;
         }
+    }
+
+    /// A request that was sent is given up before its answer came.
+    pub(super) fn give_up(&mut self, sent: &Sent) {
+        self.given_up.insert((sent.socket, sent.identifier), sent.authenticator);
+    }
+
+    /// What an answer to a request that was given up has to fit, once.
+    pub(super) fn late(&mut self, socket: u16, identifier: u8) -> Option<Authenticator> {
+        self.given_up.remove(&(socket, identifier))
     }
 
     /// The request that an identifier belongs to.

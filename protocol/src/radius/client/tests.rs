@@ -462,9 +462,37 @@ fn when_a_server_dies_all_that_it_has_goes_to_the_next_one() {
         rig.answer(sent);
     }
     assert_eq!(rig.events().len(), 21);
-    // The first server was only slow: its answer comes too late for this one.
+    // The first server was only slow: its answer comes too late for this one, and shows that it
+    // lives. A copy of it shows nothing, and neither does a forged one.
+    let late = "ignored from 0: nobody awaits it: a duplicate, or too late";
+    let mut forged = accept(&first.octets, true);
+    forged[10] ^= 1;
     rig.answer(&first);
-    assert_eq!(rig.events(), ["ignored from 0: nobody awaits it: a duplicate, or too late"]);
+    assert_eq!(rig.events(), ["0 is alive", late]);
+    rig.answer(&first);
+    rig.datagram(0, 0, &forged);
+    assert_eq!(rig.events(), [late, late]);
+    assert_eq!(rig.asked().server, 0);
+}
+
+/// FreeRADIUS puts an Access-Reject off by a second: with less patience than that, its answers
+/// come when nobody waits for them.
+#[test]
+fn a_server_whose_answers_come_too_late_is_not_dead() {
+    let hasty = Server { timeout: SECOND, tries: 1, ..server(0) };
+    let mut rig = Rig::new(vec![hasty.clone(), hasty]);
+    let first = rig.asked();
+    rig.wait();
+    assert_eq!(rig.events(), ["0 is dead"]);
+    let second = rig.one_sent();
+    rig.wait();
+    assert_eq!(rig.events(), ["1 is dead", "1 failed: RADIUS does not answer"]);
+    rig.answer(&first);
+    rig.answer(&second);
+    let told = rig.events();
+    assert!(told.contains(&"0 is alive".to_owned()), "{told:?}");
+    assert!(told.contains(&"1 is alive".to_owned()), "{told:?}");
+    assert_eq!(rig.asked().server, 0);
 }
 
 #[test]
