@@ -7,6 +7,9 @@ use anyhow::Result;
 use super::{Chapter, Outcome, targets};
 use crate::run::table::Table;
 
+/// Rows of a table that nobody reads unasked.
+const LONG: usize = 20;
+
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
@@ -46,6 +49,7 @@ pub fn page(chapters: &[Chapter]) -> Result<String> {
     if !all.is_empty() {
         html += "<section id=\"targets\"><h2>Targets</h2>\n";
         let outcomes: Vec<_> = all.iter().map(|target| Some(target.outcome())).collect();
+        html += &tally(&outcomes)?;
         let table = Table { title: String::new(), ..targets(&all) };
         html += &self::table(&table, &outcomes)?;
         html += "</section>\n";
@@ -73,7 +77,14 @@ fn section(chapter: &Chapter) -> Result<String> {
     }
     html += "</div>\n";
     for one in &section.tables {
-        html += &table(one, &[])?;
+        if one.rows.len() > LONG {
+            let title = escape(&one.title);
+            writeln!(html, "<details><summary>{title}: {} rows</summary>", one.rows.len())?;
+            html += &table(&Table { title: String::new(), ..one.clone() }, &[])?;
+            html += "</details>\n";
+        } else {
+            html += &table(one, &[])?;
+        }
     }
     write!(
         html,
@@ -83,6 +94,26 @@ fn section(chapter: &Chapter) -> Result<String> {
         about.seconds,
         table(&about.machine.table(), &[])?
     )?;
+    Ok(html)
+}
+
+/// How many targets were hit, and how many not.
+fn tally(outcomes: &[Option<Outcome>]) -> Result<String> {
+    let count = |wanted: &[Outcome]| {
+        outcomes.iter().flatten().filter(|outcome| wanted.contains(outcome)).count()
+    };
+    let mut html = String::from("<p class=\"tally\">");
+    for (class, words, wanted) in [
+        ("hit", "hit", &[Outcome::Hit, Outcome::Stretch][..]),
+        ("missed", "missed", &[Outcome::Missed]),
+        ("unmeasured", "not measured", &[Outcome::NotMeasured]),
+    ] {
+        let number = count(wanted);
+        if number > 0 {
+            write!(html, "<span class=\"{class}\"><b>{number}</b> {words}</span>")?;
+        }
+    }
+    html += "</p>\n";
     Ok(html)
 }
 
