@@ -244,6 +244,40 @@ fn a_server_that_goes_away_in_the_middle_leaves_what_was_measured_by_then() {
     assert_eq!(loaded.count("lost_tunnels"), 4);
 }
 
+/// A login series of its own server: several calls share a connection where descriptors are few, and
+/// where even that does not do, it says so at once.
+#[test]
+fn dials_share_connections_where_descriptors_are_few() {
+    let folder = TempDir::new().unwrap();
+    let dial = |descriptors: u32| {
+        let line = format!(
+            "ulimit -n {descriptors}; exec setpriv --bounding-set -sys_resource --inh-caps -sys_resource {} \
+             dial --sessions 120 --hold 1 --out {}",
+            bench().display(),
+            folder.path().display(),
+        );
+        let lab = Namespace::new("dial").unwrap();
+        let mut command = lab.command("sh");
+        command.args(["-c", &line]);
+        let mut dial = Process::start("penstock-bench dial", command).unwrap();
+        (dial.wait_exit(LIMIT).unwrap().code(), dial.output())
+    };
+    let (status, output) = dial(150);
+    assert_eq!(status, Some(0), "{output}");
+    let json = std::fs::read_to_string(folder.path().join("dial.json")).unwrap();
+    let figures: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((figures["sessions"].as_u64(), figures["up"].as_u64()), (Some(120), Some(120)));
+    assert_eq!(figures["calls_per_connection"].as_u64(), Some(3), "{figures:#}");
+    assert_eq!(
+        (figures["failures"].as_u64(), figures["dials_per_session"].as_f64()),
+        (Some(0), Some(1.0))
+    );
+
+    let (status, output) = dial(105);
+    assert_eq!(status, Some(1), "{output}");
+    assert!(output.contains("120 sessions need 8 connections at least"), "{output}");
+}
+
 #[test]
 fn too_few_addresses_or_descriptors_are_said_before_anything_is_dialled() {
     let lab = Lab::new();
