@@ -77,6 +77,10 @@ bench-load: ## a thousand tunnels of encrypted packets through a penstock of its
 	cargo build --release --locked -p penstock -p penstock-bench --bins
 	$(AS_ROOT) target/release/penstock-bench load --own-server --tunnels 1000 --rate 20 --to peers
 
+bench-wire: ## what a packet costs a worker by AF_XDP, and by raw socket and TUN; needs root and two cores; writes target/bench/wire.json
+	cargo build --release --locked -p penstock-bench
+	$(AS_ROOT) target/release/penstock-bench wire
+
 bench-scale: ## packets per second and memory over tunnels and workers; needs root; writes target/bench/scale.json
 	cargo build --release --locked -p penstock -p penstock-bench --bins
 	$(AS_ROOT) target/release/penstock-bench scale

@@ -8,6 +8,7 @@
 //! | [`peer`] | the same in the Linux kernel's PPTP, beside ours |
 //! | [`load`] | thousands of tunnels against any PPTP server |
 //! | [`reflect`] | the other end of a load |
+//! | [`wire`] | what a packet costs a worker with real ports |
 //! | [`scale`] | what more tunnels and workers make of it, and of memory |
 //! | [`report`] | one page of all results |
 //! | [`all`] | all of it, one after the other |
@@ -27,6 +28,7 @@ mod report;
 mod run;
 mod scale;
 mod stats;
+mod wire;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -63,6 +65,8 @@ enum Bench {
     Load(load::Arguments),
     /// Send back what a load sends; to run behind the server that is loaded
     Reflect(reflect::Arguments),
+    /// What a packet costs a worker with real ports: AF_XDP, raw socket and TUN; needs root
+    Wire(wire::Arguments),
     /// Packets per second and memory over tunnels and workers; needs root
     Scale(scale::Arguments),
     /// All measurements and the report; needs root, and takes up to 20 minutes, or 3 with --quick
@@ -86,6 +90,7 @@ fn main() -> Result<()> {
         Bench::Peer(Peer::Guest(arguments)) => peer::guest::run(arguments),
         Bench::Load(arguments) => measure("load", &|run| load::run(arguments, run)),
         Bench::Reflect(arguments) => reflect::run(arguments),
+        Bench::Wire(arguments) => measure("wire", &|run| wire::run(arguments, run)),
         Bench::Scale(arguments) => measure("scale", &|run| scale::run(arguments, run)),
         Bench::All(arguments) => all::run(arguments, &options),
         Bench::Report(arguments) => report::run(arguments, &options),

@@ -8,7 +8,7 @@
 //! | `contestants` | the ways to encrypt |
 //! | `openssl` | the installed libcrypto |
 
-mod contestants;
+pub mod contestants;
 mod openssl;
 
 use std::time::Instant;

@@ -42,6 +42,8 @@ pub struct Generator {
     sending: Vec<SendState>,
     burst: SendBurst,
     cipher: Cipher,
+    /// Whether there is no MPPE at all.
+    plain: bool,
     destinations: Arc<[Ipv4Addr]>,
     random: fastrand::Rng,
     /// What is inside of MPPE, for each packet of a burst.
@@ -63,11 +65,17 @@ impl Generator {
             subscribers,
             burst: SendBurst::default(),
             cipher,
+            plain: false,
             destinations,
             random: fastrand::Rng::with_seed(seed),
             plaintexts: Vec::new(),
             packet: Vec::new(),
         }
+    }
+
+    /// Of tunnels that encrypt nothing.
+    pub fn plain(self) -> Self {
+        Self { plain: true, ..self }
     }
 
     pub fn set_cipher(&mut self, cipher: Cipher) {
@@ -99,9 +107,11 @@ impl Generator {
             self.burst.push(u32::try_from(number).unwrap_or(u32::MAX), plaintext.len());
             numbers.push(number);
         }
-        self.burst.plan(&mut self.sending[..]);
-        self.cipher.derive_keys(&mut self.burst);
-        self.cipher.apply(&self.burst, &mut self.plaintexts[..]);
+        if !self.plain {
+            self.burst.plan(&mut self.sending[..]);
+            self.cipher.derive_keys(&mut self.burst);
+            self.cipher.apply(&self.burst, &mut self.plaintexts[..]);
+        }
         for (index, ((frame, data), number)) in
             frames.iter_mut().zip(&self.plaintexts).zip(numbers).enumerate()
         {
@@ -109,7 +119,8 @@ impl Generator {
             let sequence = &mut self.sequences[number];
             *sequence = sequence.wrapping_add(1);
             let header = self.burst.header(index).map(MppeHeader::to_octets).unwrap_or_default();
-            let ppp = [0xFF, 0x03, 0x00, 0xFD, header[0], header[1]];
+            let encrypted = [0xFF, 0x03, 0x00, 0xFD, header[0], header[1]];
+            let ppp = if self.plain { &encrypted[..2] } else { &encrypted };
             let gre = gre::Header {
                 call_id: outer.own_call_id,
                 payload_len: u16::try_from(ppp.len() + data.len()).unwrap_or(u16::MAX),
@@ -128,7 +139,9 @@ impl Generator {
             self.packet.extend(data);
             put(frame, &self.packet);
         }
-        self.burst.commit(&mut self.sending[..]);
+        if !self.plain {
+            self.burst.commit(&mut self.sending[..]);
+        }
     }
 
     fn downlink(&mut self, length: usize, frames: &mut [Frame]) {

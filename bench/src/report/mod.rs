@@ -29,6 +29,7 @@ type Read = fn(&str) -> Result<Section>;
 const SECTIONS: &[(&str, Read)] = &[
     ("mppe", crate::mppe::section),
     ("pipeline", crate::pipeline::section),
+    ("wire", crate::wire::section),
     ("peer", crate::peer::section),
     ("scale", crate::scale::section),
     ("load", crate::load::section),
