@@ -15,6 +15,7 @@ use crate::run::Options;
 const ALL: &[&[&str]] = &[
     &["mppe"],
     &["pipeline"],
+    &["wire"],
     &["peer", "kernel"],
     &["scale"],
     &["load", "--own-server", "--to", "peers"],
