@@ -19,6 +19,8 @@ pub(super) enum Command {
     Routeros(Arguments),
     /// An accel-ppp.conf
     AccelPpp(Arguments),
+    /// pppd's chap-secrets
+    ChapSecrets(Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +45,7 @@ pub(super) fn run(
     let (arguments, import): (_, fn(&[u8]) -> Imported) = match command {
         Command::Routeros(arguments) => (arguments, import::routeros::import),
         Command::AccelPpp(arguments) => (arguments, import::accel_ppp::import),
+        Command::ChapSecrets(arguments) => (arguments, import::chap_secrets::import),
     };
     let imported = import(&read(&arguments.file)?);
     let mut out = std::io::stdout().lock();
@@ -58,11 +61,13 @@ pub(super) fn run(
     if let Some(file) = &arguments.users_file {
         let (users, short) = imported.draft.users_file();
         write(file, users.as_bytes())?;
+        for why in &short {
+            writeln!(out, "user {}", output::shown(why))?;
+        }
         if !short.is_empty() {
-            let names = short.join(", ");
             writeln!(
                 out,
-                "note: a users-file holds name, password and address alone; more have: {names} (--apply keeps it)"
+                "note: a users-file holds name, password and address alone; --apply keeps all"
             )?;
         }
     }

@@ -137,6 +137,10 @@ pub enum UseEncryption {
     Default,
     /// Never.
     No,
+    /// If the peer proposes it.
+    Allow,
+    /// We propose it, and do without if the peer refuses.
+    Yes,
     /// MPPE, or no session.
     Required,
 }
@@ -222,6 +226,8 @@ impl Config {
             encryption: match profile.use_encryption {
                 None | Some(UseEncryption::Default) => self.server.encryption,
                 Some(UseEncryption::No) => Encryption::Deny,
+                Some(UseEncryption::Allow) => Encryption::Allow,
+                Some(UseEncryption::Yes) => Encryption::Prefer,
                 Some(UseEncryption::Required) => Encryption::Require,
             },
             change_tcp_mss: profile.change_tcp_mss.unwrap_or(true),

@@ -7,8 +7,10 @@ use std::net::Ipv4Addr;
 use toml::{Table, Value};
 
 use super::draft::profile_takes;
+use super::mend::mend;
 use super::{Draft, Imported};
 use crate::config::{AddressRange, DEFAULT_PROFILE};
+use crate::kernel::Destination;
 
 /// An option where it stands.
 struct Setting<'a> {
@@ -31,7 +33,10 @@ pub fn import(bytes: &[u8]) -> Imported {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             name.trim().clone_into(&mut section);
         } else if !line.is_empty() {
-            let (key, value) = line.split_once('=').unwrap_or((line, ""));
+            // A range of addresses is not a key, whatever follows it.
+            let is_range = line.starts_with(|first: char| first.is_ascii_digit());
+            let apart = if is_range { line.split_once(',') } else { line.split_once('=') };
+            let (key, value) = apart.unwrap_or((line, ""));
             let setting = Setting { section: &section, key: key.trim(), value: value.trim() };
             take(number, &setting, &mut imported);
         }
@@ -66,7 +71,7 @@ fn fate(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
         "ip-pool" => pool(setting, draft),
         "chap-secrets" => chap_secrets(setting, draft),
         "radius" => left("write it as [[radius]], [aaa] and [radius-incoming]"),
-        "client-ip-range" => left("subscribers are bound to what they are given; see caller-id"),
+        "client-ip-range" => client_range(setting, draft),
         "shaper" => left("rates come from profiles, users and RADIUS: see rate-limit"),
         "connlimit" => left("see [limits]"),
         "core" | "log" | "cli" => left("see [dataplane], log-level and the API"),
@@ -137,6 +142,14 @@ fn ppp(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
                 Err(why) => Fate::Left(why),
             }
         }
+        ("session-timeout", value) => session_timeout(value, draft),
+        (key @ ("max-sessions" | "max-starting"), value) => limit(key, value, draft),
+        ("single-session-ignore-case", _) => {
+            Fate::Became("as here: upper and lower case are one user".to_owned())
+        }
+        ("accomp" | "pcomp" | "noauth", "0" | "deny" | "allow") => {
+            Fate::Became("as here: what the peer asks for".to_owned())
+        }
         ("ccp", "0") => set(server, "encryption", "deny"),
         ("ccp" | "ipv4", _) => Fate::Became("as here".to_owned()),
         ("min-mtu", _) => left("a session has the MTU that its link agrees on"),
@@ -150,16 +163,27 @@ fn ppp(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
     }
 }
 
+fn session_timeout(value: &str, draft: &mut Draft) -> Fate {
+    match value.parse::<u64>() {
+        Ok(seconds) => {
+            let time = crate::config::Span::seconds(seconds).to_string();
+            set(draft.profile(DEFAULT_PROFILE), "session-timeout", time)
+        }
+        Err(_) => left("not a number of seconds"),
+    }
+}
+
+/// Of the machine, not of the port.
+fn limit(key: &str, value: &str, draft: &mut Draft) -> Fate {
+    let Ok(count @ 1..) = value.parse::<u32>() else { return left("no number from 1 on") };
+    let limits = draft.top.entry("limits").or_insert_with(|| Value::Table(Table::new()));
+    let Value::Table(limits) = limits else { return left("not understood") };
+    set(limits, key, i64::from(count))
+}
+
 fn mppe(value: &str, server: &mut Table) -> Fate {
     match value {
-        "require" => set(server, "encryption", "require"),
-        "deny" => set(server, "encryption", "deny"),
-        "prefer" | "allow" => match set(server, "encryption", "require") {
-            Fate::Became(what) => {
-                Fate::Became(format!("{what}, for `{value}` lets data pass in the clear"))
-            }
-            other => other,
-        },
+        "require" | "prefer" | "allow" | "deny" => set(server, "encryption", value),
         _ => left("not deny, allow, prefer or require"),
     }
 }
@@ -185,6 +209,7 @@ fn pptp(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
             Ok(_) => left("see login-timeout of [limits]"),
             Err(_) => left("not a number of seconds"),
         },
+        ("session-timeout", value) => session_timeout(value, draft),
         ("verbose", _) => left("see log-level"),
         _ => left("penstock has nothing of this kind"),
     }
@@ -213,24 +238,58 @@ fn name_server(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
     }
 }
 
+/// Who may connect at all.
+fn client_range(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
+    if setting.key == "disable" {
+        return Fate::Became("as here: from everywhere".to_owned());
+    }
+    let networks = match (setting.key.parse::<Destination>(), expanded(setting.key).parse()) {
+        (Ok(network), _) => vec![network.to_string()],
+        (Err(_), Ok::<AddressRange, _>(range)) => {
+            let prefixes = range.prefixes().into_iter();
+            prefixes.map(|(address, length)| format!("{address}/{length}")).collect()
+        }
+        (Err(why), Err(_)) => return Fate::Left(why),
+    };
+    let networks: Vec<Value> = networks.into_iter().map(Value::from).collect();
+    let shown = networks.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    let entry = draft.server.entry("client-ip-range").or_insert_with(|| Value::Array(Vec::new()));
+    if let Value::Array(before) = entry {
+        before.extend(networks);
+    }
+    Fate::Became(format!("`client-ip-range` of [server]: {shown}"))
+}
+
 fn pool(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
     match setting.key {
         "gw-ip-address" => gateway(setting.value, draft),
         "gw" | "attr" | "vendor" | "shuffle" => left("penstock has nothing of this kind"),
         range => {
-            let mut parts = range.split(',').map(str::trim);
-            let range = expanded(parts.next().unwrap_or_default());
-            let name = if setting.value.is_empty() {
-                "default"
-            } else {
-                // The `name=` of `10.0.0.0/24,name=x` was taken for the option's own.
-                setting.value.split(',').next().unwrap_or_default()
-            };
-            let named = range.parse::<AddressRange>().map(|range| range.to_string());
-            match named {
+            let range = expanded(range);
+            let (mut name, mut next, mut unknown) = ("default", None, Vec::new());
+            for attribute in setting.value.split(',').map(str::trim).filter(|part| !part.is_empty())
+            {
+                match attribute.split_once('=') {
+                    Some(("name", given)) => name = given,
+                    Some(("next", given)) => next = Some(given),
+                    // Its older form is the name alone.
+                    None => name = attribute,
+                    Some((other, _)) => unknown.push(other),
+                }
+            }
+            if !unknown.is_empty() {
+                return Fate::Left(format!("unknown: {}", unknown.join(", ")));
+            }
+            match range.parse::<AddressRange>() {
                 Ok(range) => {
-                    add_range(draft, name, range);
-                    Fate::Became(format!("[[pool]] `{name}`"))
+                    add_range(draft, name, range.to_string());
+                    let with = next.map(|next| format!(", `next = \"{next}\"`"));
+                    let is_it =
+                        |pool: &&mut Table| pool.get("name").and_then(Value::as_str) == Some(name);
+                    if let (Some(next), Some(pool)) = (next, draft.pools.iter_mut().find(is_it)) {
+                        pool.insert("next".to_owned(), next.into());
+                    }
+                    Fate::Became(format!("[[pool]] `{name}`{}", with.unwrap_or_default()))
                 }
                 Err(why) => Fate::Left(why),
             }
@@ -282,24 +341,16 @@ fn chap_secrets(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
 
 /// What accel-ppp takes for granted.
 fn complete(imported: &mut Imported) {
-    let draft = &mut imported.draft;
-    let has_pool = |name: &str| {
-        draft.pools.iter().any(|pool| pool.get("name").and_then(Value::as_str) == Some(name))
-    };
+    let Imported { draft, report } = imported;
+    let has_default =
+        draft.pools.iter().any(|pool| pool.get("name").and_then(Value::as_str) == Some("default"));
     let default = draft
         .profiles
         .iter()
         .find(|profile| profile.get("name").and_then(Value::as_str) == Some(DEFAULT_PROFILE));
-    let wanted = default.and_then(|profile| profile.get("remote-address")?.as_str());
-    match wanted {
-        Some(name) if !has_pool(name) => {
-            let why = format!("the pool `{name}` is named but not there: users need addresses");
-            imported.report.remark(why);
-            draft.profile(DEFAULT_PROFILE).remove("remote-address");
-        }
-        None if has_pool("default") => {
-            draft.profile(DEFAULT_PROFILE).insert("remote-address".to_owned(), "default".into());
-        }
-        _ => {}
+    let is_named = default.is_some_and(|profile| profile.contains_key("remote-address"));
+    if has_default && !is_named {
+        draft.profile(DEFAULT_PROFILE).insert("remote-address".to_owned(), "default".into());
     }
+    mend(draft, report);
 }

@@ -38,6 +38,28 @@ pub struct NewSecret {
     pub more: Vec<(&'static str, serde_json::Value)>,
 }
 
+impl NewSecret {
+    fn is_disabled(&self) -> bool {
+        self.more.iter().any(|(key, value)| *key == "disabled" && value == true)
+    }
+
+    /// The user may not in until somebody looks at it: what would have kept it out is not known here.
+    pub(super) fn disable(&mut self) {
+        self.more.retain(|(key, _)| *key != "disabled");
+        self.more.push(("disabled", json!(true)));
+    }
+
+    /// The text of a key that it has.
+    pub(super) fn word(&self, wanted: &str) -> Option<&str> {
+        self.more.iter().find(|(key, _)| *key == wanted).and_then(|(_, value)| value.as_str())
+    }
+
+    /// Takes a key away.
+    pub(super) fn drop_key(&mut self, unwanted: &str) {
+        self.more.retain(|(key, _)| *key != unwanted);
+    }
+}
+
 impl std::fmt::Debug for NewSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NewSecret").field("name", &self.name).field("more", &self.more).finish()
@@ -45,6 +67,11 @@ impl std::fmt::Debug for NewSecret {
 }
 
 impl Draft {
+    /// Whether there is a user of this name already.
+    pub(super) fn has_user(&self, name: &str) -> bool {
+        self.users.iter().any(|user| user.name == name)
+    }
+
     /// The profile of this name, made if there is none.
     pub(super) fn profile(&mut self, name: &str) -> &mut Table {
         let is_it = |table: &Table| table.get("name").and_then(Value::as_str) == Some(name);
@@ -113,19 +140,26 @@ impl Draft {
         serde_json::Value::Object(body)
     }
 
-    /// The users as a chap-secrets file, and the names of those of whom it cannot hold everything.
+    /// The users as a chap-secrets file, and what it cannot hold, by user. Who is disabled is left
+    /// out: such a file cannot say it.
     #[must_use]
     pub fn users_file(&self) -> (Zeroizing<String>, Vec<String>) {
         let mut text = Zeroizing::new(String::new());
         let mut short = Vec::new();
         for user in &self.users {
+            if user.is_disabled() {
+                short.push(format!("`{}`: disabled, so it is not in the file", user.name));
+                continue;
+            }
             let address = user.more.iter().find_map(|(key, value)| {
                 let address = (*key == "remote-address").then(|| value.as_str()).flatten()?;
                 address.parse::<std::net::Ipv4Addr>().ok()
             });
-            let held = usize::from(address.is_some());
-            if user.more.len() > held {
-                short.push(user.name.clone());
+            let is_held = |key: &str| key == "remote-address" && address.is_some();
+            let keys = user.more.iter().map(|(key, _)| *key).filter(|key| !is_held(key));
+            let keys = keys.collect::<Vec<_>>().join(", ");
+            if !keys.is_empty() {
+                short.push(format!("`{}`: the file cannot say {keys}", user.name));
             }
             let address = address.map_or_else(|| "*".to_owned(), |address| address.to_string());
             let (name, password) = (quoted(&user.name), Zeroizing::new(quoted(&user.password)));

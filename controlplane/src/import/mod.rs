@@ -4,12 +4,16 @@
 //! |---|---|
 //! | [`routeros`] | an `/export` of RouterOS 6 or 7 |
 //! | [`accel_ppp`] | `accel-ppp.conf` |
+//! | [`chap_secrets`] | pppd's users |
+//! | `mend` | references that lead nowhere |
 //!
 //! Every line of the source is either taken over or named in the report. Passwords are never in
 //! the report. Nothing is changed here; who calls decides what becomes of the outcome.
 
 pub mod accel_ppp;
+pub mod chap_secrets;
 mod draft;
+mod mend;
 pub mod routeros;
 
 #[cfg(test)]

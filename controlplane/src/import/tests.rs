@@ -30,6 +30,55 @@ fn an_export_of_routeros_7() {
 }
 
 #[test]
+fn a_verbose_export_of_routeros_6() {
+    let export = include_bytes!("../../tests/data/routeros-6-verbose.rsc");
+    insta::assert_snapshot!(shown(&routeros::import(export)));
+}
+
+#[test]
+fn a_verbose_export_of_routeros_7() {
+    let export = include_bytes!("../../tests/data/routeros-7-verbose.rsc");
+    insta::assert_snapshot!(shown(&routeros::import(export)));
+}
+
+#[test]
+fn every_option_of_accel_ppp_is_taken_over_or_named() {
+    let file = include_bytes!("../../tests/data/accel-ppp-full.conf");
+    let imported = accel_ppp::import(file);
+    insta::assert_snapshot!(shown(&imported));
+    let (whole, part, not) = imported.report.counts();
+    let text = String::from_utf8_lossy(file);
+    let options = text.lines().filter(|line| !line.is_empty() && !line.starts_with('['));
+    assert_eq!(whole + part + not, options.count());
+}
+
+#[test]
+fn a_chap_secrets_file_of_pppd() {
+    let file = include_bytes!("../../tests/data/chap-secrets");
+    let imported = chap_secrets::import(file);
+    insta::assert_snapshot!(shown(&imported));
+    let (whole, part, not) = imported.report.counts();
+    let lines = file.split(|byte| *byte == b'\n');
+    assert_eq!(
+        whole + part + not,
+        lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")).count()
+    );
+}
+
+/// Who is kept out there is not let in here.
+#[test]
+fn a_users_file_lets_nobody_in_who_was_kept_out() {
+    let export = include_bytes!("../../tests/data/routeros-6-verbose.rsc");
+    let (text, short) = routeros::import(export).draft.users_file();
+    assert!(text.contains("\"office\"") && !text.contains("warehouse") && !text.contains("mac"));
+    insta::assert_snapshot!(short.join("\n"), @r"
+    `office`: the file cannot say profile, local-address, routes
+    `warehouse`: disabled, so it is not in the file
+    `mac`: disabled, so it is not in the file
+    ");
+}
+
+#[test]
 fn a_configuration_of_accel_ppp() {
     let file = include_bytes!("../../tests/data/accel-ppp.conf");
     insta::assert_snapshot!(shown(&accel_ppp::import(file)));
@@ -56,6 +105,8 @@ fn every_line_is_taken_over_or_named() {
     for export in [
         &include_bytes!("../../tests/data/routeros-6.rsc")[..],
         include_bytes!("../../tests/data/routeros-7.rsc"),
+        include_bytes!("../../tests/data/routeros-6-verbose.rsc"),
+        include_bytes!("../../tests/data/routeros-7-verbose.rsc"),
     ] {
         let imported = routeros::import(export);
         let (whole, part, not) = imported.report.counts();
@@ -86,8 +137,12 @@ fn hostile_exports_end_in_reports() {
                  /ppp profile add local-address=1.1.1.1\n\
                  /interface pptp-server server set enabled=maybe max-mtu=99999999999 keepalive-timeout=-1\n";
     let mut said = String::new();
-    for text in [long.as_str(), &deep, names] {
-        let imported = routeros::import(text.as_bytes());
+    let bytes =
+        b"/ppp secret\nadd name=\xff\xfe\nadd name=\"\\FF\" password=x\nadd name=a \\\n\\\n\\"
+            .to_vec();
+    let endless = "\\\n".repeat(10_000);
+    for text in [long.as_bytes(), deep.as_bytes(), names.as_bytes(), &bytes, endless.as_bytes()] {
+        let imported = routeros::import(text);
         let report = imported.report.text();
         assert!(report.len() < 2 * text.len() + 2000);
         said.push_str(&report.chars().take(2000).collect::<String>());

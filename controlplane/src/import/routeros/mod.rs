@@ -10,6 +10,7 @@ mod radius;
 mod tables;
 
 use super::Imported;
+use super::mend::mend;
 use lexer::Command;
 
 /// Reads an export.
@@ -25,6 +26,7 @@ pub fn import(bytes: &[u8]) -> Imported {
     }
     imported.report.lines.sort_by_key(|line| line.number);
     tables::complete(&commands, &mut imported);
+    mend(&mut imported.draft, &mut imported.report);
     imported
 }
 

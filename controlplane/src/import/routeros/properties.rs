@@ -13,10 +13,9 @@ pub(super) struct Properties<'a> {
 impl<'a> Properties<'a> {
     pub(super) fn new(command: &'a Command) -> Self {
         let pairs = command.properties.iter();
+        // What is unset (`!key`) is so where it is left out: there is nothing to take over.
         let rest = pairs.map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let left =
-            command.unset.iter().map(|key| format!("!{key}: it is unset where it is left out"));
-        Self { rest, left: left.collect() }
+        Self { rest, left: Vec::new() }
     }
 
     /// The value of a property, if it is there and says something.
@@ -26,6 +25,11 @@ impl<'a> Properties<'a> {
         // What is given twice counts as the first time.
         self.rest.retain(|(name, _)| *name != key);
         Some(value).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a property, which stays.
+    pub(super) fn look(&self, key: &str) -> Option<&'a str> {
+        self.rest.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 
     /// As [`Self::take`], made a value, or left with the reason.
@@ -55,10 +59,10 @@ impl<'a> Properties<'a> {
         self.left.push(format!("{key}: {why}"));
     }
 
-    /// These are named with the reason if they say anything.
+    /// These are named with the reason if they say anything but RouterOS's own default.
     pub(super) fn leave_all(&mut self, keys: &[&str], why: &str) {
         for key in keys {
-            if self.take(key).is_some() {
+            if self.take(key).is_some_and(|value| !["default", "none"].contains(&value)) {
                 self.leave(key, why);
             }
         }
@@ -66,7 +70,10 @@ impl<'a> Properties<'a> {
 
     /// What was left, and what nobody asked for.
     pub(super) fn finish(mut self) -> Vec<String> {
-        for (key, _) in std::mem::take(&mut self.rest) {
+        for (key, value) in std::mem::take(&mut self.rest) {
+            if value.is_empty() {
+                continue;
+            }
             self.leave(key, "penstock has nothing of this kind");
         }
         self.left

@@ -94,8 +94,14 @@ pub(super) fn profile(command: &Command, imported: &mut Imported) {
         let servers = words(value).iter().take(2).map(parse).collect::<Result<Vec<Value>, _>>();
         servers.map(Value::from).map_err(|_| "not all are IPv4 addresses".to_owned())
     };
-    properties.keep(wanted, "dns-server", servers);
-    properties.keep(wanted, "wins-server", servers);
+    for key in ["dns-server", "wins-server"] {
+        let beyond = properties.look(key).map(words).unwrap_or_default().into_iter().skip(2);
+        let beyond = beyond.collect::<Vec<_>>().join(", ");
+        properties.keep(wanted, key, servers);
+        if !beyond.is_empty() {
+            properties.leave(key, &format!("IPCP tells two; left out: {beyond}"));
+        }
+    }
     properties.keep(wanted, "rate-limit", |value| {
         value
             .parse::<RateLimit>()
@@ -112,14 +118,11 @@ pub(super) fn profile(command: &Command, imported: &mut Imported) {
         }
     }
     match properties.take("use-encryption") {
-        Some("required") => drop(wanted.insert("use-encryption".to_owned(), "required".into())),
-        Some("no") => drop(wanted.insert("use-encryption".to_owned(), "no".into())),
-        Some("yes") => {
-            wanted.insert("use-encryption".to_owned(), "required".into());
-            properties
-                .leave("use-encryption", "`yes` became `required`: data never passes in the clear");
+        Some(word @ ("required" | "yes" | "no")) => {
+            wanted.insert("use-encryption".to_owned(), word.into());
         }
-        _ => {}
+        Some("default") | None => {}
+        Some(_) => properties.leave("use-encryption", "not yes, no, required or default"),
     }
     if let Some(value) = properties.take("change-tcp-mss")
         && value != "default"
@@ -146,10 +149,23 @@ pub(super) fn profile(command: &Command, imported: &mut Imported) {
             "bridge-learning",
             "bridge-path-cost",
             "bridge-port-priority",
+            "bridge-port-trusted",
+            "bridge-port-vid",
         ],
         LAYER_2,
     );
-    properties.leave_all(&["dhcpv6-pd-pool", "remote-ipv6-prefix-pool", "use-ipv6"], IPV6);
+    properties.leave_all(
+        &[
+            "dhcpv6-lease-time",
+            "dhcpv6-pd-pool",
+            "dhcpv6-use-radius",
+            "remote-ipv6-prefix-pool",
+            "remote-ipv6-prefix-reuse",
+            "use-ipv6",
+        ],
+        IPV6,
+    );
+    properties.leave_all(&["use-mpls", "use-upnp"], "no part of PPTP");
     properties.leave_all(&["insert-queue-before", "parent-queue", "queue-type"], QUEUES);
     properties
         .leave_all(&["interface-list"], "name interfaces in nftables: [[binding]] gives them");
@@ -198,6 +214,11 @@ pub(super) fn secret(command: &Command, imported: &mut Imported) {
         let parse = |word: &&str| word.parse::<Destination>().map(|found| found.to_string());
         words(value).iter().map(parse).collect::<Result<Vec<_>, _>>().map(|all| json!(all))
     };
+    if imported.draft.has_user(&name) {
+        let why = "an earlier line has the name, and counts: a user has one secret here";
+        imported.report.left(command.line, subject, why);
+        return;
+    }
     let routes = |value: &str| {
         let parse = |word: &&str| word.parse::<Route>().map(|route| route.to_string());
         words(value).iter().map(parse).collect::<Result<Vec<_>, _>>().map(|all| json!(all))
@@ -213,7 +234,9 @@ pub(super) fn secret(command: &Command, imported: &mut Imported) {
     keep("profile", properties.parse("profile", plain));
     keep("local-address", properties.parse("local-address", address));
     keep("remote-address", properties.parse("remote-address", plain));
-    keep("caller-id", properties.parse("caller-id", networks));
+    let restricted = properties.take("caller-id").map(networks);
+    let unknown_caller = matches!(restricted, Some(Err(_)));
+    keep("caller-id", restricted.and_then(Result::ok));
     keep("routes", properties.parse("routes", routes));
     keep("limit-bytes-in", properties.parse("limit-bytes-in", octets));
     keep("limit-bytes-out", properties.parse("limit-bytes-out", octets));
@@ -225,8 +248,14 @@ pub(super) fn secret(command: &Command, imported: &mut Imported) {
         // What was, not what is to be.
         properties.take(key);
     }
+    let mut user = NewSecret { name, password, more };
+    if unknown_caller {
+        user.disable();
+        let why = "not all are IPv4 networks: the user is disabled, or it could call from anywhere";
+        properties.leave("caller-id", why);
+    }
     let left = properties.finish();
-    imported.draft.users.push(NewSecret { name, password, more });
+    imported.draft.users.push(user);
     imported.report.taken(command.line, subject, "user".to_owned(), left);
 }
 
