@@ -5,13 +5,13 @@
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::net::{SocketAddrV4, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tracing_subscriber::EnvFilter;
 
 use super::{Failure, runtime};
 use crate::aaa::identity;
@@ -70,9 +70,6 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
     }];
     if running {
         findings.push(fine("penstock is running"));
-    }
-    if let Err(reason) = EnvFilter::try_new(&config.log_level) {
-        findings.push(error(format!("`log-level = \"{}\"`: {reason}", config.log_level)));
     }
     findings.extend(ports(config, running));
     findings.extend(rights(config));
@@ -136,8 +133,12 @@ fn ports(config: &Config, running: bool) -> Vec<Finding> {
     if !config.server.enabled {
         return vec![warning("`enabled = false`: no call will be accepted")];
     }
-    let free = |address| match owner(address) {
-        None => fine(format!("TCP {address} is free")),
+    let free = |address: SocketAddrV4| match owner(address) {
+        // Port 0 is any that is free: only the address can be wrong.
+        None => match UdpSocket::bind((*address.ip(), 0)) {
+            Ok(_) => fine(format!("TCP {address} is free")),
+            Err(reason) => error(format!("TCP {address} cannot be listened on: {reason}")),
+        },
         Some(owner) if running => fine(format!("TCP {address}: {owner}")),
         Some(owner) => error(format!("TCP {address} is taken by {owner}")),
     };

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{Authentication, Config, ConfigError, DEFAULT_PROFILE, Mrru, Span};
 use crate::terms::Route;
+use crate::text::printable;
 
 /// Longest name of a network interface that the kernel takes (IFNAMSIZ less its end).
 const MAX_INTERFACE_NAME: usize = 15;
@@ -132,6 +133,7 @@ pub fn interface_name(name: &str) -> Result<(), String> {
     {
         Ok(())
     } else {
+        let name = printable(name.as_bytes());
         Err(format!("`{name}` is no name of an interface (1 to 15 letters)"))
     }
 }

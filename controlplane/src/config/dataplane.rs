@@ -3,13 +3,10 @@
 //! Never looks at the machine: whether a port exists is found out at the start and by
 //! `penstock check`.
 
-use dataplane::api::config::{Tags, TagsError};
+use dataplane::api::config::{MIN_FRAMES, Tags, TagsError};
 use serde::Deserialize;
 
-use super::ConfigError;
-
-/// Longest name of a network interface that the kernel takes (IFNAMSIZ less its end).
-const MAX_INTERFACE_NAME: usize = 15;
+use super::{ConfigError, interface_name};
 
 /// Threads, ports and drivers of the packet path.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -77,11 +74,14 @@ impl Dataplane {
         let below = self.interface.iter().flat_map(|interface| &interface.ports);
         let names = self.interface.iter().map(|interface| &interface.name);
         for name in names.chain(below).chain([&self.tun]) {
-            if name.is_empty() || name.len() > MAX_INTERFACE_NAME || name.contains(['/', ' ']) {
-                return Err(ConfigError::new(format!(
-                    "`{name}` is no name of an interface (1 to 15 letters)"
-                )));
-            }
+            interface_name(name)
+                .map_err(|reason| ConfigError::new(format!("[dataplane]: {reason}")))?;
+        }
+        if self.frames < MIN_FRAMES {
+            return Err(ConfigError::new(format!(
+                "`frames = {}`: a worker needs at least {MIN_FRAMES}",
+                self.frames
+            )));
         }
         for Interface { name, ports, vlan, .. } in &self.interface {
             if ports.is_empty() && *vlan != Vlan::default() {

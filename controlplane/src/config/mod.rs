@@ -30,6 +30,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 pub use accounting::Accounting;
 pub use address_list::{AddressList, Table};
@@ -178,8 +180,31 @@ impl Config {
         }
     }
 
+    /// A word that is no level would be taken for a part of the program, and silence all others.
+    fn validate_log_level(&self) -> Result<(), ConfigError> {
+        let level = |directive: &str| {
+            let level = directive.rsplit('=').next().unwrap_or_default().trim();
+            level.parse::<LevelFilter>().is_ok_and(|_| !level.is_empty())
+        };
+        let readable = self.log_level.parse::<EnvFilter>().is_ok();
+        if readable && self.log_level.split(',').all(level) {
+            return Ok(());
+        }
+        Err(ConfigError::new(format!(
+            "`log-level = {:?}`: give off, error, warn, info, debug or trace, or `part=level` after \
+             a comma",
+            self.log_level
+        )))
+    }
+
     /// The checks that need more than one value.
     fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_log_level()?;
+        if self.control_socket.as_os_str().is_empty() {
+            return Err(ConfigError::new(
+                "`control-socket` is empty: no command would reach the daemon".to_owned(),
+            ));
+        }
         self.server.validate()?;
         self.limits.validate()?;
         self.lockout.validate()?;

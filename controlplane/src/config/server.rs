@@ -132,6 +132,17 @@ impl Server {
         if self.listen.is_empty() {
             return fail("`listen` is empty: to accept no calls set `enabled = false`".to_owned());
         }
+        for (index, one) in self.listen.iter().enumerate() {
+            let overlaps = |other: &&SocketAddrV4| {
+                one.port() == other.port()
+                    && (one.ip() == other.ip()
+                        || one.ip().is_unspecified()
+                        || other.ip().is_unspecified())
+            };
+            if let Some(other) = self.listen.iter().skip(index + 1).find(overlaps) {
+                return fail(format!("`listen`: {one} and {other} are one place to listen"));
+            }
+        }
         if self.encryption_strengths.is_empty() {
             return fail("`encryption-strengths` is empty: name at least 128".to_owned());
         }

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A length of time in whole seconds.
+/// The longest of all, ten years: sums with any of them stay in the range of clocks.
+const MAX: u64 = 3650 * 86_400;
+
+/// A length of time in whole seconds; as text at most ten years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Span(u64);
@@ -63,7 +66,11 @@ impl FromStr for Span {
                 .ok_or_else(wrong)?;
             rest = &tail[unit.len_utf8()..];
         }
-        if text.is_empty() { Err(wrong()) } else { Ok(Self(total)) }
+        match total {
+            _ if text.is_empty() => Err(wrong()),
+            0..=MAX => Ok(Self(total)),
+            _ => Err(format!("`{text}` is too long: at most {}", Self(MAX))),
+        }
     }
 }
 
@@ -101,16 +108,31 @@ mod tests {
         assert_eq!(seconds("30s"), Ok(30));
         assert_eq!(seconds("1h30m"), Ok(5400));
         assert_eq!(seconds("1d2h3m4s"), Ok(93_784));
-        for wrong in
-            ["", "30", "s", "-1s", "30s1m", "1m1m", "1 m", "1x", "1é", "99999999999999999d"]
-        {
+        for wrong in [
+            "",
+            "30",
+            "s",
+            "-1s",
+            "30s1m",
+            "1m1m",
+            "1 m",
+            "1x",
+            "1é",
+            "99999999999999999d",
+            "3651d",
+        ] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(seconds("3650d"), Ok(MAX));
+        assert_eq!(
+            seconds("106751991167300d").unwrap_err(),
+            "`106751991167300d` is too long: at most 3650d"
+        );
     }
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read_as_the_same(seconds in 0_u64..1 << 40) {
+        fn what_is_printed_is_read_as_the_same(seconds in 0..=MAX) {
             prop_assert_eq!(Span(seconds).to_string().parse(), Ok(Span(seconds)));
         }
 

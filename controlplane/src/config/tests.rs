@@ -105,7 +105,12 @@ fn slips_are_answered_with_line_and_what_was_meant() {
         "[server]\nmax-mtu = 9000\n",
         "[server]\ndefault-profile = \"gold\"\n",
         "[server]\nlisten = []\n",
+        "[server]\nlisten = [\"0.0.0.0:1723\", \"192.0.2.1:1723\"]\n",
+        "log-level = \"loud\"\n",
+        "log-level = \"info,penstock\"\n",
+        "control-socket = \"\"\n",
         "[limits]\nlogin-timeout = \"0s\"\n",
+        "[lockout]\ntime = \"106751991167300d\"\n",
         "[[pool]]\nname = \"a\"\nranges = [\"10.0.0.9-10.0.0.1\"]\n",
         "[[pool]]\nname = \"a\"\nranges = [\"10.0.0.9\"]\nnext = \"b\"\n",
         "[[pool]]\nname = \"a\"\nranges = [\"10.0.0.9\"]\nnext = \"a\"\n",
@@ -114,6 +119,8 @@ fn slips_are_answered_with_line_and_what_was_meant() {
         "[[profile]]\nname = \"gold\"\n",
         "[[profile]]\nname = \"default\"\nlocal-address = \"10.0.0.1\"\ndns-server = [\"none\"]\n",
         "[dataplane]\ntun = \"a-name-that-is-too-long\"\n",
+        "[dataplane]\ntun = \"a\\nb\"\n",
+        "[dataplane]\nframes = 0\n",
         "[server\n",
     ]
     .map(|text| format!("{}\n    {}\n", text.trim().replace('\n', " ; "), says(text)))

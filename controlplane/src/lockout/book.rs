@@ -122,6 +122,13 @@ impl Book {
         Standing::Free
     }
 
+    /// Whether one more login of an address may be judged while these are. All of them may fail,
+    /// and no more may than lock it.
+    pub(super) fn has_room(&self, peer: Ipv4Addr, judged: usize, now: Instant) -> bool {
+        let failures = self.addresses.failures(&peer, &self.rules, now);
+        failures + judged <= self.rules.failures
+    }
+
     fn binds(&self, lock: Lock, user: &Arc<str>, peer: Ipv4Addr) -> bool {
         let began = lock.until.checked_sub(self.rules.length(lock.locks));
         self.pairs.peek(&(Arc::clone(user), peer)).is_some_and(|pair| {

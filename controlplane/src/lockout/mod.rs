@@ -10,8 +10,10 @@
 //! |---|---|
 //! | `table` | failures and locks of one kind of subject, in bounded memory |
 //! | `book` | both kinds, and whom a user's lock binds |
+//! | `bench` | logins of an address that are judged at once |
 //! | `store` | locks over a restart |
 
+mod bench;
 mod book;
 mod store;
 mod table;
@@ -32,6 +34,7 @@ use tracing::{error, info, warn};
 use crate::config::{self, Span};
 use crate::kernel::Destination;
 use crate::text::printable;
+use bench::{Benches, Seat};
 pub use book::Subject;
 use book::{Book, Standing};
 use store::Store;
@@ -46,7 +49,7 @@ const SLOW_LANE: usize = 2;
 /// How much later a suspect address hears that it failed again.
 const PENANCE: Duration = Duration::from_secs(3);
 
-/// How long a login of a suspect address waits for its turn.
+/// How long a login waits for others of its address.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Suspect addresses whose logins are slowed down at once.
@@ -61,6 +64,7 @@ struct Inner {
     /// `None`: nobody is ever locked out.
     locks: Option<Mutex<Locks>>,
     allow: Vec<Destination>,
+    benches: Benches,
     lanes: Mutex<LruCache<Ipv4Addr, Arc<Semaphore>>>,
     store: Mutex<Option<Store>>,
     refused: AtomicU64,
@@ -121,6 +125,9 @@ pub enum Refused {
     /// The user is locked for this address.
     #[error("the user is locked out for this address")]
     User,
+    /// Too many logins of the address wait for others of it.
+    #[error("too many logins of the address are judged at once")]
+    Crowded,
     /// The address is slowed down, and too many of its logins wait.
     #[error("the address failed too often: its logins are slowed down")]
     Slowed,
@@ -131,10 +138,32 @@ pub enum Refused {
 pub struct Trial {
     lockouts: Lockouts,
     peer: Ipv4Addr,
-    user: Arc<str>,
+    name: Name,
     has_sessions: bool,
+    /// Its place among those of its address that are judged.
+    _seat: Option<Seat>,
     /// The turn of a suspect.
     lane: Option<OwnedSemaphorePermit>,
+}
+
+/// A user's name in its two forms.
+#[derive(Debug)]
+struct Name {
+    /// For the log, harmless.
+    shown: String,
+    /// What failures are counted by.
+    key: Arc<str>,
+}
+
+impl Name {
+    /// A guesser must not have a fresh name for each `DOMAIN\\`, `@realm` or spelling: Windows
+    /// puts the first in front, and servers that look users up often ignore all three.
+    fn new(name: &[u8]) -> Self {
+        let start = name.iter().position(|byte| *byte == b'\\').map_or(0, |at| at + 1);
+        let shown = printable(&name[start..]);
+        let end = shown.rfind('@').filter(|at| *at > 0).unwrap_or(shown.len());
+        Self { key: Arc::from(shown[..end].to_lowercase()), shown }
+    }
 }
 
 impl Lockouts {
@@ -155,6 +184,7 @@ impl Lockouts {
         Self(Arc::new(Inner {
             locks: (config.failures > 0).then(|| Mutex::new(Locks { book, doorkeeper: None })),
             allow: config.allow.clone(),
+            benches: Benches::default(),
             lanes: Mutex::new(LruCache::new(SUSPECTS)),
             store: Mutex::new(store),
             refused: AtomicU64::new(0),
@@ -207,8 +237,9 @@ impl Lockouts {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// A login begins: of this peer, with this name as it was sent. Of an address that failed too
-    /// often but has sessions, it may have to wait for its turn.
+    /// A login begins: of this peer, with this name as it was sent. It may have to wait until
+    /// others of the address were judged: no more at once than may fail, and two of an address
+    /// that failed too often but has sessions.
     ///
     /// # Errors
     /// If it must not be judged.
@@ -218,43 +249,54 @@ impl Lockouts {
         name: &[u8],
         has_sessions: bool,
     ) -> Result<Trial, Refused> {
-        let user = canonical(name);
-        let standing = self
-            .locks_for(peer)
-            .map_or(Standing::Free, |locks| locks.book.standing(peer, &user, Instant::now()));
-        let refused = match standing {
-            Standing::Free => None,
-            // Its sessions came after the failures, or it would be locked: as free as others.
-            Standing::Suspect if !has_sessions => None,
-            _ if has_sessions => {
-                let lane = self.turn(peer).await;
-                return match lane {
-                    Some(lane) => Ok(self.trial(peer, user, has_sessions, Some(lane))),
-                    None => Err(self.refuse(Refused::Slowed)),
-                };
-            }
-            Standing::Locked(Subject::User(_), _) => Some(Refused::User),
-            Standing::Locked(..) | Standing::Suspect => Some(Refused::Address),
+        let trial = Trial {
+            lockouts: self.clone(),
+            peer,
+            name: Name::new(name),
+            has_sessions,
+            _seat: None,
+            lane: None,
         };
-        match refused {
-            Some(refused) => Err(self.refuse(refused)),
-            None => Ok(self.trial(peer, user, has_sessions, None)),
+        let judged = match has_sessions {
+            // A suspect with sessions waits for its lane alone.
+            true if self.standing(&trial) != Standing::Free => self.slowly(trial).await,
+            _ => timeout(PATIENCE, self.seated(trial)).await.unwrap_or(Err(Refused::Crowded)),
+        };
+        judged.inspect_err(|_| {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    fn standing(&self, trial: &Trial) -> Standing {
+        let now = Instant::now();
+        self.locks_for(trial.peer)
+            .map_or(Standing::Free, |locks| locks.book.standing(trial.peer, &trial.name.key, now))
+    }
+
+    /// Waits for a seat, looking at what became of those who had one.
+    async fn seated(&self, trial: Trial) -> Result<Trial, Refused> {
+        loop {
+            match self.standing(&trial) {
+                Standing::Locked(Subject::User(_), _) => return Err(Refused::User),
+                Standing::Locked(..) => return Err(Refused::Address),
+                // Its sessions came after the failures, or it would be locked: as free as others.
+                Standing::Suspect | Standing::Free => {}
+            }
+            let seat = self.locks_for(trial.peer).map(|locks| {
+                let now = Instant::now();
+                let has_room = |judged| locks.book.has_room(trial.peer, judged, now);
+                self.0.benches.sit(trial.peer, has_room)
+            });
+            match seat.transpose() {
+                Ok(seat) => return Ok(Trial { _seat: seat, ..trial }),
+                Err(somebody_gets_up) => somebody_gets_up.await,
+            }
         }
     }
 
-    fn trial(
-        &self,
-        peer: Ipv4Addr,
-        user: Arc<str>,
-        has_sessions: bool,
-        lane: Option<OwnedSemaphorePermit>,
-    ) -> Trial {
-        Trial { lockouts: self.clone(), peer, user, has_sessions, lane }
-    }
-
-    fn refuse(&self, refused: Refused) -> Refused {
-        self.0.refused.fetch_add(1, Ordering::Relaxed);
-        refused
+    async fn slowly(&self, mut trial: Trial) -> Result<Trial, Refused> {
+        trial.lane = Some(self.turn(trial.peer).await.ok_or(Refused::Slowed)?);
+        Ok(trial)
     }
 
     async fn turn(&self, peer: Ipv4Addr) -> Option<OwnedSemaphorePermit> {
@@ -296,6 +338,9 @@ impl Lockouts {
     pub fn clear(&self, which: &Which) -> usize {
         let Some(mut locks) = self.locks() else { return 0 };
         let subjects = match which {
+            Which::One(Subject::User(name)) => {
+                vec![Subject::User(Name::new(name.as_bytes()).key)]
+            }
             Which::One(subject) => vec![subject.clone()],
             Which::All => locks.book.locks().into_iter().map(|(subject, _)| subject).collect(),
         };
@@ -379,9 +424,9 @@ impl Trial {
     }
 
     fn count(&self, reason: &str) {
-        let Self { lockouts, peer, user, has_sessions, .. } = self;
+        let Self { lockouts, peer, name, has_sessions, .. } = self;
         let failed = lockouts.locks_for(*peer).map(|mut locks| {
-            let failed = locks.book.fail(*peer, user, *has_sessions, Instant::now());
+            let failed = locks.book.fail(*peer, &name.key, *has_sessions, Instant::now());
             for address in &failed.evicted {
                 locks.tell(*address, false);
             }
@@ -395,7 +440,7 @@ impl Trial {
         let failures = failed.as_ref().map(|failed| failed.failures);
         // The form of these two lines is what deploy/fail2ban reads: `from` stands first, before
         // anything that the peer chose.
-        warn!(from = %peer, user = &**user, reason, failures, "authentication failed");
+        warn!(from = %peer, user = name.shown, reason, failures, "authentication failed");
         for (subject, lock) in failed.map(|failed| failed.locked).into_iter().flatten() {
             let length = lock.until.saturating_duration_since(Instant::now());
             let time =
@@ -408,16 +453,9 @@ impl Trial {
     /// The peer is who it says.
     pub fn succeeded(self) {
         if let Some(mut locks) = self.lockouts.locks_for(self.peer) {
-            locks.book.succeed(self.peer, &self.user);
+            locks.book.succeed(self.peer, &self.name.key);
         }
     }
-}
-
-/// The name without the `DOMAIN\` that Windows puts in front: a guesser must not have a fresh name
-/// for each domain.
-fn canonical(name: &[u8]) -> Arc<str> {
-    let start = name.iter().position(|byte| *byte == b'\\').map_or(0, |at| at + 1);
-    Arc::from(printable(&name[start..]))
 }
 
 /// A subject as an address or a user for the log.

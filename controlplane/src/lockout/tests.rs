@@ -54,16 +54,55 @@ async fn the_allowed_and_everybody_without_a_limit_are_never_locked() {
 }
 
 #[tokio::test]
-async fn a_domain_in_front_makes_no_other_user() {
+async fn a_domain_a_realm_or_other_letters_make_no_other_user() {
     let folder = TempDir::new().unwrap();
     let lockouts = open(&folder, RULES);
     for n in 0..7 {
-        fail(&lockouts, Ipv4Addr::new(192, 0, 2, n), &format!("DOMAIN-{n}\\ivan")).await;
+        let name = [format!("DOMAIN-{n}\\ivan"), format!("iVan@realm-{n}"), "IVAN".to_owned()];
+        fail(&lockouts, Ipv4Addr::new(192, 0, 2, n), &name[usize::from(n) % 3]).await;
     }
     assert_eq!(lockouts.list()[0].subject, Subject::User(Arc::from("ivan")));
     let bound = Ipv4Addr::new(192, 0, 2, 3);
     assert_eq!(lockouts.enter(bound, b"x\\ivan", false).await.unwrap_err(), Refused::User);
     lockouts.enter(bound, b"anna", false).await.unwrap().succeeded();
+    lockouts.enter(GUESSER, b"ivan", false).await.unwrap().succeeded();
+    assert_eq!(lockouts.clear(&Which::One(Subject::User(Arc::from("Ivan")))), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_guesses_at_once_are_judged_than_lock_the_address() {
+    let folder = TempDir::new().unwrap();
+    let lockouts = open(&folder, RULES);
+    let guesses = (0..40).map(|_| async {
+        let trial = lockouts.enter(GUESSER, b"ivan", false).await?;
+        // A judge who takes its time.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        trial.failed("wrong password", false).await;
+        Ok::<_, Refused>(())
+    });
+    let judged = futures_util::future::join_all(guesses).await;
+    assert_eq!(judged.iter().filter(|guess| guess.is_ok()).count(), 7);
+    assert_eq!(judged[39], Err(Refused::Address));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_others_of_its_address_is_judged_after_them() {
+    let folder = TempDir::new().unwrap();
+    let lockouts = open(&folder, RULES);
+    let logins = (0..40).map(|_| async {
+        let trial = lockouts.enter(GUESSER, b"ivan", false).await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        trial.succeeded();
+        Ok::<_, Refused>(())
+    });
+    let judged = futures_util::future::join_all(logins).await;
+    assert!(judged.iter().all(Result::is_ok));
+    // One that nobody judges leaves its place.
+    let stuck: Vec<_> =
+        futures_util::future::join_all((0..7).map(|_| lockouts.enter(GUESSER, b"ivan", false)))
+            .await;
+    assert_eq!(lockouts.enter(GUESSER, b"ivan", false).await.unwrap_err(), Refused::Crowded);
+    drop(stuck);
     lockouts.enter(GUESSER, b"ivan", false).await.unwrap().succeeded();
 }
 

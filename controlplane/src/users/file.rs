@@ -57,6 +57,9 @@ fn user(words: &[Zeroizing<String>]) -> Result<Option<User>, String> {
     if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(format!("a name has 1 to {MAX_NAME} bytes and no control characters"));
     }
+    if secret.is_empty() {
+        return Err("has no password: whoever knows the name could log in".to_owned());
+    }
     if secret.starts_with('@') || secret.starts_with('&') {
         return Err("secrets in other files are not supported".to_owned());
     }
@@ -140,10 +143,10 @@ mod tests {
     fn bad_lines_are_reported_and_lose_no_others() {
         let text =
             b"one\na * b nonsense\n* * b\nc * \"open\nd * @/etc/secret\ne * x 1.2.3.4 1.2.3.5\n\
-                     f * x -\nh * x 127.0.0.1\n\xff * x\ng * end\\\n\"\" * x\nlast * good\n";
+                     f * x -\nh * x 127.0.0.1\n\xff * x\ng * end\\\n\"\" * x\ni * \"\" *\nlast * good\n";
         let (users, bad) = parse(text);
         assert_eq!(users.len(), 1);
-        assert_eq!((users[0].0, users[0].1.name.as_str()), (12, "last"));
+        assert_eq!((users[0].0, users[0].1.name.as_str()), (13, "last"));
         let shown: String =
             bad.iter().map(|bad| format!("line {}: {}\n", bad.line, bad.reason)).collect();
         insta::assert_snapshot!(shown, @r"
@@ -158,6 +161,7 @@ mod tests {
         line 9: is not UTF-8
         line 10: ends in a backslash
         line 11: a name has 1 to 255 bytes and no control characters
+        line 12: has no password: whoever knows the name could log in
         ");
     }
 

@@ -11,6 +11,9 @@ pub use ebpf::{Tag, TagKind, Tags, TagsError};
 
 use super::Prefix;
 
+/// The fewest frames that a worker can do with.
+pub const MIN_FRAMES: u32 = 1024;
+
 /// How the data plane is to run. [`Config::default`] is the embedded form: one worker, a raw GRE
 /// socket and a TUN, no interface of its own.
 #[derive(Debug, Clone)]
@@ -29,7 +32,8 @@ pub struct Config {
     pub tun: Tun,
     /// Tunnels that can be open at once.
     pub max_tunnels: u32,
-    /// Frames of packet memory per worker, each of 4 KiB, beyond those that AF_XDP's rings hold.
+    /// Frames of packet memory per worker, each of 4 KiB, beyond those that AF_XDP's rings hold;
+    /// [`MIN_FRAMES`] at least.
     pub frames: u32,
     /// The MPPE implementation by name; `None` takes the best that the machine has.
     pub mppe: Option<String>,

@@ -15,7 +15,7 @@ use std::time::Instant;
 use core_affinity::CoreId;
 use ebpf::Tags;
 
-use crate::api::config::{PortReport, WorkerReport};
+use crate::api::config::{MIN_FRAMES, PortReport, WorkerReport};
 use crate::api::events::EventRings;
 use crate::api::handle::{Machinery, Party};
 use crate::api::{Config, Events, Handle, Report, StartError};
@@ -35,7 +35,6 @@ pub use manual::ManualWorker;
 /// The most workers that one data plane has.
 const MAX_WORKERS: usize = 64;
 /// The fewest frames per worker that keep all rings stocked.
-const MIN_FRAMES: u32 = 1024;
 /// The part of a worker's frames that may wait for tunnels' rates: a quarter.
 const QUEUED_SHARE: usize = 4;
 /// The part of a worker's frames that may hold fragments of packets: an eighth.
