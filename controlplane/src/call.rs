@@ -65,6 +65,7 @@ pub struct Call {
     forward: api::Forward,
     /// What the data plane lets pass, while the network is up.
     network: Option<Network>,
+    ipv6: Option<api::Ipv6Network>,
     deadline: Option<Instant>,
     /// How often the data plane is asked whether the peer lives; `None` if nobody wants to know.
     watch: Option<Duration>,
@@ -99,6 +100,7 @@ impl Call {
             bounds: Bounds::default(),
             forward: api::Forward::Fast,
             network: None,
+            ipv6: None,
             deadline: None,
             watch,
             next_watch: None,
@@ -136,6 +138,25 @@ impl Call {
             self.tunnel.command(self.open_network(network)).await;
             self.show_running(true);
         }
+        if self.ipv6.is_some() {
+            let ipv6 = self.ipv6.clone();
+            self.tunnel.command(api::Command::SetIpv6 { tunnel, ipv6 }).await;
+        }
+    }
+
+    /// Says whose IPv6 passes from now on.
+    pub async fn set_ipv6(&mut self, ipv6: Option<api::Ipv6Network>) {
+        let tunnel = self.tunnel.id();
+        if ipv6.is_some() || self.ipv6.is_some() {
+            self.ipv6.clone_from(&ipv6);
+            self.tunnel.command(api::Command::SetIpv6 { tunnel, ipv6 }).await;
+        }
+    }
+
+    /// Sends the peer an IP packet, protected as data is.
+    pub async fn send_packet(&self, packet: Box<[u8]>) {
+        let tunnel = self.tunnel.id();
+        self.tunnel.command(api::Command::SendPacket { tunnel, packet }).await;
     }
 
     /// Who forwards its packets.

@@ -4,10 +4,11 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 
 use futures_util::TryStreamExt;
+use protocol::ipv6::Ipv6Prefix;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::neighbour::{
@@ -367,6 +368,44 @@ impl Kernel {
             .map_err(|error| KernelError::new(format!("route to {destination}"), &error))
     }
 
+    /// Gives an interface an IPv6 address; one that it has already stays.
+    ///
+    /// # Errors
+    /// If there is no such interface or the kernel refuses.
+    pub async fn add_ipv6_address(
+        &self,
+        interface: &str,
+        address: Ipv6Addr,
+    ) -> Result<(), KernelError> {
+        let request = self.0.address().add(index(interface)?, IpAddr::V6(address), 128).replace();
+        let what = || format!("address {address} on {interface}");
+        request.execute().await.map_err(|error| KernelError::new(what(), &error))
+    }
+
+    /// Routes an IPv6 prefix to an interface, in place of the route that there was.
+    ///
+    /// # Errors
+    /// If there is no such interface or the kernel refuses.
+    pub async fn route_ipv6(&self, prefix: Ipv6Prefix, interface: &str) -> Result<(), KernelError> {
+        let request = self.0.route().add(route_ipv6(prefix, index(interface)?)).replace();
+        let what = || format!("route to {prefix}");
+        request.execute().await.map_err(|error| KernelError::new(what(), &error))
+    }
+
+    /// Takes away what [`Self::route_ipv6`] added.
+    ///
+    /// # Errors
+    /// If there is no such interface or no such route.
+    pub async fn unroute_ipv6(
+        &self,
+        prefix: Ipv6Prefix,
+        interface: &str,
+    ) -> Result<(), KernelError> {
+        let request = self.0.route().del(route_ipv6(prefix, index(interface)?));
+        let what = || format!("route to {prefix}");
+        request.execute().await.map_err(|error| KernelError::new(what(), &error))
+    }
+
     /// Where packets to this address go now.
     ///
     /// # Errors
@@ -398,6 +437,13 @@ fn route(destination: Destination, hop: Hop) -> RouteMessage {
         Some(gateway) => builder.gateway(gateway).build(),
         None => builder.scope(RouteScope::Link).build(),
     }
+}
+
+fn route_ipv6(prefix: Ipv6Prefix, interface: u32) -> RouteMessage {
+    RouteMessageBuilder::<Ipv6Addr>::new()
+        .destination_prefix(prefix.address(), prefix.length())
+        .output_interface(interface)
+        .build()
 }
 
 fn by_interface(

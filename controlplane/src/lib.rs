@@ -18,6 +18,7 @@
 //! | [`host`] | what the machine around us is like |
 //! | [`lockout`] | who guesses passwords is locked out |
 //! | [`import`] | configurations of other systems made ours |
+//! | [`ipv6`] | IPv6 of sessions, and pools of prefixes |
 //! | [`kernel`] | addresses and routes by netlink |
 //! | [`lists`] | addresses of sessions in nft's sets |
 //! | [`mailbox`] | what others tell a task |
@@ -44,6 +45,7 @@ pub mod dial;
 pub mod hooks;
 pub mod host;
 pub mod import;
+pub mod ipv6;
 pub mod kernel;
 pub mod lists;
 pub mod lockout;

@@ -44,17 +44,22 @@ pub struct Message {
 enum Content {
     /// A control frame, protocol number first.
     Frame(Box<[u8]>),
+    /// An IP packet of the peer's for its router.
+    Packet(Box<[u8]>),
     /// The peer has to start its keystream again.
     OutOfStep,
 }
 
 impl Message {
-    /// What the link is told.
-    #[must_use]
-    pub fn input(&self) -> link::Input<'_> {
+    /// What the link is told, or the packet that is for the peer's router.
+    ///
+    /// # Errors
+    /// With the packet, if it is one.
+    pub fn input(&self) -> Result<link::Input<'_>, &[u8]> {
         match &self.content {
-            Content::Frame(bytes) => link::Input::Frame(bytes),
-            Content::OutOfStep => link::Input::OutOfStep,
+            Content::Frame(bytes) => Ok(link::Input::Frame(bytes)),
+            Content::Packet(packet) => Err(packet),
+            Content::OutOfStep => Ok(link::Input::OutOfStep),
         }
     }
 }
@@ -63,6 +68,7 @@ impl From<Event> for Message {
     fn from(event: Event) -> Self {
         match event {
             Event::Control { tunnel, frame } => Self { tunnel, content: Content::Frame(frame) },
+            Event::Packet { tunnel, packet } => Self { tunnel, content: Content::Packet(packet) },
             Event::OutOfStep { tunnel } => Self { tunnel, content: Content::OutOfStep },
         }
     }

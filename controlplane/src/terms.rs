@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use protocol::ppp::ccp;
 use protocol::ppp::link;
+use protocol::router::Domain;
 use serde::{Deserialize, Serialize};
 
+use crate::ipv6::Ipv6;
 use crate::kernel::Destination;
 use crate::rate_limit::RateLimit;
 
@@ -35,6 +37,12 @@ pub struct Terms {
     pub dns: [Option<Ipv4Addr>; 2],
     /// WINS servers, primary and secondary.
     pub wins: [Option<Ipv4Addr>; 2],
+    /// IPv6.
+    pub ipv6: Ipv6,
+    /// The connection's domain.
+    pub domain: Option<Domain>,
+    /// Networks that the subscriber reaches through the tunnel, as DHCP tells it.
+    pub dhcp_routes: Vec<Destination>,
     /// Largest inner packet to the subscriber, bytes, where it is below `max-mtu` (Framed-MTU).
     pub mtu: Option<u16>,
     /// Whether the segment size of TCP connections is lowered.
@@ -78,16 +86,10 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// What IPCP assigns. Without an address of the subscriber's, the peer chooses it.
+    /// What IPCP assigns, and what IPV6CP is to do. Without an address of the subscriber's, the peer chooses it.
     #[must_use]
-    pub const fn addresses(&self, remote: Option<Ipv4Addr>) -> link::Addresses {
-        link::Addresses {
-            local: self.local_address,
-            remote,
-            dns: self.dns,
-            wins: self.wins,
-            ipv6: link::Ipv6::No,
-        }
+    pub const fn addresses(&self, remote: Option<Ipv4Addr>, ipv6: link::Ipv6) -> link::Addresses {
+        link::Addresses { local: self.local_address, remote, dns: self.dns, wins: self.wins, ipv6 }
     }
 }
 

@@ -4,6 +4,8 @@
 //! and RFC 1812 §4.2.2.7, §5.2.6 (what is too large is cut, or answered). Never sends plain data of
 //! an encrypted tunnel, and never gives a packet back to the kernel.
 
+mod ipv6;
+
 use protocol::gre;
 use protocol::mppe::Header as MppeHeader;
 use protocol::ppp::frame::{Header as PppHeader, Protocol};
@@ -97,6 +99,10 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     for mut frame in frames.drain(..) {
         let inner = match view(&mut frame) {
             Ok(inner) => inner,
+            Err(DropReason::NotIpv4) => {
+                ipv6::admit(core, frame, from);
+                continue;
+            }
             Err(reason) => {
                 core.sink.drop(frame, reason);
                 continue;
@@ -135,16 +141,17 @@ pub(crate) fn enter(core: &mut Core, frames: &mut Vec<Frame>, slot: u32) {
     for mut frame in frames.drain(..) {
         match view(&mut frame) {
             Ok(_) => core.downlink.push(frame, slot),
+            Err(DropReason::NotIpv4) => ipv6::enter(core, frame, slot),
             Err(reason) => core.sink.drop(frame, reason),
         }
     }
 }
 
-/// The header of a packet that starts with one, without the padding of short Ethernet frames.
+/// The header of a packet that starts with one, without the padding of short Ethernet frames. A
+/// packet of IPv6 has another one.
 fn view(frame: &mut Frame) -> Result<View, DropReason> {
     let Some(inner) = View::parse(frame.data()) else {
-        // The kernel says IPv6 things on every interface; they are not malformed.
-        let is_ipv6 = frame.data().first().is_some_and(|octet| octet >> 4 == 6);
+        let is_ipv6 = crate::ipv6::is_ipv6(frame.data());
         return Err(if is_ipv6 { DropReason::NotIpv4 } else { DropReason::CoreMalformed });
     };
     frame.truncate(inner.total_len);
@@ -173,7 +180,8 @@ pub(crate) fn run(core: &mut Core) -> bool {
     }
     core.sink.meter.queued.set(core.waiting.len() as u64);
     for packet in stages.plain.drain(..) {
-        send(core, packet, Protocol::IPV4);
+        let protocol = network_protocol(&packet.frame);
+        send(core, packet, protocol);
     }
     for packet in stages.stateful.drain(..) {
         encrypt_stateful(core, packet);
@@ -238,6 +246,9 @@ fn release(core: &mut Core, stages: &mut Stages) {
 /// Makes the packet one that the tunnel takes, or several, or sends it back.
 fn prepare(core: &mut Core, packet: Inner, stages: &mut Stages) {
     let Inner { mut frame, slot } = packet;
+    if crate::ipv6::is_ipv6(frame.data()) {
+        return ipv6::prepare(core, frame, slot, stages);
+    }
     let Core { table, sink, waiting, now, .. } = core;
     // Read again rather than kept: its line of memory is at hand, and a copy would be as long.
     let Some(view) = View::read(frame.data()) else {
@@ -327,7 +338,7 @@ fn protect(sink: &mut Sink, tunnel: &Tunnel, fit: Fit, stages: &mut Stages) {
         }
         Protection::Mppe(_) | Protection::Stateful(_) => {
             // The inner protocol field is inside of what is encrypted (RFC 3078 §3.1).
-            let [high, low] = Protocol::IPV4.number().to_be_bytes();
+            let [high, low] = network_protocol(&frame).number().to_be_bytes();
             let field: &[u8] = if tunnel.framing.compress_protocol { &[low] } else { &[high, low] };
             if let Some(room) = frame.push_front(field.len()) {
                 room.copy_from_slice(field);
@@ -346,6 +357,12 @@ fn protect(sink: &mut Sink, tunnel: &Tunnel, fit: Fit, stages: &mut Stages) {
         }
     };
     sink.drop_of(frame, reason, &tunnel.shared);
+}
+
+/// PPP's number for a packet that starts with its IP header.
+#[inline]
+fn network_protocol(frame: &Frame) -> Protocol {
+    if crate::ipv6::is_ipv6(frame.data()) { Protocol::IPV6 } else { Protocol::IPV4 }
 }
 
 /// Encrypts a packet of a tunnel with stateful MPPE (RFC 3078 §7.2).
@@ -409,6 +426,25 @@ pub(crate) fn send_control(core: &mut Core, id: TunnelId, bytes: &[u8]) {
     } else {
         // Not a PPP frame, or larger than a packet can be.
         core.sink.drop_of(frame, DropReason::PppMalformed, &tunnel.shared);
+    }
+}
+
+/// Sends an IP packet of ours to a tunnel's peer, protected as data is.
+pub(crate) fn send_packet(core: &mut Core, id: TunnelId, packet: &[u8]) {
+    if core.table.tunnel_by_id(id).is_none() {
+        return;
+    }
+    core.sink.meter.originated.add(1);
+    let Some(mut frame) = core.sink.pool.take() else {
+        core.sink.count(DropReason::NoFrame);
+        return;
+    };
+    if !frame.fill(packet) {
+        return core.sink.drop(frame, DropReason::CoreMalformed);
+    }
+    match view(&mut frame) {
+        Ok(_) | Err(DropReason::NotIpv4) => core.downlink.push(frame, id.slot),
+        Err(reason) => core.sink.drop(frame, reason),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::api::filter::{Action, ICMP, Rule, Rules, protocol_has_ports};
 use crate::ipv4::View;
+use crate::ipv6;
 
 /// What a packet shows of what rules look at behind the IP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,16 +46,41 @@ pub(crate) fn judge(rules: &Rules, packet: &[u8], view: &View) -> Action {
     matching.map_or(Action::Accept, |rule| rule.action)
 }
 
+/// The same for a packet of IPv6: rules that name IPv4 addresses, or ICMP's types, are about other
+/// packets. What hides its transport header from rules does not pass.
+pub(crate) fn judge_ipv6(rules: &Rules, packet: &[u8], view: &ipv6::View) -> Action {
+    if rules.is_empty() {
+        return Action::Accept;
+    }
+    let Some(upper) = ipv6::upper(packet, view) else { return Action::Drop };
+    let payload = packet.get(upper.offset..view.total_len).unwrap_or_default();
+    let transport = match *payload {
+        _ if upper.is_later => Transport::Later,
+        [s0, s1, d0, d1, ..] if protocol_has_ports(upper.protocol) => {
+            Transport::Ports(u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]))
+        }
+        _ => Transport::Short,
+    };
+    let matching = rules.as_slice().iter().find(|rule| {
+        rule.src_address.is_none()
+            && rule.dst_address.is_none()
+            && rule.icmp.is_none()
+            && rule.protocol.is_none_or(|protocol| protocol == upper.protocol)
+            && (!rule.has_ports() || has_ports(rule, upper.protocol, transport))
+    });
+    matching.map_or(Action::Accept, |rule| rule.action)
+}
+
 fn matches(rule: &Rule, view: &View, transport: Transport) -> bool {
     rule.src_address.is_none_or(|prefix| prefix.contains(view.source))
         && rule.dst_address.is_none_or(|prefix| prefix.contains(view.destination))
         && rule.protocol.is_none_or(|protocol| protocol == view.protocol)
-        && (!rule.has_ports() || has_ports(rule, view, transport))
+        && (!rule.has_ports() || has_ports(rule, view.protocol, transport))
         && (rule.icmp.is_none() || has_icmp(rule, view, transport))
 }
 
-fn has_ports(rule: &Rule, view: &View, transport: Transport) -> bool {
-    if !protocol_has_ports(view.protocol) {
+fn has_ports(rule: &Rule, protocol: u8, transport: Transport) -> bool {
+    if !protocol_has_ports(protocol) {
         return false;
     }
     match transport {

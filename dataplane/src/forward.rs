@@ -6,13 +6,18 @@
 use crate::api::DropReason;
 use crate::frame::Frame;
 use crate::ipv4::{self, View};
+use crate::ipv6;
 use crate::mailbox::Handed;
 use crate::table::{Place, Way};
+use crate::uplink;
 use crate::worker::{Core, Exit, From};
 
 /// Forwards an accepted packet that came by the tunnel of this worker in the slot `from`.
 #[inline]
 pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, from: u32, way: Way) {
+    if inner.destination.is_broadcast() && is_dhcp(frame.data(), &inner) {
+        return uplink::to_router(core, frame, from);
+    }
     match way {
         Way::Fast => {}
         // All that follows is the kernel's business, multicast of routing protocols too.
@@ -48,6 +53,51 @@ pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, fr
             core.hand_over(owner, Handed::Downlink(frame), From::Port);
         }
         To::Core(exit) => core.exits.by(&mut core.sink, frame, exit),
+    }
+}
+
+/// Whether a packet is for a DHCP server (RFC 2131 §4.1): a host asks its router what IPCP could not
+/// say.
+fn is_dhcp(packet: &[u8], inner: &View) -> bool {
+    const UDP: u8 = 17;
+    const PORT: [u8; 2] = 67_u16.to_be_bytes();
+    inner.protocol == UDP
+        && !inner.is_fragment()
+        && packet.get(inner.header_len + 2..).and_then(<[u8]>::first_chunk) == Some(&PORT)
+}
+
+/// Forwards an accepted packet of IPv6 that goes beyond its link. Into the core network the kernel
+/// brings it, whose routes workers do not mirror.
+pub(crate) fn from_subscriber_ipv6(
+    core: &mut Core,
+    mut frame: Frame,
+    inner: ipv6::View,
+    from: u32,
+    way: Way,
+) {
+    if !ipv6::is_forwarded(inner.destination) {
+        return core.sink.drop(frame, DropReason::DestinationForbidden);
+    }
+    match way {
+        Way::Fast => {}
+        Way::Kernel => return core.exits.kernel(&mut core.sink, frame),
+        Way::Device(device) => return core.devices.put(&mut core.sink, frame, device),
+        Way::Nowhere => return core.sink.drop(frame, DropReason::NoPort),
+    }
+    let place = match core.table.destination_ipv6(inner.destination) {
+        Some(to) if !to.through_kernel && inner.hop_limit > 1 => to.place,
+        // The kernel answers with Time Exceeded (RFC 4443 §3.3).
+        _ => return core.exits.kernel(&mut core.sink, frame),
+    };
+    // Nothing goes back by the tunnel that it came from (RFC 4443 §3.1): an address of a delegated
+    // prefix that nobody has would go to and fro until its hop limit ends.
+    if place == Place::Here(from) {
+        return core.sink.drop(frame, DropReason::DestinationForbidden);
+    }
+    ipv6::decrement_hop_limit(frame.data_mut());
+    match place {
+        Place::Here(slot) => core.downlink.push(frame, slot),
+        Place::Worker(owner) => core.hand_over(owner, Handed::Downlink(frame), From::Port),
     }
 }
 

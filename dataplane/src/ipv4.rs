@@ -161,6 +161,11 @@ pub(crate) fn sum(bytes: &[u8]) -> u16 {
     fold(sum + rest.first().map_or(0, |&octet| u32::from(u16::from_be_bytes([octet, 0]))))
 }
 
+/// Two sums together.
+pub(crate) const fn add(one: u16, other: u16) -> u16 {
+    fold(one as u32 + other as u32)
+}
+
 /// At most 2^15 words were added: two folds suffice.
 #[inline]
 const fn fold(sum: u32) -> u16 {

@@ -32,6 +32,7 @@ pub mod frame;
 mod inner;
 pub mod io;
 mod ipv4;
+mod ipv6;
 mod limit;
 mod link;
 mod mailbox;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::api::{Command, Forward, Outer, Prefix, TunnelId};
+use crate::api::{Command, Forward, Ipv6Network, Ipv6Prefix, Outer, Prefix, TunnelId};
 use crate::counters::TunnelShared;
 use crate::frame::Frame;
 
@@ -28,6 +28,8 @@ pub(crate) enum Order {
     Command(Command),
     /// For the others: which inner destinations the tunnel has now.
     Prefixes { tunnel: TunnelId, destinations: Destinations },
+    /// The same of IPv6.
+    PrefixesIpv6 { tunnel: TunnelId, prefixes: Vec<Ipv6Prefix> },
 }
 
 /// The inner destinations that workers bring to a tunnel.
@@ -47,6 +49,16 @@ impl Destinations {
             // The kernel chose the tunnel when it chose the device.
             Forward::Device(_) => Self::default(),
         }
+    }
+}
+
+/// The inner destinations of IPv6 that workers bring to a tunnel.
+pub(crate) fn destinations_ipv6(forward: &Forward, ipv6: Option<&Ipv6Network>) -> Vec<Ipv6Prefix> {
+    match forward {
+        Forward::Fast | Forward::Kernel => {
+            ipv6.map(|ipv6| ipv6.prefixes.clone()).unwrap_or_default()
+        }
+        Forward::Device(_) => Vec::new(),
     }
 }
 

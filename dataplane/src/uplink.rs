@@ -4,13 +4,15 @@
 //! taken) and RFC 1812 §5.2.2, §5.3.7 (what a router verifies). Never lets a packet move a key, a
 //! window or an acknowledgement that was not accepted, nor plain data of an encrypted tunnel pass.
 
+mod ipv6;
+
 use std::sync::Arc;
 
 use protocol::gre::{self, Verdict};
 use protocol::mppe::Header as MppeHeader;
 use protocol::ppp::frame::{self as ppp, Protocol};
 
-use crate::api::{DropReason, Event};
+use crate::api::{DropReason, Event, Ipv6Network};
 use crate::forward;
 use crate::frame::Frame;
 use crate::inner::{ecn, mss};
@@ -73,6 +75,8 @@ enum Kind {
     Control,
     /// A plain IPv4 packet, and the tunnel has no encryption.
     Plain,
+    /// The same of IPv6.
+    PlainIpv6,
     /// An MPPE datagram, and the tunnel has keys.
     Encrypted,
     /// The same, and they are stateful MPPE's.
@@ -204,6 +208,9 @@ fn classify(
     }
     let fits = frame.pull_front(start);
     debug_assert!(fits, "the header was parsed out of this frame");
+    if matches!(kind, Kind::PlainIpv6) {
+        return ipv6::inspect_plain(core, Data { frame, slot, sequence, tos });
+    }
     if matches!(kind, Kind::Plain) {
         stages.plain.push(Data { frame, slot, sequence, tos });
         return;
@@ -236,6 +243,7 @@ fn kind(tunnel: &Tunnel, protocol: Protocol) -> Result<Kind, DropReason> {
         {
             Ok(Kind::Fragment)
         }
+        (Protection::None, Protocol::IPV6) if open && tunnel.ipv6.is_some() => Ok(Kind::PlainIpv6),
         (Protection::Mppe(_) | Protection::Stateful(_), Protocol::COMPRESSED)
         | (Protection::None, Protocol::IPV4)
         | (Protection::Unset, _) => Err(DropReason::NetworkClosed),
@@ -318,10 +326,10 @@ fn decrypt_stateful(core: &mut Core, data: Data, header: MppeHeader) {
             return core.sink.drop_of(frame, DropReason::SequenceReplayed, &tunnel.shared);
         }
     };
-    let network = tunnel.network.as_ref();
+    let (network, ipv6) = (tunnel.network.as_ref(), tunnel.ipv6.as_deref());
     // A good header with a source that the peer has from elsewhere is the peer's too.
     let believes = |plaintext: &[u8]| {
-        matches!(look(plaintext, network), Ok(_) | Err(DropReason::SourceForeign))
+        matches!(look(plaintext, network, ipv6), Ok(_) | Err(DropReason::SourceForeign))
     };
     let result = receiver.decrypt(header, missing, now, frame.data_mut(), believes);
     if let Err(refused) = result {
@@ -339,7 +347,7 @@ fn decrypt_stateful(core: &mut Core, data: Data, header: MppeHeader) {
         }
         return;
     }
-    let verdict = inspect_plaintext(&mut frame, network);
+    let verdict = inspect_plaintext(&mut frame, network, ipv6);
     tunnel.accepted(sequence, now);
     core.acks.note(tunnel, now);
     match verdict {
@@ -365,7 +373,8 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
     for (index, packet) in encrypted.iter_mut().enumerate() {
         let Some(tunnel) = core.table.tunnel(packet.data.slot) else { continue };
         if mppe.status(index).is_ok() {
-            packet.verdict = inspect_plaintext(&mut packet.data.frame, tunnel.network.as_ref());
+            let (network, ipv6) = (tunnel.network.as_ref(), tunnel.ipv6.as_deref());
+            packet.verdict = inspect_plaintext(&mut packet.data.frame, network, ipv6);
             if is_credible(packet, tunnel) {
                 mppe.accept(index);
             }
@@ -400,19 +409,27 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
 }
 
 /// Takes the inner protocol number off and looks at the packet.
-fn inspect_plaintext(frame: &mut Frame, network: Option<&Inside>) -> Result<(), DropReason> {
-    let field = look(frame.data(), network)?;
+fn inspect_plaintext(
+    frame: &mut Frame,
+    network: Option<&Inside>,
+    ipv6: Option<&Ipv6Network>,
+) -> Result<(), DropReason> {
+    let field = look(frame.data(), network, ipv6)?;
     if frame.pull_front(field) { Ok(()) } else { Err(DropReason::MppeRefused) }
 }
 
-/// How many octets the inner protocol number has before the packet behind it. What is no IPv4 packet
+/// How many octets the inner protocol number has before the packet behind it. What is no IP packet
 /// was damaged or forged, or has the wrong key: MPPE itself cannot tell.
-fn look(plaintext: &[u8], network: Option<&Inside>) -> Result<usize, DropReason> {
+fn look(
+    plaintext: &[u8],
+    network: Option<&Inside>,
+    ipv6: Option<&Ipv6Network>,
+) -> Result<usize, DropReason> {
     let [high, low] = Protocol::IPV4.number().to_be_bytes();
     let field = match *plaintext {
         [first, ..] if first == low => 1,
         [first, second, ..] if [first, second] == [high, low] => 2,
-        _ => return Err(DropReason::MppeRefused),
+        _ => return look_for_ipv6(plaintext, network.and(ipv6)),
     };
     let packet = plaintext.get(field..).unwrap_or_default();
     inspect(packet, network).map_err(|reason| match reason {
@@ -420,6 +437,21 @@ fn look(plaintext: &[u8], network: Option<&Inside>) -> Result<usize, DropReason>
         other => other,
     })?;
     Ok(field)
+}
+
+#[cold]
+fn look_for_ipv6(plaintext: &[u8], network: Option<&Ipv6Network>) -> Result<usize, DropReason> {
+    let [high, low] = Protocol::IPV6.number().to_be_bytes();
+    let field = match *plaintext {
+        [first, ..] if first == low => 1,
+        [first, second, ..] if [first, second] == [high, low] => 2,
+        _ => return Err(DropReason::MppeRefused),
+    };
+    match ipv6::inspect(plaintext.get(field..).unwrap_or_default(), network) {
+        Ok(()) => Ok(field),
+        Err(DropReason::InnerMalformed) => Err(DropReason::MppeRefused),
+        Err(other) => Err(other),
+    }
 }
 
 /// Whether the packet comes from the peer, so that keys, window and acknowledgement may move. A
@@ -460,6 +492,9 @@ fn inspect(packet: &[u8], network: Option<&Inside>) -> Result<(), DropReason> {
 
 /// An accepted packet is counted and goes on its way, unless the tunnel's rules or rate end it.
 fn pass(core: &mut Core, data: Data) {
+    if crate::ipv6::is_ipv6(data.frame.data()) {
+        return ipv6::pass(core, data);
+    }
     let Data { mut frame, slot, tos, .. } = data;
     let mut way = Way::Fast;
     // Read again rather than kept: its line of memory is at hand, and a copy would be as long.
@@ -491,4 +526,21 @@ fn pass(core: &mut Core, data: Data) {
         }
     }
     forward::from_subscriber(core, frame, inner, slot, way);
+}
+
+/// Gives a packet that the peer's router is asked something by to the control plane.
+pub(crate) fn to_router(core: &mut Core, frame: Frame, slot: u32) {
+    let now = core.now;
+    let Some(tunnel) = core.table.tunnel(slot) else {
+        return core.sink.drop(frame, DropReason::TunnelUnknown);
+    };
+    if !tunnel.to_router.allows(now) {
+        return core.sink.drop_of(frame, DropReason::ControlRateLimited, &tunnel.shared);
+    }
+    let (id, shared) = (tunnel.id, Arc::clone(&tunnel.shared));
+    if core.tell(Event::Packet { tunnel: id, packet: frame.data().into() }) {
+        core.sink.consume(frame);
+    } else {
+        core.sink.drop_of(frame, DropReason::EventsFull, &shared);
+    }
 }

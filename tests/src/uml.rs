@@ -129,6 +129,18 @@ impl Guest {
         self.wait_mark(&format!("the end of: {line}"), limit)
     }
 
+    /// Loads IPv6, which guests do without otherwise.
+    ///
+    /// # Errors
+    /// As [`Guest::run`].
+    pub fn load_ipv6(&mut self) -> Result<()> {
+        let line = format!(
+            "modules=/usr/lib/uml/modules/$(uname -r)/kernel; [ -d $modules ] || \
+             modules={PEERS}$modules; insmod $modules/net/ipv6/ipv6.ko"
+        );
+        self.run(&line, BOOT)?.success().map(drop)
+    }
+
     /// Dials with pppd and pptp-linux, and waits until the link is up or was given up; the output
     /// is pppd's log. `options` go to pppd as they are, separated by spaces.
     ///

@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::place::Place;
 use super::seats::Seat;
@@ -17,6 +17,7 @@ use crate::daemon::Daemon;
 use crate::daemon::ending::Ending;
 use crate::daemon::plan::is_ours;
 use crate::host::interface_index;
+use crate::ipv6::Given;
 use crate::pool::{self, Lease};
 use crate::terms::{Remote, RemoteAddress, Terms};
 
@@ -45,7 +46,12 @@ pub(super) async fn take(
         None => return Err("neither the user has an address nor the profile".to_owned()),
     };
     let claim = own_interface(daemon, &terms.user).await?;
-    Ok(Place::new(daemon, lease, claim, seat, outer))
+    // Without IPv6 a session is one still.
+    let (ipv6, problems) = Given::take(&daemon.prefixes, &terms.ipv6, &terms.user);
+    for problem in problems {
+        warn!(user = terms.user, %problem, "a session lacks an IPv6 prefix");
+    }
+    Ok(Place::new(daemon, lease, ipv6, claim, seat, outer))
 }
 
 /// The address that a peer wants which may choose (RFC 2865 §5.8), or the one that it gets if it

@@ -9,6 +9,7 @@ use protocol::ppp::auth::{Refusal, Unproven};
 use super::{Login, Verdict};
 use crate::daemon::Daemon;
 use crate::daemon::counters::Count;
+use crate::ipv6::Source;
 use crate::terms::Terms;
 use crate::users::User;
 
@@ -84,6 +85,13 @@ pub(super) fn terms(daemon: &Daemon, user: &User) -> Result<Terms, String> {
     terms.receive_limit = user.limit_bytes_in.or(terms.receive_limit);
     terms.transmit_limit = user.limit_bytes_out.or(terms.transmit_limit);
     terms.routes.extend(&user.routes);
+    if let Some(prefix) = user.remote_ipv6_prefix {
+        terms.ipv6.prefix = Some(Source::Prefix(prefix.0));
+    }
+    if let Some(prefix) = user.delegated_ipv6_prefix {
+        terms.ipv6.delegated = Some(Source::Prefix(prefix.0));
+    }
+    terms.ipv6.routes.extend(user.ipv6_routes.iter().map(|route| route.0));
     Ok(terms)
 }
 

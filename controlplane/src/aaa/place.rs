@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use dataplane::api::Device;
+use protocol::ipv6::Ipv6Prefix;
 use tracing::{debug, warn};
 
 use super::landmarks::{Landmark, Landmarks};
@@ -14,6 +15,7 @@ use crate::bindings::Claim;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::host::own_addresses;
+use crate::ipv6::Given;
 use crate::kernel::{Destination, Kernel, KernelError};
 use crate::pool::Lease;
 use crate::terms::{Route, Terms};
@@ -23,6 +25,7 @@ use crate::terms::{Route, Terms};
 #[derive(Debug)]
 pub struct Place {
     lease: Option<Lease>,
+    ipv6: Option<Given>,
     claim: Option<Claim>,
     seat: Option<Seat>,
     kernel: Kernel,
@@ -42,6 +45,8 @@ struct Told {
     host: Option<Destination>,
     /// What other sessions may have told it, too.
     landmarks: Vec<Landmark>,
+    /// Prefixes of its own.
+    prefixes: Vec<Ipv6Prefix>,
     /// Interfaces on which it answers ARP for the address.
     proxied: Vec<String>,
 }
@@ -51,6 +56,7 @@ impl Place {
     pub(super) fn new(
         daemon: &Daemon,
         lease: Option<Lease>,
+        ipv6: Option<Given>,
         claim: Option<Claim>,
         seat: Seat,
         outer: [Ipv4Addr; 2],
@@ -61,6 +67,7 @@ impl Place {
         };
         Self {
             lease,
+            ipv6,
             claim,
             seat: Some(seat),
             kernel: daemon.kernel.clone(),
@@ -88,6 +95,12 @@ impl Place {
         self.lease = Some(lease);
     }
 
+    /// Its IPv6, if it has any.
+    #[must_use]
+    pub const fn ipv6(&self) -> Option<&Given> {
+        self.ipv6.as_ref()
+    }
+
     /// The interface that the session has to itself.
     #[must_use]
     pub fn device(&self) -> Option<&Device> {
@@ -113,6 +126,30 @@ impl Place {
         let common = self.raise(daemon, address, local, terms).await;
         let proxied = self.proxy_arp(address, &daemon.config.server.proxy_arp).await;
         reached.and(common).and(proxied)
+    }
+
+    /// Tells the kernel of the session's IPv6: prefixes by an interface of its own, or those that no
+    /// pool's route covers.
+    ///
+    /// # Errors
+    /// The first thing that the kernel refuses; all others are told.
+    pub async fn route_ipv6(&mut self, daemon: &Daemon) -> Result<(), KernelError> {
+        let Some(given) = &self.ipv6 else { return Ok(()) };
+        let pools: Vec<Ipv6Prefix> = match self.claim {
+            Some(_) => Vec::new(),
+            None => daemon.config.ipv6_pool.iter().map(|pool| pool.prefix.0).collect(),
+        };
+        let mut result = Ok(());
+        for prefix in given.unrouted(&pools) {
+            if self.told.prefixes.contains(&prefix) {
+                continue;
+            }
+            match self.kernel.route_ipv6(prefix, &self.told.interface).await {
+                Ok(()) => self.told.prefixes.push(prefix),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
     }
 
     async fn reach(
@@ -202,6 +239,7 @@ impl Told {
         self.local.is_none()
             && self.host.is_none()
             && self.landmarks.is_empty()
+            && self.prefixes.is_empty()
             && self.proxied.is_empty()
     }
 
@@ -216,6 +254,9 @@ impl Told {
         }
         if let Some(host) = self.host {
             forgotten(kernel.unroute_from_interface(host, &self.interface).await);
+        }
+        for prefix in self.prefixes {
+            forgotten(kernel.unroute_ipv6(prefix, &self.interface).await);
         }
         if let Some(local) = self.local {
             forgotten(kernel.remove_address(&self.interface, local).await);
@@ -238,6 +279,7 @@ impl Drop for Place {
         let address = self.address();
         let told = std::mem::take(&mut self.told);
         let (claim, lease, seat) = (self.claim.take(), self.lease.take(), self.seat.take());
+        let ipv6 = self.ipv6.take();
         if told.is_nothing() {
             return;
         }
@@ -246,6 +288,7 @@ impl Drop for Place {
             // Whoever waits for the address finds the interface free.
             drop(claim);
             drop(lease);
+            drop(ipv6);
             drop(seat);
         });
     }

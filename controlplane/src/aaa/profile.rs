@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::Config;
 use crate::host::name_servers;
+use crate::ipv6::{Ipv6, Source};
 use crate::terms::Terms;
 
 /// The terms of all profiles by name, completed by `default`, with `system` looked up. Their user
@@ -27,6 +28,18 @@ fn template(config: &Config, name: &str) -> Option<Terms> {
         routes: resolved.routes,
         dns: two(&name_servers(&resolved.dns_servers)),
         wins: two(&resolved.wins_servers),
+        ipv6: Ipv6 {
+            enabled: resolved.ipv6.enabled,
+            local: resolved.ipv6.local_address,
+            interface_id: None,
+            prefix: resolved.ipv6.remote_prefix_pool.map(Source::Pool),
+            delegated: resolved.ipv6.delegated_pool.map(Source::Pool),
+            routes: Vec::new(),
+            dns: resolved.ipv6.dns_servers,
+        },
+        // What the configuration says was checked.
+        domain: resolved.domain.parse().ok(),
+        dhcp_routes: resolved.dhcp_routes,
         mtu: None,
         clamp_mss: resolved.change_tcp_mss,
         encryption: config.server.encryption_policy(resolved.encryption),

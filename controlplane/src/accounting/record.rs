@@ -5,6 +5,8 @@
 
 use std::net::Ipv4Addr;
 
+use protocol::ipv6::Ipv6Prefix;
+use protocol::ppp::InterfaceId;
 use protocol::radius::Attributes;
 use protocol::radius::dictionary as names;
 
@@ -29,6 +31,12 @@ pub struct Facts<'a> {
     pub address: Ipv4Addr,
     /// The prefix behind it.
     pub netmask: Option<Ipv4Addr>,
+    /// The IPv6 prefix of its link (RFC 3162 §2.3).
+    pub ipv6_prefix: Option<Ipv6Prefix>,
+    /// The IPv6 prefix that is delegated to it (RFC 4818 §3).
+    pub delegated_ipv6_prefix: Option<Ipv6Prefix>,
+    /// The subscriber's identifier in IPv6 (RFC 3162 §2.2).
+    pub interface_id: Option<InterfaceId>,
     /// Every Class of the Access-Accept in order (RFC 2865 §5.25).
     pub class: &'a [Vec<u8>],
 }
@@ -51,11 +59,29 @@ impl Facts<'_> {
         if let Some(netmask) = self.netmask {
             attributes.address(names::FRAMED_IP_NETMASK, netmask);
         }
+        for (definition, prefix) in [
+            (names::FRAMED_IPV6_PREFIX, self.ipv6_prefix),
+            (names::DELEGATED_IPV6_PREFIX, self.delegated_ipv6_prefix),
+        ] {
+            if let Some(prefix) = prefix {
+                attributes.octets(definition, &octets(prefix));
+            }
+        }
+        if let Some(id) = self.interface_id {
+            attributes.octets(names::FRAMED_INTERFACE_ID, &id.bits().to_be_bytes());
+        }
         for class in self.class {
             attributes.octets(names::CLASS, class);
         }
         attributes
     }
+}
+
+/// A prefix as RADIUS has it: a reserved octet, the length, and the octets that are not zero.
+fn octets(prefix: Ipv6Prefix) -> Vec<u8> {
+    let significant = usize::from(prefix.length().div_ceil(8));
+    let address = prefix.address().octets();
+    [&[0, prefix.length()], address.get(..significant).unwrap_or(&address)].concat()
 }
 
 /// Lays out requests.

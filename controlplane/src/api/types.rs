@@ -4,12 +4,13 @@
 //! who may use CHAP-MD5.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use protocol::mschap::NtHash;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::config::Span;
+use crate::ipv6::Prefix;
 use crate::kernel::Destination;
 use crate::lockout::{Locked, Subject, Which};
 use crate::rate_limit::RateLimit;
@@ -171,6 +172,12 @@ pub struct SessionView {
     pub address: Option<Ipv4Addr>,
     /// Our inner address.
     pub local_address: Option<Ipv4Addr>,
+    /// The IPv6 prefix of the link; `null` without one.
+    pub ipv6_prefix: Option<Prefix>,
+    /// The IPv6 prefix that is delegated; `null` without one.
+    pub delegated_ipv6_prefix: Option<Prefix>,
+    /// The subscriber's IPv6 address on the link; `null` while IPV6CP is not open.
+    pub ipv6_link_address: Option<Ipv6Addr>,
     /// How data is protected: `MPPE128 stateless`, or `none`.
     pub encoding: String,
     /// Largest inner packet to the subscriber, bytes.

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use crate::config::Span;
+use crate::ipv6::Prefix;
 use crate::kernel::Destination;
 use crate::rate_limit::RateLimit;
 use crate::terms::{RemoteAddress, Route};
@@ -33,6 +34,15 @@ pub(super) struct Fields {
     /// Networks behind the user, "destination [gateway [metric]]" each, separated by commas
     #[arg(long, value_parser = commas::<Route>)]
     routes: Option<Many<Route>>,
+    /// IPv6 prefix of the user's link, advertised to it; "" for one of the profile's pool
+    #[arg(long, value_name = "PREFIX", value_parser = maybe::<Prefix>)]
+    remote_ipv6_prefix: Option<Maybe<Prefix>>,
+    /// IPv6 prefix that DHCPv6 delegates to the user; "" for one of the profile's pool
+    #[arg(long, value_name = "PREFIX", value_parser = maybe::<Prefix>)]
+    delegated_ipv6_prefix: Option<Maybe<Prefix>>,
+    /// IPv6 networks behind the user, separated by commas
+    #[arg(long, value_name = "PREFIXES", value_parser = commas::<Prefix>)]
+    ipv6_routes: Option<Many<Prefix>>,
     /// "rx[/tx] [burst [threshold [seconds]]]", rx from the user, as "2M/10M"; "0" for no limit, ""
     /// for the profile's
     #[arg(long, value_name = "RATE", value_parser = maybe::<RateLimit>)]
@@ -77,6 +87,9 @@ impl Fields {
                 .clone()
                 .map(|maybe| maybe.0.map(RemoteAddress::from)),
             routes: self.routes.clone().map(|many| many.0),
+            remote_ipv6_prefix: self.remote_ipv6_prefix.clone().map(|maybe| maybe.0),
+            delegated_ipv6_prefix: self.delegated_ipv6_prefix.clone().map(|maybe| maybe.0),
+            ipv6_routes: self.ipv6_routes.clone().map(|many| many.0),
             rate_limit: self.rate_limit.clone().map(|maybe| maybe.0),
             session_timeout: self.session_timeout.clone().map(|maybe| maybe.0),
             idle_timeout: self.idle_timeout.clone().map(|maybe| maybe.0),

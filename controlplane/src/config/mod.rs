@@ -13,6 +13,7 @@ mod encryption;
 mod error;
 mod filter;
 mod hooks;
+mod ipv6_pool;
 mod limits;
 mod lockout;
 mod mrru;
@@ -42,6 +43,7 @@ pub use encryption::{Encryption, EncryptionMode, KeyBits, policy};
 pub use error::ConfigError;
 pub use filter::Filter;
 pub use hooks::Hooks;
+pub use ipv6_pool::Ipv6Pool;
 pub use limits::Limits;
 pub use lockout::Lockout;
 pub use mrru::Mrru;
@@ -93,6 +95,8 @@ pub struct Config {
     pub profile: Vec<Profile>,
     /// Addresses for sessions.
     pub pool: Vec<Pool>,
+    /// IPv6 prefixes for sessions.
+    pub ipv6_pool: Vec<Ipv6Pool>,
     /// Which packets of sessions pass, by name.
     pub filter: Vec<Filter>,
     /// Who judges logins and what is told of sessions.
@@ -124,6 +128,7 @@ impl Default for Config {
             dataplane: Dataplane::default(),
             profile: vec![Profile::built_in()],
             pool: vec![Pool::built_in()],
+            ipv6_pool: Vec::new(),
             filter: Vec::new(),
             aaa: Aaa::default(),
             radius: Vec::new(),
@@ -212,6 +217,7 @@ impl Config {
         self.hooks.validate()?;
         self.dataplane.validate()?;
         self.validate_pools()?;
+        self.validate_ipv6_pools()?;
         self.validate_filters()?;
         self.validate_profiles()?;
         self.validate_radius()?;

@@ -4,11 +4,12 @@
 //! outcome.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
 
 use super::{Config, ConfigError, DEFAULT_PROFILE, Encryption, Span, is_for_hosts};
+use crate::kernel::Destination;
 use crate::rate_limit::RateLimit;
 use crate::terms::{self, Forward, RemoteAddress, Route};
 
@@ -50,6 +51,20 @@ pub struct Profile {
     pub routes: Option<Vec<Route>>,
     /// Time between two interim accounts; zero is never.
     pub interim_update: Option<Span>,
+    /// Whether sessions that are given IPv6 have any.
+    pub use_ipv6: Option<bool>,
+    /// Our IPv6 address beside the links' own; all sessions may share it.
+    pub local_ipv6_address: Option<Ipv6Addr>,
+    /// The `[[ipv6-pool]]` of the links' prefixes, which are advertised; empty is none.
+    pub remote_ipv6_prefix_pool: Option<String>,
+    /// The `[[ipv6-pool]]` of the prefixes that DHCPv6 delegates; empty is none.
+    pub dhcpv6_pd_pool: Option<String>,
+    /// IPv6 name servers for the subscriber, at most three.
+    pub ipv6_dns_server: Option<Vec<Ipv6Addr>>,
+    /// The connection's domain, told by DHCP and DHCPv6; empty is none.
+    pub domain: Option<String>,
+    /// Networks that the subscriber reaches through the tunnel, told by DHCP.
+    pub dhcp_routes: Option<Vec<Destination>>,
 }
 
 impl Profile {
@@ -72,6 +87,13 @@ impl Profile {
             forward: Some(Forward::Fast),
             routes: Some(Vec::new()),
             interim_update: Some(Span::seconds(0)),
+            use_ipv6: Some(true),
+            local_ipv6_address: None,
+            remote_ipv6_prefix_pool: Some(String::new()),
+            dhcpv6_pd_pool: Some(String::new()),
+            ipv6_dns_server: Some(Vec::new()),
+            domain: Some(String::new()),
+            dhcp_routes: Some(Vec::new()),
         }
     }
 
@@ -100,6 +122,15 @@ impl Profile {
             forward: own.forward.or(default.forward),
             routes: own.routes.or(default.routes),
             interim_update: own.interim_update.or(default.interim_update),
+            use_ipv6: own.use_ipv6.or(default.use_ipv6),
+            local_ipv6_address: own.local_ipv6_address.or(default.local_ipv6_address),
+            remote_ipv6_prefix_pool: own
+                .remote_ipv6_prefix_pool
+                .or(default.remote_ipv6_prefix_pool),
+            dhcpv6_pd_pool: own.dhcpv6_pd_pool.or(default.dhcpv6_pd_pool),
+            ipv6_dns_server: own.ipv6_dns_server.or(default.ipv6_dns_server),
+            domain: own.domain.or(default.domain),
+            dhcp_routes: own.dhcp_routes.or(default.dhcp_routes),
         }
     }
 }
@@ -203,6 +234,27 @@ pub struct ResolvedProfile {
     pub routes: Vec<Route>,
     /// Time between two interim accounts; zero is never.
     pub interim_update: Span,
+    /// IPv6.
+    pub ipv6: ProfileIpv6,
+    /// The connection's domain; empty is none.
+    pub domain: String,
+    /// Networks that are reached through the tunnel.
+    pub dhcp_routes: Vec<Destination>,
+}
+
+/// What a profile says of IPv6.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileIpv6 {
+    /// Whether sessions may have any.
+    pub enabled: bool,
+    /// Our address.
+    pub local_address: Option<Ipv6Addr>,
+    /// Pool of the links' prefixes.
+    pub remote_prefix_pool: Option<String>,
+    /// Pool of delegated prefixes.
+    pub delegated_pool: Option<String>,
+    /// Name servers.
+    pub dns_servers: Vec<Ipv6Addr>,
 }
 
 impl Config {
@@ -213,6 +265,7 @@ impl Config {
         let named = |name: &str| self.profile.iter().find(|profile| profile.name == name);
         let profile = named(name)?.or(named(DEFAULT_PROFILE));
         let filter = |name: Option<String>| name.filter(|name| !name.is_empty());
+        let named_pool = filter;
         let never = Span::seconds(0);
         Some(ResolvedProfile {
             local_address: profile.local_address?,
@@ -237,6 +290,15 @@ impl Config {
             forward: profile.forward.unwrap_or_default(),
             routes: profile.routes.unwrap_or_default(),
             interim_update: profile.interim_update.unwrap_or(never),
+            ipv6: ProfileIpv6 {
+                enabled: profile.use_ipv6.unwrap_or(true),
+                local_address: profile.local_ipv6_address,
+                remote_prefix_pool: named_pool(profile.remote_ipv6_prefix_pool),
+                delegated_pool: named_pool(profile.dhcpv6_pd_pool),
+                dns_servers: profile.ipv6_dns_server.unwrap_or_default(),
+            },
+            domain: profile.domain.unwrap_or_default(),
+            dhcp_routes: profile.dhcp_routes.unwrap_or_default(),
         })
     }
 
@@ -292,6 +354,14 @@ impl Config {
                     return fail(format!("profile `{name}`: there is no [[filter]] `{filter}`"));
                 }
             }
+            if !resolved.domain.is_empty() {
+                let domain: Result<protocol::router::Domain, _> = resolved.domain.parse();
+                domain.map_err(|reason| {
+                    ConfigError::new(format!("profile `{name}`: `domain`: {reason}"))
+                })?;
+            }
+            self.validate_ipv6(&resolved)
+                .map_err(|reason| ConfigError::new(format!("profile `{name}`: {reason}")))?;
             for route in &resolved.routes {
                 self.accepts_route(route)
                     .map_err(|reason| ConfigError::new(format!("profile `{name}`: {reason}")))?;

@@ -12,7 +12,8 @@ fn uncommented() -> String {
     let is_key = |text: &str| {
         text.starts_with("[[")
             || text.split_once(" = ").is_some_and(|(key, _)| {
-                !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+                !key.is_empty()
+                    && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
             })
     };
     EXAMPLE
@@ -59,6 +60,7 @@ fn the_example_shows_every_key_that_is_known() {
         "[[dataplane.interface]]",
         "[[profile]]",
         "[[pool]]",
+        "[[ipv6-pool]]",
         "[[filter]]",
         "[aaa]",
         "[[radius]]",

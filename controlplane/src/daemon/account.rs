@@ -77,7 +77,7 @@ impl Account {
         let name = terms.account_name.as_deref().unwrap_or(name);
         let identity = identity::session(daemon, id, name, peer, local);
         let interim = daemon.config.aaa.interim_update.unless_zero();
-        let attributes = match attributes(&identity, &terms, address) {
+        let attributes = match attributes(&identity, &terms, address, session) {
             Ok(attributes) => attributes,
             Err(error) => {
                 error!(session = id, %error, "the session is not accounted");
@@ -93,7 +93,7 @@ impl Account {
     /// The session's terms may be others now.
     pub(super) fn renew(&self, session: &Session) {
         let Some(terms) = session.terms() else { return };
-        match attributes(&self.identity, &terms, self.address) {
+        match attributes(&self.identity, &terms, self.address, session) {
             Ok(attributes) => self.told.change(attributes, terms.interim.or(self.interim)),
             Err(error) => error!(session = session.id(), %error, "the account stays as it was"),
         }
@@ -105,8 +105,22 @@ impl Account {
     }
 }
 
-fn attributes(identity: &Attributes, terms: &Terms, address: Ipv4Addr) -> Result<Vec<u8>, TooLong> {
+fn attributes(
+    identity: &Attributes,
+    terms: &Terms,
+    address: Ipv4Addr,
+    session: &Session,
+) -> Result<Vec<u8>, TooLong> {
+    let known = session.facts();
     let authentic = if terms.by_radius { Authentic::Radius } else { Authentic::Local };
-    let facts = Facts { authentic, address, netmask: terms.netmask, class: &terms.class };
+    let facts = Facts {
+        authentic,
+        address,
+        netmask: terms.netmask,
+        ipv6_prefix: known.ipv6_prefix,
+        delegated_ipv6_prefix: known.delegated_ipv6_prefix,
+        interface_id: known.interface_id,
+        class: &terms.class,
+    };
     facts.attributes(identity).as_bytes().map(<[u8]>::to_vec)
 }

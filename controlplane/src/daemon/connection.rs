@@ -222,6 +222,7 @@ impl Task {
         for handle in due {
             if let Some(call) = self.calls.get_mut(&handle) {
                 call.hold_to_allowance(now);
+                call.advertise().await;
                 let outcome = call.call.tick().await;
                 self.link_outcome(handle, outcome).await;
             }
@@ -229,8 +230,14 @@ impl Task {
     }
 
     async fn message(&mut self, message: Message) {
-        if let Some(handle) = self.by_tunnel.get(&message.tunnel).copied() {
-            self.link_input(handle, message.input()).await;
+        let Some(handle) = self.by_tunnel.get(&message.tunnel).copied() else { return };
+        match message.input() {
+            Ok(input) => self.link_input(handle, input).await,
+            Err(packet) => {
+                if let Some(call) = self.calls.get_mut(&handle) {
+                    call.asked(packet).await;
+                }
+            }
         }
     }
 
@@ -483,11 +490,12 @@ impl Task {
                     let result = DisconnectResult::AdminShutdown;
                     self.pptp_input(pptp::Input::ClearCall { call: handle, result });
                 }
-                link::Event::FramingAgreed { .. }
-                | link::Event::Resynchronise
-                | link::Event::NetworkDown
-                | link::Event::Ipv6Up(_)
-                | link::Event::Ipv6Down => {}
+                link::Event::NetworkDown => call.down(&self.shared).await,
+                link::Event::Ipv6Up(identifiers) => {
+                    call.ipv6(Some(identifiers), &self.shared).await;
+                }
+                link::Event::Ipv6Down => call.ipv6(None, &self.shared).await,
+                link::Event::FramingAgreed { .. } | link::Event::Resynchronise => {}
             }
         }
         if let Some(call) = self.calls.get(&handle) {

@@ -25,11 +25,13 @@ pub mod banner;
 pub mod connection;
 pub mod counters;
 pub mod drain;
+mod duid;
 pub mod ending;
 pub mod listener;
 mod outward;
 pub mod plan;
 pub mod quiet;
+mod router;
 pub mod session;
 pub mod starting;
 mod subscriber;
@@ -63,6 +65,7 @@ use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::hooks::Hooks;
 use crate::host::host_name;
+use crate::ipv6::pool::Prefixes;
 use crate::kernel::{Kernel, KernelError};
 use crate::lists::Lists;
 use crate::lockout::Lockouts;
@@ -153,6 +156,10 @@ pub struct Daemon {
     pub seats: Seats,
     /// Their addresses.
     pub addresses: Addresses,
+    /// Their IPv6 prefixes.
+    pub prefixes: Prefixes,
+    /// Who we are to DHCPv6 clients.
+    pub duid: Arc<[u8]>,
     /// Who is there.
     pub sessions: Sessions,
     /// Who we are to RADIUS servers.
@@ -228,6 +235,8 @@ impl Daemon {
             clients: Clients::open(&config)?,
             seats: Seats::default(),
             addresses,
+            prefixes: Prefixes::new(&config),
+            duid: duid::load(&config.database),
             sessions: Sessions::default(),
             session_ids: SessionIds::new().map_err(random)?,
             hooks: Hooks::new(&config.hooks),

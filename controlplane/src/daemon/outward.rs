@@ -78,6 +78,13 @@ impl Outward {
         }
     }
 
+    /// The session has other addresses now, but the same terms.
+    pub(super) fn readdress(&self, session: &Session) {
+        if let Some(account) = &self.account {
+            account.renew(session);
+        }
+    }
+
     /// The session ended; its tunnel is still open.
     pub(super) fn end(self, cause: TerminateCause) {
         if let Some(account) = self.account {

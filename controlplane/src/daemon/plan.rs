@@ -47,7 +47,7 @@ pub fn data_plane(config: &Config) -> api::Config {
     }
 }
 
-/// Gives the TUN interface the local addresses that the data plane did not.
+/// Gives the TUN interface the local addresses that the data plane did not, and the routes of IPv6.
 ///
 /// # Errors
 /// If the kernel refuses.
@@ -57,6 +57,16 @@ pub async fn complete(config: &Config, kernel: &Kernel) -> Result<(), StartError
         if Some(address) != main && !is_ours(address) {
             kernel.add_address(&config.dataplane.tun, address, None).await?;
         }
+    }
+    for pool in &config.ipv6_pool {
+        kernel.route_ipv6(pool.prefix.0, &config.dataplane.tun).await?;
+    }
+    let mut local: Vec<_> =
+        config.profile.iter().filter_map(|profile| profile.local_ipv6_address).collect();
+    local.sort_unstable();
+    local.dedup();
+    for address in local {
+        kernel.add_ipv6_address(&config.dataplane.tun, address).await?;
     }
     Ok(())
 }

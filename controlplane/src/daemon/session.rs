@@ -11,11 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use dataplane::api::{TunnelCounters, TunnelId};
+use protocol::ipv6::Ipv6Prefix;
+use protocol::ppp::InterfaceId;
 use protocol::ppp::link::Phase;
 use tokio::sync::{Notify, watch};
 
 use super::ending::Ending;
 use crate::api::types::{Selector, SessionView};
+use crate::ipv6::Prefix;
 use crate::plane::Plane;
 use crate::terms::Terms;
 
@@ -72,6 +75,12 @@ pub struct Facts {
     pub address: Option<Ipv4Addr>,
     /// Our inner address, once it is up.
     pub local_address: Option<Ipv4Addr>,
+    /// The prefix of its link, once it is up.
+    pub ipv6_prefix: Option<Ipv6Prefix>,
+    /// The prefix that is delegated to it, once it is up.
+    pub delegated_ipv6_prefix: Option<Ipv6Prefix>,
+    /// The subscriber's identifier in IPv6, while IPV6CP is open.
+    pub interface_id: Option<InterfaceId>,
     /// How data is protected.
     pub encoding: String,
     /// Largest inner packet to the subscriber, bytes.
@@ -178,6 +187,9 @@ impl Sessions {
             terms: None,
             address: None,
             local_address: None,
+            ipv6_prefix: None,
+            delegated_ipv6_prefix: None,
+            interface_id: None,
             encoding: "none".to_owned(),
             mtu: 0,
             mru,
@@ -364,6 +376,9 @@ impl Session {
             peer_address: self.peer,
             address: facts.address,
             local_address: facts.local_address,
+            ipv6_prefix: facts.ipv6_prefix.map(Prefix),
+            delegated_ipv6_prefix: facts.delegated_ipv6_prefix.map(Prefix),
+            ipv6_link_address: facts.interface_id.map(InterfaceId::link_local),
             encoding: facts.encoding,
             mtu: facts.mtu,
             mru: facts.mru,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{self, Duration};
 
 use dataplane::api;
-use protocol::ppp::link::{self, Network, Phase};
+use protocol::ppp::link::{self, Identifiers, Network, Phase};
 use protocol::time::Instant;
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::counters::Count;
 use super::ending::Ended;
 use super::outward::{Ends, Outward};
+use super::router::{Circumstances, Gateway};
 use super::session::Listed;
 use super::starting::Ticket;
 use super::{Daemon, allowance};
@@ -90,6 +91,8 @@ pub(super) struct Subscriber {
     /// Names and times of the steps so far.
     steps: Vec<String>,
     up: Option<Instant>,
+    /// What we are to the host beside moving its packets.
+    gateway: Gateway,
     /// When it has to be asked whether the session has used up what it may.
     check_at: Option<Instant>,
 }
@@ -122,6 +125,7 @@ impl Subscriber {
             connected,
             steps,
             up: None,
+            gateway: Gateway::default(),
             check_at: None,
         }
     }
@@ -192,7 +196,8 @@ impl Subscriber {
     ) -> Option<link::Addresses> {
         self.place = place.or(self.place.take());
         let place = self.place.as_ref()?;
-        let addresses = terms.addresses(place.address());
+        let ipv6 = terms.ipv6.negotiation(place.ipv6());
+        let addresses = terms.addresses(place.address(), ipv6);
         let interface = place.device().map(|device| device.name().to_owned());
         self.session.update(|facts| facts.interface = interface);
         self.take_terms(Arc::new(terms), daemon).await;
@@ -263,7 +268,7 @@ impl Subscriber {
 
     /// When something of it is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.call.deadline(), self.check_at].into_iter().flatten().min()
+        [self.call.deadline(), self.check_at, self.gateway.deadline()].into_iter().flatten().min()
     }
 
     /// Wants the session to end if it has used up what it may.
@@ -282,6 +287,48 @@ impl Subscriber {
         }
     }
 
+    /// The peer asked its router something.
+    pub(super) async fn asked(&mut self, packet: &[u8]) {
+        self.gateway.packet(&self.call, packet, self.session.id()).await;
+    }
+
+    /// Tells the host again what its router is, if that is due.
+    pub(super) async fn advertise(&mut self) {
+        self.gateway.tick(&self.call, self.session.id()).await;
+    }
+
+    /// IPCP is open no longer.
+    pub(super) async fn down(&mut self, daemon: &Daemon) {
+        self.gateway.set_network(None);
+        self.refresh_gateway(daemon).await;
+    }
+
+    /// IPV6CP is open, or no longer.
+    pub(super) async fn ipv6(&mut self, identifiers: Option<Identifiers>, daemon: &Daemon) {
+        self.gateway.set_identifiers(identifiers);
+        if let Some(place) = &mut self.place
+            && identifiers.is_some()
+            && let Err(error) = place.route_ipv6(daemon).await
+        {
+            warn!(session = self.session.id(), %error, "no route");
+        }
+        self.refresh_gateway(daemon).await;
+        self.session.update(|facts| {
+            facts.interface_id = identifiers.map(|identifiers| identifiers.remote);
+        });
+        if let Some(outward) = &self.outward {
+            outward.readdress(&self.session);
+        }
+    }
+
+    async fn refresh_gateway(&mut self, daemon: &Daemon) {
+        let Some(terms) = self.session.terms() else { return };
+        let given = self.place.as_ref().and_then(Place::ipv6);
+        let about =
+            Circumstances { terms: &terms, given, duid: &daemon.duid, session: self.session.id() };
+        self.gateway.refresh(&mut self.call, &about).await;
+    }
+
     pub(super) async fn up(
         &mut self,
         network: &Network,
@@ -290,7 +337,14 @@ impl Subscriber {
         daemon: &Daemon,
     ) {
         let mtu = self.call.mtu(network);
+        self.gateway.set_network(Some(*network));
+        self.refresh_gateway(daemon).await;
+        let given = self.place.as_ref().and_then(Place::ipv6);
+        let (prefix, delegated) =
+            given.map(|given| (given.prefix(), given.delegated())).unwrap_or_default();
         self.session.update(|facts| {
+            facts.ipv6_prefix = prefix;
+            facts.delegated_ipv6_prefix = delegated;
             facts.address = Some(network.remote);
             facts.local_address = Some(network.local);
             facts.mtu = mtu;

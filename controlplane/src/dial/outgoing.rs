@@ -226,8 +226,7 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             tokio::select! {
                 events = self.control.next() => self.pptp_events(events).await,
                 message = self.inbox.next(), if self.established => {
-                    let outcome = self.call.input(message.input()).await;
-                    self.link_outcome(outcome).await;
+                    self.message(&message).await;
                 }
                 () = &mut ended, if self.farewell.is_none() => {
                     self.farewell = Some(clock.now() + FAREWELL);
@@ -289,12 +288,19 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
         }
     }
 
+    /// What the data plane says. We are nobody's router here.
+    async fn message(&mut self, message: &Message) {
+        if let Ok(input) = message.input() {
+            let outcome = self.call.input(input).await;
+            self.link_outcome(outcome).await;
+        }
+    }
+
     /// PPTP ended. Often PPP knows better why: a login that is refused ends in LCP first, and what
     /// came by the tunnel may still wait to be looked at.
     async fn cleared(&mut self, refused: bool, cause: String) {
         while let Some(message) = self.inbox.take() {
-            let outcome = self.call.input(message.input()).await;
-            self.link_outcome(outcome).await;
+            self.message(&message).await;
         }
         let lost = link::Reason::Closed(cause.clone());
         let outcome = self.call.input(link::Input::Lost(lost.clone())).await;

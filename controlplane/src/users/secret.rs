@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::UserError;
 use crate::api::types::{HexHash, present};
 use crate::config::Span;
+use crate::ipv6::Prefix;
 use crate::kernel::Destination;
 use crate::rate_limit::RateLimit;
 use crate::terms::{RemoteAddress, Route};
@@ -38,6 +39,12 @@ pub struct User {
     pub remote_address: Option<RemoteAddress>,
     /// Networks behind the subscriber, beside the profile's.
     pub routes: Vec<Route>,
+    /// The prefix of the user's link; `None` is one of the profile's.
+    pub remote_ipv6_prefix: Option<Prefix>,
+    /// The prefix that is delegated to the user; `None` is one of the profile's.
+    pub delegated_ipv6_prefix: Option<Prefix>,
+    /// IPv6 networks behind the subscriber.
+    pub ipv6_routes: Vec<Prefix>,
     /// How fast the user may be; `None` is the profile's.
     pub rate_limit: Option<RateLimit>,
     /// How long a session may last, zero for ever; `None` is the profile's.
@@ -69,6 +76,9 @@ impl User {
             local_address: None,
             remote_address: None,
             routes: Vec::new(),
+            remote_ipv6_prefix: None,
+            delegated_ipv6_prefix: None,
+            ipv6_routes: Vec::new(),
             rate_limit: None,
             session_timeout: None,
             idle_timeout: None,
@@ -220,6 +230,15 @@ pub struct Change {
     /// Other networks behind the subscriber.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<Route>>,
+    /// Another prefix of the link, or the profile's.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub remote_ipv6_prefix: Option<Option<Prefix>>,
+    /// Another delegated prefix, or the profile's.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub delegated_ipv6_prefix: Option<Option<Prefix>>,
+    /// Other IPv6 networks behind the subscriber.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6_routes: Option<Vec<Prefix>>,
     /// Another rate, or the profile's.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub rate_limit: Option<Option<RateLimit>>,
@@ -304,6 +323,9 @@ impl Change {
         set(&mut user.local_address, self.local_address);
         set(&mut user.remote_address, self.remote_address);
         set(&mut user.routes, self.routes);
+        set(&mut user.remote_ipv6_prefix, self.remote_ipv6_prefix);
+        set(&mut user.delegated_ipv6_prefix, self.delegated_ipv6_prefix);
+        set(&mut user.ipv6_routes, self.ipv6_routes);
         set(&mut user.rate_limit, self.rate_limit);
         set(&mut user.session_timeout, self.session_timeout);
         set(&mut user.idle_timeout, self.idle_timeout);

@@ -19,7 +19,7 @@ use super::secret::User;
 use crate::terms::RemoteAddress;
 
 /// What each version of the schema added to the one before.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "CREATE TABLE user (
         name           TEXT PRIMARY KEY,
         nt_hash        BLOB NOT NULL CHECK (length(nt_hash) = 16),
@@ -39,6 +39,9 @@ const MIGRATIONS: [&str; 2] = [
      ALTER TABLE user ADD COLUMN limit_bytes_in INTEGER;
      ALTER TABLE user ADD COLUMN limit_bytes_out INTEGER;
      ALTER TABLE user ADD COLUMN remote_access INTEGER NOT NULL DEFAULT 1;",
+    "ALTER TABLE user ADD COLUMN remote_ipv6_prefix TEXT;
+     ALTER TABLE user ADD COLUMN delegated_ipv6_prefix TEXT;
+     ALTER TABLE user ADD COLUMN ipv6_routes TEXT NOT NULL DEFAULT '';",
 ];
 
 /// Version of the schema that this program writes.
@@ -47,7 +50,7 @@ const VERSION: usize = MIGRATIONS.len();
 const COLUMNS: &str =
     "name, nt_hash, profile, remote_address, disabled, comment, password, service,
     caller_id, local_address, routes, rate_limit, session_timeout, idle_timeout, limit_bytes_in,
-    limit_bytes_out, remote_access";
+    limit_bytes_out, remote_access, remote_ipv6_prefix, delegated_ipv6_prefix, ipv6_routes";
 
 /// Why the database cannot be used, with the file.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +174,7 @@ fn migrate(connection: &Connection, file: &Path) -> Result<(), StoreError> {
 }
 
 fn put(transaction: &Transaction<'_>, user: &User) -> rusqlite::Result<()> {
-    let holders: Vec<_> = (1..=17).map(|number| format!("?{number}")).collect();
+    let holders: Vec<_> = (1..=20).map(|number| format!("?{number}")).collect();
     let statement =
         format!("INSERT OR REPLACE INTO user ({COLUMNS}) VALUES ({})", holders.join(", "));
     transaction
@@ -194,6 +197,9 @@ fn put(transaction: &Transaction<'_>, user: &User) -> rusqlite::Result<()> {
             user.limit_bytes_in.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX)),
             user.limit_bytes_out.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX)),
             user.remote_access,
+            shown(user.remote_ipv6_prefix.as_ref()),
+            shown(user.delegated_ipv6_prefix.as_ref()),
+            joined(&user.ipv6_routes),
         ])
         .map(drop)
 }
@@ -225,6 +231,9 @@ fn user(row: &Row<'_>) -> rusqlite::Result<User> {
         limit_bytes_in: limit(14)?,
         limit_bytes_out: limit(15)?,
         remote_access: row.get(16)?,
+        remote_ipv6_prefix: parsed(row, 17)?,
+        delegated_ipv6_prefix: parsed(row, 18)?,
+        ipv6_routes: list(row, 19)?,
     })
 }
 

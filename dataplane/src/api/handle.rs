@@ -13,12 +13,13 @@ use std::time::Instant;
 use super::config::PortReport;
 use super::counters::PortTotals;
 use super::{
-    Command, Device, Forward, Outer, Prefix, Report, StartError, Totals, TunnelCounters, TunnelId,
+    Command, Device, Forward, Ipv6Network, Ipv6Prefix, Outer, Prefix, Report, StartError, Totals,
+    TunnelCounters, TunnelId,
 };
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::io::PortCounters;
 use crate::io::tun::StandingTun;
-use crate::mailbox::{Destinations, Mailbox, Opening, Order};
+use crate::mailbox::{Destinations, Mailbox, Opening, Order, destinations_ipv6};
 use crate::route::Mirror;
 use crate::steer::Steer;
 
@@ -203,6 +204,15 @@ impl Handle {
                 }
                 registry.set_prefixes(tunnel, prefixes);
             }
+            Command::SetIpv6 { ipv6, .. } => {
+                let prefixes = registry.destinations_ipv6(tunnel, ipv6.as_ref());
+                for (number, worker) in self.0.workers.iter().enumerate() {
+                    let order = Order::PrefixesIpv6 { tunnel, prefixes: prefixes.clone() };
+                    if number != owner && worker.mailbox.order(order).is_err() {
+                        return Err(Full(command));
+                    }
+                }
+            }
             _ => {}
         }
         let Some(worker) = self.0.workers.get(owner) else {
@@ -211,7 +221,7 @@ impl Handle {
         match worker.mailbox.order(Order::Command(command)) {
             Ok(()) => Ok(()),
             Err(Order::Command(command)) => Err(Full(command)),
-            Err(Order::Open(_) | Order::Prefixes { .. }) => Ok(()),
+            Err(Order::Open(_) | Order::Prefixes { .. } | Order::PrefixesIpv6 { .. }) => Ok(()),
         }
     }
 
@@ -359,6 +369,12 @@ impl Registry {
     fn destinations(&self, tunnel: TunnelId, prefixes: &[Prefix]) -> Destinations {
         let forward = self.get(tunnel).map(|registered| &registered.forward);
         forward.map_or_else(Destinations::default, |forward| Destinations::of(forward, prefixes))
+    }
+
+    /// XDP leaves IPv6 to the kernel, so it need not be told.
+    fn destinations_ipv6(&self, tunnel: TunnelId, ipv6: Option<&Ipv6Network>) -> Vec<Ipv6Prefix> {
+        let forward = self.get(tunnel).map(|registered| &registered.forward);
+        forward.map_or_else(Vec::new, |forward| destinations_ipv6(forward, ipv6))
     }
 
     fn get_mut(&mut self, tunnel: TunnelId) -> Option<&mut Registered> {

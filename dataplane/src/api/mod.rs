@@ -13,8 +13,9 @@
 //! | [`events`] | what the workers say |
 //! | [`forward`] | who forwards a tunnel's packets, and devices of its own |
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+pub use protocol::ipv6::Ipv6Prefix;
 pub use protocol::mppe::{Cipher, Mode, SessionKey};
 pub use protocol::ppp::Framing;
 pub use protocol::ppp::multilink::{Format, Multilink, Receiving, Sending};
@@ -131,6 +132,18 @@ pub struct Network {
     pub clamp_mss: bool,
 }
 
+/// The inner side of a tunnel as far as it has IPv6.
+#[derive(Debug, Clone)]
+pub struct Ipv6Network {
+    /// As in [`Network`].
+    pub prefixes: Vec<Ipv6Prefix>,
+    /// Our own address in the tunnel: source of the ICMPv6 errors about packets that are too large.
+    pub local: Ipv6Addr,
+    /// The peer's address on the link itself. What it says to its router is an
+    /// [`Event::Packet`], and nothing of it is forwarded.
+    pub peer: Ipv6Addr,
+}
+
 /// What the control plane tells a worker. Commands for one tunnel take effect in the order in
 /// which they were given; those for a tunnel that was closed are ignored.
 #[derive(Debug)]
@@ -197,6 +210,21 @@ pub enum Command {
         /// Whose packets pass.
         network: Option<Network>,
     },
+    /// IPV6CP is open (or, with `None`, no longer): IPv6 passes (or stops) while the network is
+    /// open.
+    SetIpv6 {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// Whose packets pass.
+        ipv6: Option<Ipv6Network>,
+    },
+    /// Send this IP packet to the peer, as if it had come from the kernel.
+    SendPacket {
+        /// Through this tunnel.
+        tunnel: TunnelId,
+        /// From its IP header on.
+        packet: Box<[u8]>,
+    },
     /// How much the tunnel may carry from now on. A tunnel begins without limits.
     SetLimits {
         /// The tunnel.
@@ -228,6 +256,8 @@ impl Command {
             | Self::SetForward { tunnel, .. }
             | Self::Flush { tunnel }
             | Self::SetNetwork { tunnel, .. }
+            | Self::SetIpv6 { tunnel, .. }
+            | Self::SendPacket { tunnel, .. }
             | Self::SetLimits { tunnel, .. }
             | Self::SetFilters { tunnel, .. } => tunnel,
         }
@@ -244,6 +274,14 @@ pub enum Event {
         tunnel: TunnelId,
         /// Protocol number and what follows it.
         frame: Box<[u8]>,
+    },
+    /// An IP packet of the peer's for its router arrived: a Router Solicitation, an echo, DHCPv6,
+    /// or DHCP over IPv4. Their rate is limited.
+    Packet {
+        /// From this tunnel.
+        tunnel: TunnelId,
+        /// From its IP header on.
+        packet: Box<[u8]>,
     },
     /// A packet of stateful MPPE could not be read: the peer is to be sent a CCP Reset-Request
     /// (RFC 3078 §8.2). Comes again, a few times a second at most, until packets can be read.

@@ -4,7 +4,7 @@
 //! cannot tell whether the peer passes an outer mark on, so the outer packets ask for none (§4.3):
 //! a router in between drops where it would have marked, and no signal of congestion is lost.
 
-use crate::ipv4;
+use crate::{ipv4, ipv6};
 
 /// ECN's codepoints, in the two low bits of the octet (RFC 3168 §5).
 const MASK: u8 = 0b11;
@@ -42,9 +42,24 @@ pub(crate) const fn of_both(first: u8, second: u8) -> u8 {
     if second & MASK == CE { first | CE } else { first }
 }
 
+/// The same for an inner packet of IPv6, whose octet is `inner`.
+pub(crate) fn decapsulate_ipv6(packet: &mut [u8], inner: u8, outer: u8) -> Result<u8, Congested> {
+    let combined = combine(inner & MASK, outer & MASK).ok_or(Congested)?;
+    let class = inner & !MASK | combined;
+    if class != inner {
+        ipv6::set_traffic_class(packet, class);
+    }
+    Ok(class)
+}
+
 /// Says in a packet that it has met congestion (RFC 3168 §5); its octet as it is then. `None` if
 /// its ends do not know ECN.
 pub(crate) fn mark(packet: &mut [u8]) -> Option<u8> {
+    if ipv6::is_ipv6(packet) {
+        let class = ipv6::traffic_class(packet).filter(|class| class & MASK != NOT_ECT)?;
+        ipv6::set_traffic_class(packet, class | CE);
+        return Some(class | CE);
+    }
     let tos = *packet.get(1)?;
     if tos & MASK == NOT_ECT {
         return None;

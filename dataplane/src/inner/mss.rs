@@ -1,15 +1,17 @@
 //! The largest segment that a TCP SYN announces, lowered to what the tunnel carries whole.
 //!
 //! Implements RFC 9293 §3.2 (the option), RFC 6691 §2 (its value: the MTU less both headers without
-//! options) and RFC 1624 (the checksum updated). Never raises a value, adds an option, or touches
+//! options; 60 octets with IPv6) and RFC 1624 (the checksum updated). Never raises a value, adds an option, or touches
 //! fragments and segments that are not well-formed.
 
 use crate::ipv4::{self, View};
+use crate::ipv6;
 
 /// TCP's protocol number.
 const TCP: u8 = 6;
-/// Octets of an IPv4 and a TCP header without options.
+/// Octets of an IPv4 and a TCP header without options, and of an IPv6 and a TCP header.
 const HEADERS: u16 = 40;
+const HEADERS_IPV6: u16 = 60;
 
 /// Octets of a TCP header without options, and where its fields are (RFC 9293 §3.1).
 const FIXED: usize = 20;
@@ -33,6 +35,19 @@ pub(crate) fn clamp(packet: &mut [u8], inner: &View, mtu: u16) -> bool {
     let segment = packet.get_mut(inner.header_len..inner.total_len).unwrap_or_default();
     match segment.get(FLAGS) {
         Some(flags) if flags & SYN != 0 => lower(segment, mtu.saturating_sub(HEADERS)),
+        _ => false,
+    }
+}
+
+/// The same for a packet of IPv6.
+pub(crate) fn clamp_ipv6(packet: &mut [u8], view: &ipv6::View, mtu: u16) -> bool {
+    let upper = ipv6::upper(packet, view);
+    let Some(upper) = upper.filter(|upper| upper.protocol == TCP && !upper.is_fragment) else {
+        return false;
+    };
+    let segment = packet.get_mut(upper.offset..view.total_len).unwrap_or_default();
+    match segment.get(FLAGS) {
+        Some(flags) if flags & SYN != 0 => lower(segment, mtu.saturating_sub(HEADERS_IPV6)),
         _ => false,
     }
 }

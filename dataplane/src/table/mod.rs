@@ -5,17 +5,20 @@
 //! each worker changes its own table by the orders that it receives.
 
 mod prefixes;
+mod prefixes_ipv6;
 mod tunnel;
 
-use std::net::Ipv4Addr;
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::Ordering;
 
-use crate::api::{Outer, Prefix, TunnelId};
+use crate::api::{Ipv6Prefix, Outer, Prefix, TunnelId};
 use crate::mailbox::{Destinations, Opening};
 use crate::mppe::{ReceiveState, SendState, States};
 use crate::prefetch::prefetch;
 use crate::worker::BURST;
 use prefixes::Prefixes;
+use prefixes_ipv6::PrefixesIpv6;
 pub(crate) use tunnel::{Direction, Half, Inside, Protection, Tunnel, Way};
 
 /// No slot.
@@ -30,6 +33,9 @@ pub(crate) struct Table {
     calls: Box<[u32]>,
     entries: Vec<Option<Entry>>,
     prefixes: Prefixes,
+    prefixes_ipv6: PrefixesIpv6,
+    /// IPv6 prefixes of each slot that has some.
+    ipv6: HashMap<u32, Vec<Ipv6Prefix>>,
 }
 
 /// What every worker knows of a tunnel. On a cache line of its own: packets of many tunnels need
@@ -85,6 +91,8 @@ impl Table {
             calls: vec![NONE; 1 << 16].into(),
             entries: Vec::new(),
             prefixes: Prefixes::default(),
+            prefixes_ipv6: PrefixesIpv6::default(),
+            ipv6: HashMap::new(),
         }
     }
 
@@ -128,6 +136,9 @@ impl Table {
         for &prefix in &entry.prefixes {
             self.prefixes.remove(prefix, slot);
         }
+        for prefix in self.ipv6.remove(&slot).unwrap_or_default() {
+            self.prefixes_ipv6.remove(prefix, slot);
+        }
         let call = usize::from(entry.outer.own_call_id);
         if self.calls[call] == slot {
             self.calls[call] = entry.next;
@@ -159,6 +170,30 @@ impl Table {
         }
         entry.through_kernel = destinations.through_kernel;
         entry.prefixes = destinations.prefixes;
+    }
+
+    /// Sets the inner destinations of a tunnel in IPv6.
+    pub(crate) fn set_destinations_ipv6(&mut self, id: TunnelId, prefixes: Vec<Ipv6Prefix>) {
+        if self.entry(id.slot).is_none_or(|entry| entry.id != id) {
+            return;
+        }
+        for prefix in self.ipv6.remove(&id.slot).unwrap_or_default() {
+            self.prefixes_ipv6.remove(prefix, id.slot);
+        }
+        for &prefix in &prefixes {
+            self.prefixes_ipv6.insert(prefix, id.slot);
+        }
+        if !prefixes.is_empty() {
+            self.ipv6.insert(id.slot, prefixes);
+        }
+    }
+
+    /// The tunnel that leads to an inner destination of IPv6.
+    pub(crate) fn destination_ipv6(&self, address: Ipv6Addr) -> Option<Destination> {
+        let slot = self.prefixes_ipv6.lookup(address)?;
+        let entry = self.entry(slot)?;
+        let place = self.place(slot, entry);
+        Some(Destination { place, through_kernel: entry.through_kernel })
     }
 
     /// The tunnel that a GRE packet with these addresses and this Call ID in its key belongs to.

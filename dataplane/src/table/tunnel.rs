@@ -13,12 +13,14 @@ use protocol::time::Instant;
 
 use crate::api::filter::Action;
 use crate::api::{
-    DropReason, Encryption, Forward, Limits, Mode, Network, Outer, Prefix, Rules, TunnelId,
+    DropReason, Encryption, Forward, Ipv6Network, Limits, Mode, Network, Outer, Prefix, Rules,
+    TunnelId,
 };
 use crate::counters::TunnelShared;
 use crate::filter;
 use crate::inner::icmp;
 use crate::ipv4::View;
+use crate::ipv6;
 use crate::limit::Bucket;
 use crate::mppe::{ReceiveState, SendState, stateful};
 use crate::multilink;
@@ -66,6 +68,10 @@ pub(crate) struct Tunnel {
     pub(crate) errors: icmp::TunnelLimit,
     /// Who forwards its packets; `way` is the worker's part in it.
     pub(crate) forward: Forward,
+    /// Its IPv6, if it has any.
+    pub(crate) ipv6: Option<Box<Ipv6Network>>,
+    /// What the peer says to its router.
+    pub(crate) to_router: RouterLimit,
 }
 
 impl Tunnel {
@@ -103,6 +109,8 @@ impl Tunnel {
             control: ControlLimit::default(),
             errors: icmp::TunnelLimit::default(),
             forward: Forward::Fast,
+            ipv6: None,
+            to_router: RouterLimit::default(),
             // RFC 2637 §4.1: the first packet of a session has the number zero.
             next_sequence: 0,
             besides: 0,
@@ -257,11 +265,28 @@ impl Policy {
         view: &View,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if filter::judge(&self.incoming, packet, view) == Action::Drop {
+        let action = filter::judge(&self.incoming, packet, view);
+        self.police(action, view.total_len, now)
+    }
+
+    /// The same for a packet of IPv6.
+    pub(crate) fn judge_uplink_ipv6(
+        &mut self,
+        packet: &[u8],
+        view: &ipv6::View,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let action = filter::judge_ipv6(&self.incoming, packet, view);
+        self.police(action, view.total_len, now)
+    }
+
+    #[inline]
+    fn police(&mut self, action: Action, len: usize, now: Instant) -> Result<(), DropReason> {
+        if action == Action::Drop {
             return Err(DropReason::FilteredIncoming);
         }
         let meter = self.uplink.as_mut();
-        if meter.is_none_or(|meter| meter.take(view.total_len, now)) {
+        if meter.is_none_or(|meter| meter.take(len, now)) {
             Ok(())
         } else {
             Err(DropReason::RateExceeded)
@@ -271,6 +296,18 @@ impl Policy {
     /// Whether a packet may go to the subscriber.
     pub(crate) fn judge_downlink(&self, packet: &[u8], view: &View) -> Result<(), DropReason> {
         match filter::judge(&self.outgoing, packet, view) {
+            Action::Accept => Ok(()),
+            Action::Drop => Err(DropReason::FilteredOutgoing),
+        }
+    }
+
+    /// The same for a packet of IPv6.
+    pub(crate) fn judge_downlink_ipv6(
+        &self,
+        packet: &[u8],
+        view: &ipv6::View,
+    ) -> Result<(), DropReason> {
+        match filter::judge_ipv6(&self.outgoing, packet, view) {
             Action::Accept => Ok(()),
             Action::Drop => Err(DropReason::FilteredOutgoing),
         }
@@ -399,6 +436,9 @@ pub(crate) enum Half<L, F> {
 
 /// How often the control plane is told that the peer has to start again.
 pub(crate) type AskLimit = Bucket<4, 250_000>;
+
+/// What a peer may say to its router: a flood of solicitations must not take from control frames.
+pub(crate) type RouterLimit = Bucket<16, 200_000>;
 
 /// What a tunnel may send to the control plane: one subscriber's flood must not keep others from
 /// logging in. A login with all of its retransmissions has fewer than 64 frames; then 20 a second.

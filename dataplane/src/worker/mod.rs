@@ -23,7 +23,7 @@ use crate::frame::{Frame, Pool};
 use crate::inner::icmp;
 use crate::io::Port;
 use crate::link;
-use crate::mailbox::{Close, Destinations, Handed, Mailbox, Order};
+use crate::mailbox::{Close, Destinations, Handed, Mailbox, Order, destinations_ipv6};
 use crate::mppe::{Cipher, Engine, Kernel};
 use crate::multilink::Fragments;
 use crate::route::Routes;
@@ -213,6 +213,15 @@ impl Core {
                 self.sink.empty_queue(tunnel, &mut self.waiting);
                 tunnel.network = network.map(Inside::from);
                 self.table.set_destinations(id, destinations);
+            }
+            Command::SetIpv6 { tunnel: id, ipv6 } => {
+                let Some(tunnel) = self.table.tunnel_by_id(id) else { return };
+                let prefixes = destinations_ipv6(&tunnel.forward, ipv6.as_ref());
+                tunnel.ipv6 = ipv6.map(Box::new);
+                self.table.set_destinations_ipv6(id, prefixes);
+            }
+            Command::SendPacket { tunnel, packet } => {
+                downlink::send_packet(self, tunnel, &packet);
             }
             Command::SetLimits { tunnel, limits } => {
                 if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
@@ -417,6 +426,9 @@ impl Worker {
                 Order::Command(command) => self.core.obey(command),
                 Order::Prefixes { tunnel, destinations } => {
                     self.core.table.set_destinations(tunnel, destinations);
+                }
+                Order::PrefixesIpv6 { tunnel, prefixes } => {
+                    self.core.table.set_destinations_ipv6(tunnel, prefixes);
                 }
             }
         }

@@ -136,13 +136,11 @@ impl Subscriber {
         let (octets, data) = payload.split_first_chunk().unwrap();
         let mut data = data.to_vec();
         self.receiving.decrypt(MppeHeader::from_octets(*octets), &mut data).unwrap();
-        match data[0] {
-            0x21 => data.split_off(1),
-            _ => {
-                assert_eq!(data[..2], [0x00, 0x21]);
-                data.split_off(2)
-            }
-        }
+        // IPv4 or IPv6, as the packet itself says.
+        let numbers = |packet: &[u8]| if packet[0] >> 4 == 6 { 0x57 } else { 0x21 };
+        let inner = data.split_off(if data[0] == 0 { 2 } else { 1 });
+        assert_eq!(data.last(), Some(&numbers(&inner)));
+        inner
     }
 }
 

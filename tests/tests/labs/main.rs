@@ -18,6 +18,7 @@ mod hostile_session;
 mod keepalive;
 mod linux;
 mod linux_encryption;
+mod linux_ipv6;
 mod linux_methods;
 mod linux_multilink;
 mod load;

@@ -5,16 +5,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use protocol::ipv6::Ipv6Prefix;
+use protocol::ppp::InterfaceId;
 use protocol::radius::dictionary::{self as names};
 use protocol::radius::route;
-use protocol::radius::value::Kind;
+use protocol::radius::value::{Kind, Value};
 use protocol::radius::{Definition, Packet, dictionary};
+use protocol::router::Settings;
 
 use super::{number, orders};
 use crate::config::is_for_hosts;
+use crate::ipv6::{Ipv6, Source, is_for_subscribers};
 use crate::kernel::Destination;
 use crate::rate_limit::{MAX_RATE, Rate, RateLimit};
 use crate::terms::{Remote, RemoteAddress, Route, Terms};
@@ -87,6 +91,7 @@ pub fn at_login(terms: &mut Terms, packet: &Packet<'_>) -> Vec<Unusable> {
             Err(reason) => problems.push(unusable(names::FRAMED_ROUTE, false, reason)),
         }
     }
+    problems.extend(ipv6(&mut terms.ipv6, packet));
     let ([first_dns, second_dns], [first_wins, second_wins]) = (&mut terms.dns, &mut terms.wins);
     for (place, definition) in [
         (first_dns, names::MS_PRIMARY_DNS_SERVER),
@@ -106,6 +111,50 @@ pub fn at_login(terms: &mut Terms, packet: &Packet<'_>) -> Vec<Unusable> {
         terms.port_limit = Some(limit);
     }
     problems.extend(while_it_lives(terms, packet));
+    problems
+}
+
+/// RFC 3162 §2, RFC 4818 §3, RFC 6911 §3.
+fn ipv6(terms: &mut Ipv6, packet: &Packet<'_>) -> Vec<Unusable> {
+    let mut problems = Vec::new();
+    let pool = |definition| packet.first(definition).map(|name| Source::Pool(printable(name)));
+    let mut prefix = |definition| match packet.value(definition).ok().flatten()? {
+        Value::Prefix6 { address, length } => {
+            let prefix = Ipv6Prefix::around(address, length);
+            let usable = is_for_subscribers(prefix);
+            usable.map_err(|reason| problems.push(unusable(definition, true, reason))).ok()?;
+            Some(Source::Prefix(prefix))
+        }
+        _ => None,
+    };
+    let link = prefix(names::FRAMED_IPV6_PREFIX).or_else(|| pool(names::FRAMED_IPV6_POOL));
+    let delegated = prefix(names::DELEGATED_IPV6_PREFIX)
+        .or_else(|| pool(names::DELEGATED_IPV6_PREFIX_POOL))
+        .or_else(|| pool(names::MIKROTIK_DELEGATED_IPV6_POOL));
+    terms.prefix = link.or_else(|| terms.prefix.take());
+    terms.delegated = delegated.or_else(|| terms.delegated.take());
+    if let Ok(Some(Value::InterfaceId(octets))) = packet.value(names::FRAMED_INTERFACE_ID) {
+        terms.interface_id = InterfaceId::new(u64::from_be_bytes(octets));
+    }
+    for text in packet.all(names::FRAMED_IPV6_ROUTE) {
+        let route: Result<route::Route<Ipv6Addr>, _> = printable(text).parse();
+        let route = route.map_err(|error| error.to_string()).and_then(|route| {
+            let prefix = Ipv6Prefix::around(route.destination, route.length);
+            is_for_subscribers(prefix).map(|()| prefix)
+        });
+        match route {
+            Ok(prefix) => terms.routes.push(prefix),
+            Err(reason) => problems.push(unusable(names::FRAMED_IPV6_ROUTE, false, reason)),
+        }
+    }
+    let servers: Vec<Ipv6Addr> = packet
+        .all(names::DNS_SERVER_IPV6_ADDRESS)
+        .filter_map(|octets| Some(Ipv6Addr::from_octets(octets.try_into().ok()?)))
+        .take(Settings::MAX_DNS)
+        .collect();
+    if !servers.is_empty() {
+        terms.dns = servers;
+    }
     problems
 }
 

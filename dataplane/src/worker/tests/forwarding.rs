@@ -166,7 +166,7 @@ fn what_a_tunnel_does_not_take_is_dropped_by_its_reason() {
     };
     drop(&packet(SERVER, OTHER, &[1]), DropReason::NoTunnel);
     drop(&packet(SERVER, INNER, &[1])[..20], DropReason::CoreMalformed);
-    drop(&[0x60; 60], DropReason::NotIpv4);
+    drop(&[0x60; 60], DropReason::CoreMalformed);
     drop(&[], DropReason::CoreMalformed);
 }
 

@@ -9,6 +9,7 @@ mod forwarding;
 mod handover;
 mod hostile;
 mod inner;
+mod ipv6;
 mod multilink;
 mod policy;
 mod session;
