@@ -184,7 +184,7 @@ fn interfaces(config: &Config, running: bool) -> Vec<Finding> {
 }
 
 fn kernel(config: &Config) -> Vec<Finding> {
-    let Forwarding { enabled, reverse_path } = Forwarding::read();
+    let Forwarding { enabled, ipv6, reverse_path } = Forwarding::read();
     let mut findings = vec![
         if enabled {
             fine("IPv4 forwarding is on")
@@ -202,6 +202,16 @@ fn kernel(config: &Config) -> Vec<Finding> {
             other => fine(format!("rp_filter is {other}")),
         },
     ];
+    if !config.ipv6_pool.is_empty() {
+        findings.push(if ipv6 {
+            fine("IPv6 forwarding is on")
+        } else {
+            warning(
+                "IPv6 forwarding is off: subscribers' IPv6 reaches this machine only \
+                 (sysctl -w net.ipv6.conf.all.forwarding=1)",
+            )
+        });
+    }
     if !config.dataplane.interface.is_empty() {
         findings.push(match firewall() {
             Firewall::ForwardChains(chains) if chains.is_empty() => {

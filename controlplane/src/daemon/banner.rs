@@ -64,7 +64,15 @@ fn lines(
         let local = resolved.local_address;
         lines.push(("profile", format!("{} local {local}, DNS {servers}", profile.name)));
     }
-    let Forwarding { enabled, reverse_path } = Forwarding::read();
+    for pool in &config.ipv6_pool {
+        let text = format!("{} {}, /{} each", pool.name, pool.prefix, pool.prefix_length);
+        lines.push(("IPv6 pool", text));
+    }
+    let Forwarding { enabled, ipv6, reverse_path } = Forwarding::read();
+    if !config.ipv6_pool.is_empty() {
+        let hint = if ipv6 { "on" } else { "off (sysctl -w net.ipv6.conf.all.forwarding=1)" };
+        lines.push(("IPv6 forwarding", hint.to_owned()));
+    }
     let hint = if enabled { "on" } else { "off (sysctl -w net.ipv4.ip_forward=1)" };
     lines.push(("forwarding", hint.to_owned()));
     let hint = match reverse_path {

@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 pub struct Forwarding {
     /// `net.ipv4.ip_forward`.
     pub enabled: bool,
+    /// `net.ipv6.conf.all.forwarding`.
+    pub ipv6: bool,
     /// `net.ipv4.conf.all.rp_filter`; an interface's own value counts where it is higher.
     pub reverse_path: ReversePath,
 }
@@ -41,12 +43,13 @@ impl Forwarding {
     #[must_use]
     pub fn read() -> Self {
         let value = |key: &str| {
-            let text = fs::read_to_string(format!("/proc/sys/net/ipv4/{key}")).unwrap_or_default();
+            let text = fs::read_to_string(format!("/proc/sys/net/{key}")).unwrap_or_default();
             text.trim().parse::<u8>().unwrap_or(0)
         };
         Self {
-            enabled: value("ip_forward") != 0,
-            reverse_path: match value("conf/all/rp_filter") {
+            enabled: value("ipv4/ip_forward") != 0,
+            ipv6: value("ipv6/conf/all/forwarding") != 0,
+            reverse_path: match value("ipv4/conf/all/rp_filter") {
                 1 => ReversePath::Strict,
                 2 => ReversePath::Loose,
                 _ => ReversePath::Off,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use lab::capture::Capture;
+use lab::client::Client;
 use lab::netns::Namespace;
 use lab::network::{CORE_LINK, Network, SERVER, gateway_of};
 use lab::radius::scene::Scene;
@@ -147,6 +148,98 @@ fn ipv6_passes_through_the_tunnel_over_raw_socket_and_tun() {
 #[test]
 fn ipv6_passes_through_the_tunnel_beside_af_xdp() {
     ipv6_through_the_tunnel(Driver::AfXdp);
+}
+
+/// wide-dhcpv6's client gets a prefix by DHCPv6 and gives its LAN a part of it, which the core
+/// reaches.
+#[test]
+fn a_dhcpv6_client_gets_its_prefix_and_gives_it_back() {
+    let network = Network::new().unwrap();
+    give_ipv6(&network);
+    let mut guest = guest(&network);
+    let settings = format!("log-level = \"info,penstock=debug\"\n{SETTINGS}");
+    let server = Server::start(&network.concentrator, Driver::RawTun, &USERS, &settings).unwrap();
+    dial(&server, &mut guest, USERS[0], OPTIONS);
+    address(&server, &mut guest, "2001:db8:100:");
+    for line in [
+        "mount -t tmpfs tmpfs /var/lib && mkdir -p /var/lib/dhcpv6",
+        "printf 'interface ppp0 { send ia-pd 0; request domain-name-servers, domain-name; };\\n\
+         id-assoc pd 0 { prefix-interface vec0 { sla-id 5; sla-len 8; }; };\\n' > /run/dhcp6c.conf",
+        "dhcp6c -c /run/dhcp6c.conf -f -D -p /run/dhcp6c.pid ppp0 > /run/dhcp6c.log 2>&1 &",
+    ] {
+        guest.run(line, LIMIT).unwrap().success().unwrap();
+    }
+    let line = "for n in 1 2 3 4 5 6 7 8 9; do ip -6 -o address show dev vec0 | grep -q 2001 && break; \
+                sleep 1; done; ip -6 -o address show dev vec0";
+    let shown = guest.run(line, LIMIT).unwrap().output;
+    let lan = shown.split_whitespace().find(|word| word.starts_with("2001:db8:200:5:"));
+    let log = |guest: &mut Guest| guest.run("cat /run/dhcp6c.log", LIMIT).unwrap().output;
+    let Some(lan) = lan.and_then(|word| word.strip_suffix("/64")).map(str::to_owned) else {
+        panic!("no address of the prefix:\n{shown}\n{}\n{}", log(&mut guest), server.log())
+    };
+    core_pings(&network, &server, &lan);
+    let said = log(&mut guest);
+    for word in ["2001:db8:c::53", "corp.example"] {
+        assert!(said.contains(word), "{word}:\n{said}");
+    }
+    // It releases what it has.
+    guest.run("kill $(cat /run/dhcp6c.pid); sleep 2", LIMIT).unwrap();
+    wait::until("the word that the prefix is free", Duration::from_secs(20), || {
+        Ok(server.log().contains("IPv6 prefix given back").then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}\n{}", log(&mut guest), server.log()));
+    guest.power_off().unwrap();
+    server.stop().unwrap();
+}
+
+/// What Windows asks after IPCP, and what it is told (RFC 2131 §4.3.5, RFC 3442).
+#[test]
+fn a_dhcpinform_through_the_tunnel_is_answered_from_the_profile() {
+    let network = Network::new().unwrap();
+    give_ipv6(&network);
+    let server =
+        Server::start(&network.concentrator, Driver::RawTun, &USERS, SETTINGS).unwrap();
+    let subscriber = network.subscriber(1).unwrap();
+    let mut client = Client::dial(&subscriber, SERVER, USERS[1].0, USERS[1].1).unwrap();
+    client.wait_up().unwrap();
+    let own = server.session_of("bob").unwrap().address.unwrap();
+    let mut inform = vec![0; 236];
+    inform[..8].copy_from_slice(&[1, 8, 6, 0, 0xDE, 0xAD, 0xBE, 0xEF]);
+    inform[12..16].copy_from_slice(&own.octets());
+    inform.extend([99, 130, 83, 99, 53, 1, 8, 55, 3, 6, 15, 249, 255]);
+    let reply = subscriber
+        .run(|| {
+            let socket = std::net::UdpSocket::bind((own, 68))?;
+            socket.set_broadcast(true)?;
+            let link = std::fs::read_dir("/proc/sys/net/ipv4/conf")?
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .find(|name| name.starts_with("pptp"))
+                .unwrap();
+            nix::sys::socket::setsockopt(
+                &socket,
+                nix::sys::socket::sockopt::BindToDevice,
+                &std::ffi::OsString::from(link),
+            )?;
+            socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+            let mut buffer = [0; 1500];
+            for _ in 0..5 {
+                socket.send_to(&inform, (std::net::Ipv4Addr::BROADCAST, 67))?;
+                if let Ok(length) = socket.recv(&mut buffer) {
+                    return Ok(buffer[..length].to_vec());
+                }
+            }
+            anyhow::bail!("no answer")
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
+    assert_eq!((reply[0], &reply[4..8]), (2, &[0xDE, 0xAD, 0xBE, 0xEF][..]));
+    assert_eq!(reply[12..20], [&own.octets()[..], &[0; 4]].concat());
+    let options = &reply[240..];
+    let holds = |wanted: &[u8]| options.windows(wanted.len()).any(|window| window == wanted);
+    assert!(holds(&[53, 1, 5]) && holds(&[54, 4, 10, 99, 0, 1]), "{options:?}");
+    assert!(holds(&[6, 4, 10, 9, 9, 9]) && holds(b"\x0f\x0ccorp.example"), "{options:?}");
+    assert!(holds(&[249, 6, 8, 10, 10, 99, 0, 1]) && !holds(&[121, 6]), "{options:?}");
+    client.hang_up().unwrap();
+    server.stop().unwrap();
 }
 
 /// FreeRADIUS gives prefixes, identifier and name server, and is told of them.
