@@ -197,8 +197,7 @@ fn a_dhcpv6_client_gets_its_prefix_and_gives_it_back() {
 fn a_dhcpinform_through_the_tunnel_is_answered_from_the_profile() {
     let network = Network::new().unwrap();
     give_ipv6(&network);
-    let server =
-        Server::start(&network.concentrator, Driver::RawTun, &USERS, SETTINGS).unwrap();
+    let server = Server::start(&network.concentrator, Driver::RawTun, &USERS, SETTINGS).unwrap();
     let subscriber = network.subscriber(1).unwrap();
     let mut client = Client::dial(&subscriber, SERVER, USERS[1].0, USERS[1].1).unwrap();
     client.wait_up().unwrap();

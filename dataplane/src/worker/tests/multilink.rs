@@ -233,6 +233,7 @@ fn control_frames_come_out_of_fragments_and_lcps_negotiation_does_not() {
         .map(|event| match event {
             Event::Control { frame, .. } => frame.to_vec(),
             Event::OutOfStep { .. } => panic!("stateless"),
+            Event::Packet { .. } => panic!("nothing for the router"),
         })
         .collect();
     assert_eq!(frames, [&ccp[..], &echo]);
