@@ -165,8 +165,14 @@ impl From<JsonRejection> for Failure {
 
 type Answer<T> = Result<Json<T>, Failure>;
 
-async fn list_users(State(shared): State<Shared>) -> Json<Vec<UserView>> {
-    Json(shared.users.list().iter().map(|(user, source)| UserView::new(user, *source)).collect())
+async fn list_users(State(shared): State<Shared>) -> Result<Response, Failure> {
+    // Of many it takes a while, and logins shall not wait for this thread meanwhile.
+    blocking(move || {
+        let users = shared.users.list();
+        let views = users.iter().map(|(user, source)| UserView::new(user, *source));
+        Ok::<_, Failure>(Json(views.collect::<Vec<_>>()).into_response())
+    })
+    .await
 }
 
 async fn show_user(

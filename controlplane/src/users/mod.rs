@@ -291,6 +291,13 @@ impl Users {
         let bytes = zeroize::Zeroizing::new(std::fs::read(file)?);
         let (users, mut bad) = file::parse(&bytes);
         let mut sources = self.sources();
+        // Whoever writes it anew has not written anything yet, or half a line.
+        if users.is_empty() && !sources.in_file.is_empty() && (bytes.is_empty() || !bad.is_empty())
+        {
+            let reason = "it names nobody, and those of before stay: to remove them all, leave \
+                          a comment in it";
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, reason));
+        }
         sources.in_file.clear();
         for (line, user) in users {
             let reason = if sources.stored.contains_key(&user.name) {

@@ -278,6 +278,29 @@ fn a_database_that_cannot_be_used_is_named() {
     assert!(said.contains("users.db") && said.contains("not a database"), "{said}");
 }
 
+#[test]
+fn a_users_file_that_is_being_written_anew_removes_nobody() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("users");
+    let users = open(&config(&folder));
+    std::fs::write(&file, "ivan * one\nanna * two\n").unwrap();
+    assert_eq!(users.read_file(&file).unwrap().0, 2);
+    for unfinished in ["", "iva", "ivan *"] {
+        std::fs::write(&file, unfinished).unwrap();
+        assert!(users.read_file(&file).is_err(), "{unfinished}");
+        assert!(users.find(b"ivan").is_some(), "{unfinished}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert!(users.read_file(&file).is_err());
+    assert!(users.find(b"anna").is_some());
+    std::fs::write(&file, "anna * two\n").unwrap();
+    users.read_file(&file).unwrap();
+    assert!(users.find(b"ivan").is_none() && users.find(b"anna").is_some());
+    std::fs::write(&file, "# nobody\n").unwrap();
+    users.read_file(&file).unwrap();
+    assert!(users.find(b"anna").is_none());
+}
+
 #[tokio::test]
 async fn the_users_file_is_read_again_when_it_is_replaced() {
     let folder = TempDir::new().unwrap();

@@ -92,7 +92,6 @@ async fn an_account_has_what_was_used_and_why_it_ended() {
     server.core.recv(&mut buffer).await.unwrap();
     change(&server, |terms| {
         terms.class = vec![b"second".to_vec(), b"first".to_vec()];
-        terms.by_radius = true;
         terms.radius = vec![("Reply-Message".to_owned(), "hello".to_owned())];
     })
     .await;

@@ -34,6 +34,7 @@ mod radius_change;
 mod radius_choice;
 mod radius_failover;
 mod radius_forged;
+mod radius_given;
 mod radius_lab;
 mod radius_login;
 mod radius_order;
