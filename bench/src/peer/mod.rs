@@ -28,11 +28,14 @@ use crate::report::{Bound, Section, Target};
 use crate::run::Run;
 use crate::run::table::{Table, figure, right};
 use crate::stats::{median, round};
+use crate::wire::rig::{Driver, Kind, Rig as Wire};
 use guest::road::{MOST, Road};
 use kernel::Kernel;
 
 /// Routes of ours: those of an access router.
 const ROUTES: u32 = 10_000;
+/// Packets of ours by AF_XDP in a turn.
+const WIRE_PACKETS: u32 = 4096;
 /// Octets of the smallest packet, and of one that fills a link.
 const SMALL: u16 = 64;
 const LARGE: u16 = 1400;
@@ -52,7 +55,7 @@ pub enum Peer {
 pub struct Arguments {
     /// Octets of the inner IP packet
     #[arg(long, value_delimiter = ',', default_value = "64,512,1400",
-          value_parser = clap::value_parser!(u16).range(20..=1456))]
+          value_parser = clap::value_parser!(u16).range(20..=1400))]
     payload: Vec<u16>,
     /// Tunnels of either side
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST)))]
@@ -90,6 +93,9 @@ struct Row {
     /// The kernel's time over ours.
     ratio_encrypt: f64,
     ratio_roundtrip: f64,
+    /// Ours by AF_XDP on veth, the ports' system calls included. None: it does not run here.
+    afxdp_downlink_ns: Option<f64>,
+    afxdp_roundtrip_ns: Option<f64>,
 }
 
 /// Measures and prints.
@@ -101,6 +107,13 @@ pub fn run(arguments: &Arguments, run: &mut Run) -> Result<()> {
     let mut kernel = Kernel::boot(arguments.tunnels)?;
     let mut rig = Rig::new(1, arguments.tunnels, arguments.frames, &Core::new(ROUTES))?;
     rig.set_cipher(|| Cipher::Mppe(Engine::new()));
+    let mut wire = match Wire::open(Driver::AfXdp, arguments.tunnels.min(500), WIRE_PACKETS) {
+        Ok(wire) => Some(wire),
+        Err(error) => {
+            run.say(format_args!("AF_XDP: not measured: {error:#}"))?;
+            None
+        }
+    };
     let steps = arguments.payload.len() as u64 * u64::from(rounds);
     let progress = run.progress("beside the kernel", steps);
     let mut rows = Vec::new();
@@ -109,6 +122,9 @@ pub fn run(arguments: &Arguments, run: &mut Run) -> Result<()> {
         let mut samples = Samples::default();
         for _ in 0..rounds {
             samples.turn(&mut kernel, &mut rig, payload, arguments.packets)?;
+            if let Some(wire) = &mut wire {
+                samples.wire_turn(wire, payload)?;
+            }
             progress.inc(1);
         }
         rows.push(samples.row(payload, arguments.tunnels, kernel.release())?);
@@ -124,6 +140,9 @@ struct Samples {
     kernel: HashMap<Road, Vec<f64>>,
     uplink: Vec<f64>,
     downlink: Vec<f64>,
+    /// By AF_XDP.
+    wire_uplink: Vec<f64>,
+    wire_downlink: Vec<f64>,
 }
 
 impl Samples {
@@ -149,6 +168,13 @@ impl Samples {
         Ok(())
     }
 
+    /// A turn of ours by AF_XDP.
+    fn wire_turn(&mut self, wire: &mut Wire, payload: u16) -> Result<()> {
+        self.wire_uplink.push(wire.round(Direction::Uplink, payload, Kind::Mppe)?.ns);
+        self.wire_downlink.push(wire.round(Direction::Downlink, payload, Kind::Mppe)?.ns);
+        Ok(())
+    }
+
     fn row(mut self, payload: u16, tunnels: u16, release: &str) -> Result<Row> {
         let middle = |samples| median(samples).context("nothing was measured");
         let mut kernel = |road| middle(self.kernel.remove(&road).unwrap_or_default());
@@ -160,6 +186,8 @@ impl Samples {
         ];
         let downlink = middle(self.downlink)?;
         let ours = downlink + middle(self.uplink)?;
+        let wire_downlink = median(self.wire_downlink);
+        let wire = wire_downlink.zip(median(self.wire_uplink)).map(|(down, up)| down + up);
         Ok(Row {
             payload,
             tunnels,
@@ -172,6 +200,8 @@ impl Samples {
             penstock_roundtrip_ns: round(ours, 1),
             ratio_encrypt: round(encrypt / downlink, 2),
             ratio_roundtrip: round(roundtrip / ours, 2),
+            afxdp_downlink_ns: wire_downlink.map(|ns| round(ns, 1)),
+            afxdp_roundtrip_ns: wire.map(|ns| round(ns, 1)),
         })
     }
 }
@@ -188,6 +218,8 @@ fn table(rows: &[Row]) -> Table {
             right("round trip"),
             right("kernel/penstock: encrypt"),
             right("round trip"),
+            right("by AF_XDP: encrypt"),
+            right("round trip"),
         ],
     );
     for row in rows {
@@ -200,6 +232,8 @@ fn table(rows: &[Row]) -> Table {
             figure(row.penstock_roundtrip_ns, 0),
             format!("{:.1} ×", row.ratio_encrypt),
             format!("{:.1} ×", row.ratio_roundtrip),
+            figure(row.afxdp_downlink_ns, 0),
+            figure(row.afxdp_roundtrip_ns, 0),
         ]);
     }
     table.note(NOTE)
@@ -213,7 +247,9 @@ Not comparable: the kernel allocates a buffer for each packet, fills in its mean
 at it (filters, taps) and hands it from layer to layer; ours is a router of these packets alone. The
 kernel has no routes but those of its tunnels, packets that are warm in the caches, and no
 acknowledgements to send; ours has 10,000 routes, packets that have left the caches, and sends them.
-Neither has a NIC: what making the kernel's packets costs is taken off, and ours come from memory.
+Neither has a NIC: what making the kernel's packets costs is taken off, and ours come from memory. By
+AF_XDP: penstock between two veth links in copy mode, the ports' copies and system calls included, of
+which the kernel's figures have none.
 In User Mode Linux a kernel's code runs at native speed, without mitigations of its own and on one
 processor; BPF is interpreted there, but only in what is taken off.";
 
@@ -268,7 +304,7 @@ mod tests {
 
     fn row(payload: u16) -> Row {
         let mut samples =
-            Samples { uplink: vec![350.0; 3], downlink: vec![300.0; 3], kernel: HashMap::new() };
+            Samples { uplink: vec![350.0; 3], downlink: vec![300.0; 3], ..Samples::default() };
         for (road, ns) in [
             (Road::Generator, 400.0),
             (Road::Plain, 900.0),
@@ -276,6 +312,9 @@ mod tests {
             (Road::Roundtrip, 6250.0),
         ] {
             samples.kernel.insert(road, vec![ns, 2.0 * ns, ns]);
+        }
+        if payload == SMALL {
+            (samples.wire_uplink, samples.wire_downlink) = (vec![1500.0], vec![1400.0]);
         }
         samples.row(payload, 32, "6.1").unwrap()
     }
