@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Users;
 
-/// Changes that come closer together are one: a file is seldom written at one stroke.
-const SETTLE: Duration = Duration::from_millis(200);
+/// The file is read when it was left alone for so long: it is seldom written at one stroke, and
+/// half of it would lock the others out.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// The longest that a file which never rests is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads the file each time that it changes, for as long as the future is polled.
 pub async fn watch(users: Users, file: PathBuf) {
@@ -43,8 +48,9 @@ pub async fn watch(users: Users, file: PathBuf) {
     // It may have changed before it was watched.
     read(&users, &file).await;
     while changes.recv().await.is_some() {
-        tokio::time::sleep(SETTLE).await;
-        let _ = changes.try_recv();
+        let rests =
+            async { while timeout(SETTLE, changes.recv()).await.is_ok_and(|it| it.is_some()) {} };
+        let _ = timeout(PATIENCE, rests).await;
         read(&users, &file).await;
     }
 }

@@ -131,6 +131,10 @@ fn asked_name(name: &[u8], aaa: &Aaa) -> Vec<u8> {
         asked = protocol::mschap::without_domain(asked);
         asked = asked.rsplitn(2, |octet| *octet == b'@').last().unwrap_or(asked);
     }
+    // A User-Name has one octet at least (RFC 2865 §5.1).
+    if asked.is_empty() {
+        asked = name;
+    }
     let has_realm = asked.iter().any(|octet| matches!(octet, b'@' | b'\\'));
     match aaa.default_realm.as_str() {
         "" => asked.to_vec(),

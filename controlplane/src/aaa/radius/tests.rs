@@ -523,7 +523,7 @@ fn names_are_asked_about_as_they_are_unless_realms_are_settled_here() {
     assert_eq!(asked("DOM\\ivan", false, "isp"), "DOM\\ivan");
     assert_eq!(asked("DOM\\ivan@home", true, "isp"), "ivan@isp");
     assert_eq!(asked("a@b@c", true, ""), "a@b");
-    assert_eq!(asked("@b", true, ""), "");
+    assert_eq!([asked("@b", true, ""), asked("D\\", true, "isp")], ["@b", "D\\"]);
     // Octets that are no UTF-8 stay what they are.
     assert_eq!(asked_name(b"\xE8\xE2", &Aaa::default()), b"\xE8\xE2");
 }
