@@ -35,7 +35,8 @@ pub(crate) struct View {
 impl View {
     /// Reads and verifies a header: version, both lengths against the buffer, checksum
     /// (RFC 1812 §5.2.2). `None` if a router has to discard the packet.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "fields are to stay in registers, not to be copied")]
+    #[inline(always)]
     pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
         let fixed: &[u8; HEADER_LEN] = packet.first_chunk()?;
         if fixed[0] >> 4 != 4 {
@@ -46,17 +47,21 @@ impl View {
         if header_len < HEADER_LEN || total_len < header_len || packet.len() < total_len {
             return None;
         }
-        // Nearly all have no options: a sum of constant length is a handful of instructions.
-        let checksum =
-            if header_len == HEADER_LEN { sum(fixed) } else { sum(packet.get(..header_len)?) };
-        if checksum != 0xFFFF {
+        // Nearly all have no options.
+        let is_right = if header_len == HEADER_LEN {
+            sums_to_ones(fixed)
+        } else {
+            sum(packet.get(..header_len)?) == 0xFFFF
+        };
+        if !is_right {
             return None;
         }
         Self::read(packet)
     }
 
     /// Reads the header of a packet that was verified before. `None` if it is too short for one.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "fields are to stay in registers, not to be copied")]
+    #[inline(always)]
     pub(crate) fn read(packet: &[u8]) -> Option<Self> {
         let fixed: &[u8; HEADER_LEN] = packet.first_chunk()?;
         let fragment = u16::from_be_bytes([fixed[6], fixed[7]]);
@@ -151,6 +156,18 @@ pub(crate) fn header(
     let checksum = !sum(&header);
     header[10..12].copy_from_slice(&checksum.to_be_bytes());
     header
+}
+
+/// Whether the ones' complement sum of a header is all ones. That is so in any order of octets and
+/// for words of any length (RFC 1071 §2 (B), (C)), so the longest at hand are added.
+#[inline]
+fn sums_to_ones(header: &[u8; HEADER_LEN]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
+    let sum = (sum >> 32) + (sum & 0xFFFF_FFFF);
+    let sum = (sum >> 32) + (sum & 0xFFFF_FFFF);
+    let sum = (sum >> 16) + (sum & 0xFFFF);
+    (sum >> 16) + (sum & 0xFFFF) == 0xFFFF
 }
 
 /// The ones' complement sum of 16-bit words (RFC 1071). `bytes` are no more than a packet's.

@@ -230,6 +230,14 @@ impl Window {
         if self.started { Some(self.highest) } else { None }
     }
 
+    /// Where the window remembers the number after the highest: what the next packet of a tunnel
+    /// that loses nothing will touch, so that it can be fetched ahead.
+    #[must_use]
+    pub const fn next_word(&self) -> &u64 {
+        let (word, _) = Self::place(self.highest.wrapping_add(1));
+        &self.seen[word]
+    }
+
     /// Classifies `sequence`.
     #[must_use]
     pub fn check(&self, sequence: u32) -> Verdict {

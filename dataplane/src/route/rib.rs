@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::message::{Act, Change, Gateway, Hop, Link, Meaning, Route, Table};
 use super::snapshot::{Interface, Neighbours, Snapshot, Target};
@@ -33,7 +33,7 @@ pub(super) struct Rib {
 }
 
 /// Versions of snapshots so far, of all mirrors: what was learned by one is never taken for another's.
-static VERSIONS: AtomicU64 = AtomicU64::new(1);
+static VERSIONS: AtomicU32 = AtomicU32::new(0);
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {

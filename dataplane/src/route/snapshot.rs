@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub(super) targets: Arc<[Target]>,
     pub(super) neighbours: Arc<Neighbours>,
     pub(super) interfaces: Arc<HashMap<u32, Interface>>,
-    pub(super) version: u64,
+    pub(super) version: u32,
 }
 
 /// MAC addresses by interface and address.
@@ -72,8 +72,8 @@ impl Snapshot {
         self.interfaces.get(&ifindex)
     }
 
-    /// Differs from that of every other snapshot.
-    pub fn version(&self) -> u64 {
+    /// Differs from that of every other snapshot of years.
+    pub fn version(&self) -> u32 {
         self.version
     }
 

@@ -279,9 +279,8 @@ impl Table {
         for tunnel in slots.clone().into_iter().filter_map(tunnel) {
             tunnel.prefetch(direction);
         }
-        // The way to the counters is in what was just asked for.
         for tunnel in slots.into_iter().filter_map(tunnel) {
-            tunnel.shared.prefetch(direction);
+            tunnel.prefetch_further(direction);
         }
     }
 }

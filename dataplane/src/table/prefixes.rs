@@ -21,6 +21,34 @@ pub(crate) struct Prefixes {
     lengths: Vec<(u8, HashMap<u32, u32, RandomState>)>,
     /// Slots that have a prefix, too, which a newer one got, the newest last; no list is empty.
     others: HashMap<(u32, u8), Vec<u32>, RandomState>,
+    areas: Areas,
+}
+
+/// The areas of 16 bits in which there ever was a prefix, a bit for each. Nearly all destinations of
+/// subscribers lie elsewhere, and this says so out of the nearest cache.
+#[derive(Debug)]
+struct Areas(Box<[u64; 1024]>);
+
+impl Default for Areas {
+    fn default() -> Self {
+        Self(Box::new([0; 1024]))
+    }
+}
+
+impl Areas {
+    fn add(&mut self, prefix: Prefix) {
+        let first = (prefix.address.to_bits() & prefix.mask()) >> 16;
+        let last = (prefix.address.to_bits() | !prefix.mask()) >> 16;
+        for area in first..=last {
+            self.0[(area / 64) as usize] |= 1 << (area % 64);
+        }
+    }
+
+    #[inline]
+    fn has(&self, address: Ipv4Addr) -> bool {
+        let area = address.to_bits() >> 16;
+        self.0[(area / 64) as usize] >> (area % 64) & 1 == 1
+    }
 }
 
 /// Slots of 256 single addresses.
@@ -51,6 +79,7 @@ impl Prefixes {
     /// taken from that one again.
     pub(crate) fn insert(&mut self, prefix: Prefix, slot: u32) {
         let length = prefix.length.min(32);
+        self.areas.add(prefix);
         if length == 32 {
             let (page, at) = place(prefix.address);
             let page = self.pages.entry(page).or_insert_with(|| Box::new(Page::EMPTY));
@@ -126,6 +155,9 @@ impl Prefixes {
     /// The slot whose prefix covers `address` most closely.
     #[inline]
     pub(crate) fn lookup(&self, address: Ipv4Addr) -> Option<u32> {
+        if !self.areas.has(address) {
+            return None;
+        }
         let (page, at) = place(address);
         if let Some(page) = self.pages.get(&page)
             && page.slots[at] != NONE

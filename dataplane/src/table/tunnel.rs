@@ -24,7 +24,7 @@ use crate::ipv6;
 use crate::limit::Bucket;
 use crate::mppe::{ReceiveState, SendState, stateful};
 use crate::multilink;
-use crate::prefetch::prefetch_range;
+use crate::prefetch::{prefetch_line, prefetch_range};
 use crate::shape::{Depth, Meter, Queue, Store};
 use crate::worker::Remembered;
 
@@ -75,19 +75,29 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    /// Octets of [`Protection`] before [`ReceiveState`], and before the skipped keys in it.
-    const SEND: usize = 64;
-    const RECEIVE: usize = 192;
+    /// Octets of [`Protection`] up to the end of [`SendState`], and of [`ReceiveState`] before what
+    /// only packets need that come late.
+    const SEND: usize = 48;
+    const RECEIVE: usize = 136;
 
     /// Asks the processor to load what each packet of a direction needs.
     #[inline]
     pub(crate) fn prefetch(&self, direction: Direction) {
-        let protection = std::mem::offset_of!(Self, protection);
-        let octets = match direction {
-            Direction::Uplink => 0..protection + Self::RECEIVE,
-            Direction::Downlink => std::mem::offset_of!(Self, shared)..protection + Self::SEND,
+        let last = match direction {
+            Direction::Uplink => Self::RECEIVE,
+            Direction::Downlink => Self::SEND,
         };
-        prefetch_range(self, octets);
+        let first = std::mem::offset_of!(Self, shared);
+        prefetch_range(self, first..std::mem::offset_of!(Self, protection) + last);
+    }
+
+    /// The same for what [`Tunnel::prefetch`] had to bring first.
+    #[inline]
+    pub(crate) fn prefetch_further(&self, direction: Direction) {
+        if direction == Direction::Uplink {
+            prefetch_line(std::ptr::from_ref(self.window.next_word()).cast());
+        }
+        self.shared.prefetch(direction);
     }
 
     pub(crate) fn new(id: TunnelId, outer: Outer, shared: Arc<TunnelShared>) -> Self {

@@ -28,7 +28,7 @@ pub(crate) struct Exits {
     /// The routes of this turn.
     snapshot: Option<Guard<Arc<Snapshot>>>,
     /// The version of this turn's routes, by which members of bonds were chosen.
-    version: u64,
+    version: u32,
     /// By a hash of the destination.
     recent: Box<[Recent]>,
 }
@@ -87,7 +87,7 @@ pub(crate) struct Exit {
 /// are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Remembered {
-    version: u64,
+    version: u32,
     /// Largest IP packet.
     mtu: u32,
     exit: Exit,
@@ -103,17 +103,32 @@ impl Remembered {
 }
 
 /// A version that no routes have.
-const UNKNOWN: u64 = u64::MAX;
+const UNKNOWN: u32 = u32::MAX;
 
-/// Destinations in the core network whose ways out are kept, the newest in each place.
+/// Cache lines of destinations in the core network whose ways out are kept.
 const RECENT: usize = 1 << 14;
 
-/// A destination and the way out to it, on one cache line.
+/// Two destinations and the ways out to them, the one that was found last before the other.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-struct Recent {
-    destination: Ipv4Addr,
-    way: Remembered,
+struct Recent([(Ipv4Addr, Remembered); 2]);
+
+const _: () = assert!(size_of::<Recent>() == 64);
+
+impl Recent {
+    const NOTHING: Self = Self([(Ipv4Addr::UNSPECIFIED, Remembered::NOTHING); 2]);
+
+    #[inline]
+    fn way(&self, to: Ipv4Addr, version: u32) -> Option<Remembered> {
+        let mut ways = self.0.iter();
+        let (_, way) =
+            ways.find(|(destination, way)| *destination == to && way.version == version)?;
+        Some(*way)
+    }
+
+    fn keep(&mut self, to: Ipv4Addr, way: Remembered) {
+        self.0 = [(to, way), self.0[0]];
+    }
 }
 
 impl Exits {
@@ -142,11 +157,7 @@ impl Exits {
             routes,
             snapshot: None,
             version: UNKNOWN,
-            recent: vec![
-                Recent { destination: Ipv4Addr::UNSPECIFIED, way: Remembered::NOTHING };
-                RECENT
-            ]
-            .into(),
+            recent: vec![Recent::NOTHING; RECENT].into(),
         }
     }
 
@@ -185,13 +196,13 @@ impl Exits {
     #[inline]
     pub(crate) fn core(&mut self, destination: Ipv4Addr, len: usize) -> Option<Exit> {
         let place = recent(destination);
-        let known = self.recent[place];
-        let way = if known.destination == destination && known.way.version == self.version {
-            known.way
-        } else {
-            let way = self.find(destination, Role::is_core)?;
-            self.recent[place] = Recent { destination, way };
-            way
+        let way = match self.recent[place].way(destination, self.version) {
+            Some(way) => way,
+            None => {
+                let way = self.find(destination, Role::is_core)?;
+                self.recent[place].keep(destination, way);
+                way
+            }
         };
         (len <= way.mtu as usize).then_some(way.exit)
     }
@@ -234,8 +245,7 @@ impl Exits {
             prefetch(&self.recent[recent(destination)]);
         }
         snapshot.expect(destinations.filter(|&destination| {
-            let known = &self.recent[recent(destination)];
-            known.destination != destination || known.way.version != self.version
+            self.recent[recent(destination)].way(destination, self.version).is_none()
         }));
     }
 

@@ -534,7 +534,14 @@ fn sort(
 
 /// Takes Ethernet headers off.
 fn strip(core: &mut Core, frames: &mut Vec<Frame>) {
-    for frame in frames.extract_if(.., |frame| !link::strip(frame)) {
-        core.sink.drop(frame, DropReason::NotIpv4);
+    let mut at = 0;
+    while let Some(frame) = frames.get_mut(at) {
+        if link::strip(frame) {
+            at += 1;
+        } else {
+            // XDP lets none through; the others keep their order.
+            let frame = frames.remove(at);
+            core.sink.drop(frame, DropReason::NotIpv4);
+        }
     }
 }
