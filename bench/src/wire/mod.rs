@@ -259,27 +259,31 @@ pub fn section(json: &str) -> Result<Section> {
             unit: "ns",
         });
     }
-    let bar = |of: fn(&Row) -> f64| rows.iter().map(of).collect();
-    let groups = rows.iter().map(|row| format!("{} {} {}", row.driver, row.way(), row.payload));
-    let plot = Plot {
-        title: "A worker with real ports".to_owned(),
-        x: "driver, direction, octets".to_owned(),
-        y: "ns".to_owned(),
-        data: Data::Bars {
-            groups: groups.collect(),
-            bars: vec![
-                ("plain".to_owned(), bar(|row| row.plain_ns)),
-                ("MPPE".to_owned(), bar(|row| row.mppe_ns)),
-            ],
-        },
-    };
+    let plots = [Driver::AfXdp, Driver::RawTun].into_iter().filter_map(|driver| {
+        let rows: Vec<_> = rows.iter().filter(|row| row.driver == driver).collect();
+        let bar = |of: fn(&Row) -> f64| rows.iter().map(|row| of(row)).collect();
+        let groups: Vec<_> =
+            rows.iter().map(|row| format!("{}, {}", row.way(), row.payload)).collect();
+        (!groups.is_empty()).then(|| Plot {
+            title: format!("A packet's processor time, {driver}"),
+            x: "direction, octets".to_owned(),
+            y: "ns".to_owned(),
+            data: Data::Bars {
+                groups,
+                bars: vec![
+                    ("plain".to_owned(), bar(|row| row.plain_ns)),
+                    ("MPPE".to_owned(), bar(|row| row.mppe_ns)),
+                ],
+            },
+        })
+    });
     Ok(Section {
         title: "A worker with real ports",
         about: "AF_XDP on two veth links between network namespaces, and a raw socket with a TUN: the \
                 worker's processor time for a packet without encryption and with MPPE, and the \
                 engine alone, in one run.",
         targets,
-        plots: if rows.is_empty() { Vec::new() } else { vec![plot] },
+        plots: plots.collect(),
         tables: vec![table(&rows)],
     })
 }
@@ -306,7 +310,10 @@ mod tests {
         let section = section(&serde_json::to_string(&rows).unwrap()).unwrap();
         let measured: Vec<_> = section.targets.iter().map(|target| target.measured).collect();
         assert_eq!(measured, [Some(99.0), Some(1000.0), Some(714.0), Some(100.0)]);
-        section.plots[0].svg().unwrap();
+        assert_eq!(section.plots.len(), 2, "one for each driver");
+        for plot in &section.plots {
+            plot.svg().unwrap();
+        }
         insta::assert_snapshot!(section.tables[0].to_string());
     }
 }
