@@ -12,7 +12,7 @@ const END: &str = "<!-- /measured -->";
 ///
 /// # Errors
 /// When it has no marks.
-pub fn fill(text: &str, table: &Table, machine: &Machine) -> Result<String> {
+pub fn fill(text: &str, table: &Table, machine: &Machine, is_quick: bool) -> Result<String> {
     let (before, rest) = text.split_once(BEGIN).context("no line <!-- measured -->")?;
     let (_, after) = rest.split_once(END).context("no <!-- /measured -->")?;
     let Machine { cpu, cores, kernel, commit, date, .. } = machine;
@@ -24,7 +24,10 @@ pub fn fill(text: &str, table: &Table, machine: &Machine) -> Result<String> {
     for row in &table.rows {
         filled += &line(row.iter().map(String::as_str).collect());
     }
-    let machine = format!("\n{cpu}, {cores} cores, Linux {kernel}, {date}, commit {commit}.\n");
+    let warning =
+        if is_quick { " A quick run: it shows that all works, not how fast." } else { "" };
+    let machine =
+        format!("\n{cpu}, {cores} cores, Linux {kernel}, {date}, commit {commit}.{warning}\n");
     Ok(format!("{before}{BEGIN}{filled}{machine}{END}{after}"))
 }
 
@@ -38,12 +41,12 @@ mod tests {
         let mut table = Table::new("", [left("target"), right("measured")]);
         table.row(["logins", "2,500 /s"]);
         let text = "# x\n<!-- measured -->\nold\n<!-- /measured -->\nrest\n";
-        let once = fill(text, &table, &Machine::describe()).unwrap();
+        let once = fill(text, &table, &Machine::describe(), false).unwrap();
         assert!(once.starts_with(
             "# x\n<!-- measured -->\n| target | measured |\n| --- | --: |\n| logins | 2,500 /s |\n"
         ));
         assert!(once.ends_with("<!-- /measured -->\nrest\n") && !once.contains("old"));
-        assert_eq!(fill(&once, &table, &Machine::describe()).unwrap(), once);
-        assert!(fill("no marks", &table, &Machine::describe()).is_err());
+        assert_eq!(fill(&once, &table, &Machine::describe(), false).unwrap(), once);
+        assert!(fill("no marks", &table, &Machine::describe(), false).is_err());
     }
 }

@@ -211,8 +211,9 @@ pub fn run(arguments: &Arguments, options: &Options) -> Result<()> {
     if let (Some(readme), Some(chapter)) = (&arguments.readme, chapters.first()) {
         let text =
             fs::read_to_string(readme).with_context(|| format!("reading {}", readme.display()))?;
-        let text = markdown::fill(&text, &targets(&all), &chapter.about.machine)
-            .with_context(|| format!("{}", readme.display()))?;
+        let text =
+            markdown::fill(&text, &targets(&all), &chapter.about.machine, chapter.about.quick)
+                .with_context(|| format!("{}", readme.display()))?;
         fs::write(readme, text).with_context(|| format!("writing {}", readme.display()))?;
     }
     let mut out = std::io::stdout();
