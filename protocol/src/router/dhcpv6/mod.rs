@@ -119,7 +119,7 @@ impl Server {
                 (option::IA_PD, _) => none(code, wants.iaid, status::NO_PREFIX, "no prefix"),
                 _ => none(code, wants.iaid, status::NO_ADDRESSES, "addresses are advertised"),
             };
-            body = body.nested(code, inside);
+            body = body.nested(code, &inside);
         }
         body
     }
@@ -136,7 +136,7 @@ impl Server {
             });
             if held.is_none() {
                 let inside = none(code, wants.iaid, status::NO_BINDING, "no such binding");
-                body = body.nested(code, inside);
+                body = body.nested(code, &inside);
             }
         }
         body

@@ -153,7 +153,7 @@ impl Writer {
 
     /// Appends an option that is made of another list.
     #[must_use]
-    pub fn nested(self, code: u16, inside: Self) -> Self {
+    pub fn nested(self, code: u16, inside: &Self) -> Self {
         self.option(code, &inside.0)
     }
 

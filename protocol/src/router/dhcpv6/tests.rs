@@ -8,14 +8,15 @@ const DUID_A: &[u8] = &[0, 3, 0, 1, 2, 0, 0, 0, 0, 1];
 const DUID_B: &[u8] = &[0, 3, 0, 1, 2, 0, 0, 0, 0, 2];
 const XID: [u8; 3] = [7, 8, 9];
 
-fn ia(code: u16, iaid: u8, inside: Writer) -> Writer {
+fn ia(code: u16, iaid: u8, inside: &Writer) -> Writer {
     let times = if code == option::IA_TA { 0 } else { 8 };
-    let data = Writer::default().raw(&[0, 0, 0, iaid]).raw(&vec![0; times]).raw(&inside.finish());
-    Writer::default().nested(code, data)
+    let data =
+        Writer::default().raw(&[0, 0, 0, iaid]).raw(&vec![0; times]).raw(&inside.clone().finish());
+    Writer::default().nested(code, &data)
 }
 
 fn ia_pd(iaid: u8) -> Writer {
-    ia(option::IA_PD, iaid, Writer::default())
+    ia(option::IA_PD, iaid, &Writer::default())
 }
 
 fn prefix_option(text: &str) -> Writer {
@@ -48,7 +49,7 @@ fn write_options(text: &mut String, options: Options<'_>) {
         match code {
             option::CLIENT_ID | option::SERVER_ID => {}
             option::STATUS => {
-                write!(text, " status {}", u16::from_be_bytes([data[0], data[1]])).unwrap()
+                write!(text, " status {}", u16::from_be_bytes([data[0], data[1]])).unwrap();
             }
             option::IA_PD | option::IA_NA | option::IA_TA => {
                 let association = Association::parse(code, data).unwrap();
@@ -64,7 +65,7 @@ fn write_options(text: &mut String, options: Options<'_>) {
             }
             option::DNS_SERVERS => write!(text, " DNS x{}", data.len() / 16).unwrap(),
             option::DOMAIN_LIST => {
-                write!(text, " domain {:?}", String::from_utf8_lossy(data)).unwrap()
+                write!(text, " domain {:?}", String::from_utf8_lossy(data)).unwrap();
             }
             option::RAPID_COMMIT => text.push_str(" rapid"),
             _ => write!(text, " option {code}").unwrap(),
@@ -94,7 +95,7 @@ fn a_lease_from_its_first_word_to_its_last() {
         let octets: Vec<u8> = codes.iter().flat_map(|code| code.to_be_bytes()).collect();
         Writer::default().option(option::REQUESTED, &octets)
     };
-    let renew = || ia(option::IA_PD, 1, prefix_option("2001:db8:200::/56"));
+    let renew = || ia(option::IA_PD, 1, &prefix_option("2001:db8:200::/56"));
     insta::assert_snapshot!(dialogue(&[
         message(kind::SOLICIT, DUID_A, ia_pd(1).raw(&ask(&[23]).finish())),
         message(kind::REQUEST, DUID_A, ia_pd(1).raw(&ask(&[23, 24]).finish())),
@@ -118,16 +119,16 @@ fn a_lease_from_its_first_word_to_its_last() {
 fn one_association_gets_the_prefix_and_others_learn_that_there_is_none() {
     let two = || ia_pd(1).raw(&ia_pd(2).finish());
     let addresses = || {
-        ia(option::IA_NA, 3, Writer::default())
-            .raw(&ia(option::IA_TA, 4, Writer::default()).finish())
+        ia(option::IA_NA, 3, &Writer::default())
+            .raw(&ia(option::IA_TA, 4, &Writer::default()).finish())
     };
     insta::assert_snapshot!(dialogue(&[
         message(kind::REQUEST, DUID_A, two()),
         // The one that has it keeps it, wherever it stands.
         message(kind::RENEW, DUID_A, ia_pd(2).raw(&ia_pd(1).finish())),
         // Old prefixes end (§18.3.4); a wish for a length is none.
-        message(kind::RENEW, DUID_A, ia(option::IA_PD, 1, prefix_option("2001:db8:dead::/56"))),
-        message(kind::RENEW, DUID_A, ia(option::IA_PD, 1, prefix_option("::/60"))),
+        message(kind::RENEW, DUID_A, ia(option::IA_PD, 1, &prefix_option("2001:db8:dead::/56"))),
+        message(kind::RENEW, DUID_A, ia(option::IA_PD, 1, &prefix_option("::/60"))),
         // Another router took the place of the first.
         message(kind::REBIND, DUID_B, ia_pd(9)),
         message(kind::RELEASE, DUID_A, ia_pd(1)),
@@ -150,7 +151,7 @@ fn who_asks_for_information_or_moved_is_told() {
     let address = |text: &str| {
         let octets = text.parse::<Ipv6Addr>().unwrap().octets();
         let data = [&octets[..], &[0; 8]].concat();
-        ia(option::IA_NA, 1, Writer::default().option(option::IA_ADDRESS, &data))
+        ia(option::IA_NA, 1, &Writer::default().option(option::IA_ADDRESS, &data))
     };
     let answers = dialogue(&[
         message(kind::INFORMATION_REQUEST, DUID_A, Writer::default()),
