@@ -25,7 +25,7 @@ use crate::terms::{Route, Terms};
 #[derive(Debug)]
 pub struct Place {
     lease: Option<Lease>,
-    ipv6: Option<Given>,
+    ipv6: Option<Box<Given>>,
     claim: Option<Claim>,
     seat: Option<Seat>,
     kernel: Kernel,
@@ -67,7 +67,7 @@ impl Place {
         };
         Self {
             lease,
-            ipv6,
+            ipv6: ipv6.map(Box::new),
             claim,
             seat: Some(seat),
             kernel: daemon.kernel.clone(),
@@ -97,8 +97,8 @@ impl Place {
 
     /// Its IPv6, if it has any.
     #[must_use]
-    pub const fn ipv6(&self) -> Option<&Given> {
-        self.ipv6.as_ref()
+    pub fn ipv6(&self) -> Option<&Given> {
+        self.ipv6.as_deref()
     }
 
     /// The interface that the session has to itself.
