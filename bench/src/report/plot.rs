@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Width and height, pixels.
-const SIZE: (u32, u32) = (760, 360);
+const SIZE: (u32, u32) = (620, 340);
 const TYPE: &str = "sans-serif";
 const INK: RGBColor = RGBColor(0x33, 0x3a, 0x45);
 const GRID: RGBColor = RGBColor(0xe3, 0xe6, 0xea);
@@ -66,7 +66,7 @@ impl Plot {
         let points = || lines.iter().flat_map(|(_, points)| points).copied();
         let (least, most) = (smallest(points().map(|(x, _)| x)), largest(points().map(|(x, _)| x)));
         ensure!(least > 0.0 && least.is_finite(), "{} has no points", self.title);
-        let top = top(points().map(|(_, y)| y));
+        let top = top(points().map(|(_, y)| y), lines.len());
         let (from, to) =
             if least < most { (least / 1.15, most * 1.15) } else { (least / 2.0, most * 2.0) };
         let ticks = ticks(points().map(|(x, _)| x));
@@ -97,7 +97,7 @@ impl Plot {
     fn bars(&self, area: &Area<'_>, groups: &[String], bars: &[(String, Vec<f64>)]) -> Result<()> {
         let values = || bars.iter().flat_map(|(_, values)| values).copied();
         ensure!(values().next().is_some() && !groups.is_empty(), "{} has no bars", self.title);
-        let top = top(values());
+        let top = top(values(), bars.len());
         let width = groups.len() as f64;
         let mut chart = builder(area, &self.title).build_cartesian_2d(0.0..width, 0.0..top)?;
         chart
@@ -196,10 +196,10 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.filter(|value| value.is_finite()).fold(0.0, f64::max)
 }
 
-/// Room above the highest value for a legend.
-fn top(values: impl Iterator<Item = f64>) -> f64 {
+/// Room above the highest value for a legend of so many lines.
+fn top(values: impl Iterator<Item = f64>, series: usize) -> f64 {
     let most = largest(values);
-    if most > 0.0 { most * 1.35 } else { 1.0 }
+    if most > 0.0 { most * (1.15 + 0.12 * series as f64) } else { 1.0 }
 }
 
 /// At most eight of the values that there are points for.
