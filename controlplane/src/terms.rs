@@ -23,6 +23,9 @@ use crate::rate_limit::RateLimit;
 pub struct Terms {
     /// Who, as we list and count them: a domain in front and the charset are settled.
     pub user: String,
+    /// The name without a domain in front, where RADIUS was asked about one with: the password
+    /// proves the name without it (RFC 2759 §8.2), so with any domain it is the same user.
+    pub bare_user: Option<String>,
     /// The profile, by its name.
     pub profile: String,
     /// Our end of the tunnel.

@@ -100,7 +100,7 @@ pub enum Decision {
         /// What the session is given and held to.
         terms: Box<Terms>,
         /// The address; `None` keeps the one that the session has.
-        place: Option<Place>,
+        place: Option<Box<Place>>,
         /// The keys and the proof for the peer.
         accepted: Accepted,
     },
@@ -175,7 +175,7 @@ async fn decide(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decis
         }
     };
     match lease::take(daemon, &terms, seat, [login.peer, login.local]).await {
-        Ok(place) => Decision::Grant { terms, place: Some(place), accepted },
+        Ok(place) => Decision::Grant { terms, place: Some(Box::new(place)), accepted },
         Err(reason) => nothing(daemon, reason),
     }
 }

@@ -58,6 +58,7 @@ fn template(config: &Config, name: &str) -> Option<Terms> {
         interim: resolved.interim_update.unless_zero(),
         forward: resolved.forward,
         account_name: None,
+        bare_user: None,
         by_radius: false,
         radius: Vec::new(),
     })

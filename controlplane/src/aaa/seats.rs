@@ -1,7 +1,7 @@
 //! How many sessions a user and a peer address have: a seat for each, taken after the password was
 //! right and before an address is looked for.
 //!
-//! Users are the same in upper and lower case. Taking a seat costs constant time unless there is
+//! Users are the same in upper and lower case, and those of RADIUS with and without a domain. Taking a seat costs constant time unless there is
 //! none; then it may wait for the session that it replaces. Never ends a session of another user.
 
 use std::collections::HashMap;
@@ -85,7 +85,7 @@ impl Seats {
         terms: &Terms,
         session: &Arc<Session>,
     ) -> Result<Seat, Full> {
-        let user = terms.user.to_lowercase();
+        let user = terms.bare_user.as_ref().unwrap_or(&terms.user).to_lowercase();
         let peer = session.peer();
         let mut taken = self.taken();
         let others = taken.of_user.get(&user).map_or(&[][..], Vec::as_slice);

@@ -23,8 +23,7 @@ use tracing::warn;
 use super::clients::{Added, ClientChange, ClientView};
 use super::types::{
     Applied, Apply, BindingView, Cleared, Disconnected, DrainOrder, Draining, Import,
-    LockoutSelector, LockoutView, Refusal, Selector, SessionChange, SessionSet, SessionView, Stats,
-    UserView,
+    LockoutSelector, LockoutView, Refusal, Selector, SessionChange, SessionSet, Stats, UserView,
 };
 use crate::aaa::live;
 use crate::clients::ClientError;
@@ -226,8 +225,13 @@ async fn applied(shared: &Shared, name: &str, apply: bool) -> Applied {
     if apply { live::follow(shared, name).await } else { Applied::default() }
 }
 
-async fn list_sessions(State(shared): State<Shared>) -> Json<Vec<SessionView>> {
-    Json(shared.sessions.views())
+async fn list_sessions(State(shared): State<Shared>) -> Result<Response, Failure> {
+    // Of many it takes a while, too.
+    blocking(move || {
+        let views = shared.sessions.views_with_terms(&shared.session_ids);
+        Ok::<_, Failure>(Json(views).into_response())
+    })
+    .await
 }
 
 async fn disconnect(

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use protocol::mschap::NtHash;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -14,7 +15,7 @@ use crate::ipv6::Prefix;
 use crate::kernel::Destination;
 use crate::lockout::{Locked, Subject, Which};
 use crate::rate_limit::RateLimit;
-use crate::terms::{RemoteAddress, Route};
+use crate::terms::{RemoteAddress, Route, Terms};
 use crate::users::secret::Service;
 use crate::users::{Change, OnConflict, Source, User};
 
@@ -207,6 +208,76 @@ pub struct SessionView {
     pub drops: BTreeMap<String, u64>,
     /// Seconds since a data packet passed, `null` if none did.
     pub idle_time: Option<u64>,
+    /// What it is given and held to now; `null` before authentication.
+    pub terms: Option<TermsView>,
+}
+
+/// What a session is given and held to. Limits that there are not are `null`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TermsView {
+    /// The profile.
+    pub profile: String,
+    /// Whether RADIUS granted the login.
+    pub radius: bool,
+    /// Acct-Session-Id.
+    pub acct_session_id: String,
+    /// As RouterOS writes it.
+    pub rate_limit: RateLimit,
+    /// Seconds that it may last.
+    pub session_timeout: Option<u64>,
+    /// Seconds without a packet.
+    pub idle_timeout: Option<u64>,
+    /// Bytes that may come from the subscriber.
+    pub limit_bytes_in: Option<u64>,
+    /// Bytes that may go to the subscriber.
+    pub limit_bytes_out: Option<u64>,
+    /// Bytes both ways together.
+    pub limit_bytes_total: Option<u64>,
+    /// For packets from the subscriber.
+    pub incoming_filter: Option<String>,
+    /// For packets to the subscriber.
+    pub outgoing_filter: Option<String>,
+    /// nftables sets.
+    pub address_lists: Vec<String>,
+    /// Networks behind the subscriber, those among them that are left out, too.
+    pub routes: Vec<Route>,
+    /// Name servers.
+    pub dns_servers: Vec<Ipv4Addr>,
+    /// WINS servers.
+    pub wins_servers: Vec<Ipv4Addr>,
+    /// Seconds between two interim accounts, where it has an interval of its own.
+    pub interim_update: Option<u64>,
+    /// Every Class of RADIUS in hexadecimal, in order.
+    pub class: Vec<String>,
+}
+
+impl TermsView {
+    /// These terms, of the session with this Acct-Session-Id.
+    #[must_use]
+    pub fn new(terms: &Terms, acct_session_id: String) -> Self {
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+        let hex = |class: &Vec<u8>| class.iter().map(|octet| format!("{octet:02x}")).collect();
+        Self {
+            profile: terms.profile.clone(),
+            radius: terms.by_radius,
+            acct_session_id,
+            rate_limit: terms.rate_limit,
+            session_timeout: seconds(terms.session_timeout),
+            idle_timeout: seconds(terms.idle_timeout),
+            limit_bytes_in: terms.receive_limit,
+            limit_bytes_out: terms.transmit_limit,
+            limit_bytes_total: terms.total_limit,
+            incoming_filter: terms.incoming_filter.clone(),
+            outgoing_filter: terms.outgoing_filter.clone(),
+            address_lists: terms.address_lists.clone(),
+            routes: terms.routes.clone(),
+            dns_servers: terms.dns.into_iter().flatten().collect(),
+            wins_servers: terms.wins.into_iter().flatten().collect(),
+            interim_update: seconds(terms.interim),
+            class: terms.class.iter().map(hex).collect(),
+        }
+    }
 }
 
 /// An interface that a user has to itself, as the API shows it.

@@ -10,7 +10,7 @@ use super::{Failure, output, runtime};
 use crate::api::client::Client;
 use crate::api::types::{
     AccountingStats, Applied, BindingView, Disconnected, DrainOrder, Draining, Selector,
-    SessionChange, SessionSet, SessionView, Stats,
+    SessionChange, SessionSet, SessionView, Stats, TermsView,
 };
 use crate::config::{Config, Span};
 
@@ -204,7 +204,8 @@ fn idle_row(binding: &BindingView) -> Vec<String> {
 
 fn show(session: &SessionView) -> Result<(), Failure> {
     let idle = session.idle_time.map(Span::seconds);
-    Ok(output::pairs([
+    let given = session.terms.as_ref().map(given).unwrap_or_default();
+    let known = [
         ("id", session.id.to_string()),
         ("state", session.state.clone()),
         ("user", output::shown(&or_dash(session.user.as_ref()))),
@@ -229,7 +230,39 @@ fn show(session: &SessionView) -> Result<(), Failure> {
         ("rx-reordered", session.rx_reordered.to_string()),
         ("rx-duplicate", session.rx_duplicate.to_string()),
         ("drops", counted(&session.drops)),
-    ])?)
+    ];
+    let all: Vec<_> = known.into_iter().chain(given).collect();
+    Ok(output::pairs(all)?)
+}
+
+/// What it is given and held to, in the words of profiles.
+fn given(terms: &TermsView) -> Vec<(&'static str, String)> {
+    let time = |seconds: Option<u64>| or_dash(seconds.map(Span::seconds).as_ref());
+    let list = |words: Vec<String>| match words.is_empty() {
+        true => "-".to_owned(),
+        false => output::shown(&words.join(",")),
+    };
+    let servers = |servers: &[Ipv4Addr]| list(servers.iter().map(ToString::to_string).collect());
+    let name = |name: &Option<String>| output::shown(&or_dash(name.as_ref()));
+    vec![
+        ("profile", output::shown(&terms.profile)),
+        ("radius", if terms.radius { "yes" } else { "no" }.to_owned()),
+        ("acct-session-id", terms.acct_session_id.clone()),
+        ("rate-limit", terms.rate_limit.to_string()),
+        ("session-timeout", time(terms.session_timeout)),
+        ("idle-timeout", time(terms.idle_timeout)),
+        ("limit-bytes-in", or_dash(terms.limit_bytes_in.as_ref())),
+        ("limit-bytes-out", or_dash(terms.limit_bytes_out.as_ref())),
+        ("limit-bytes-total", or_dash(terms.limit_bytes_total.as_ref())),
+        ("incoming-filter", name(&terms.incoming_filter)),
+        ("outgoing-filter", name(&terms.outgoing_filter)),
+        ("address-list", list(terms.address_lists.clone())),
+        ("routes", list(terms.routes.iter().map(ToString::to_string).collect())),
+        ("dns-server", servers(&terms.dns_servers)),
+        ("wins-server", servers(&terms.wins_servers)),
+        ("interim-update", time(terms.interim_update)),
+        ("class", list(terms.class.clone())),
+    ]
 }
 
 #[derive(Debug, clap::Args)]

@@ -529,7 +529,7 @@ impl Task {
                 // What was wrong with an earlier try of the same exchange.
                 call.ended = None;
                 let encryption = Some(terms.encryption);
-                match call.granted(*terms, place, &self.shared).await {
+                match call.granted(*terms, place.map(|place| *place), &self.shared).await {
                     Some(addresses) => {
                         let message = "Access granted".to_owned();
                         let verdict = Verdict::Accept { accepted, addresses, encryption, message };

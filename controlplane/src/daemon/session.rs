@@ -17,7 +17,8 @@ use protocol::ppp::link::Phase;
 use tokio::sync::{Notify, watch};
 
 use super::ending::Ending;
-use crate::api::types::{Selector, SessionView};
+use crate::accounting::SessionIds;
+use crate::api::types::{Selector, SessionView, TermsView};
 use crate::ipv6::Prefix;
 use crate::plane::Plane;
 use crate::terms::Terms;
@@ -240,6 +241,16 @@ impl Sessions {
         self.all().iter().map(|session| session.view()).collect()
     }
 
+    /// The same with what each is given and held to.
+    #[must_use]
+    pub fn views_with_terms(&self, ids: &SessionIds) -> Vec<SessionView> {
+        let view = |session: &Arc<Session>| {
+            let terms = session.terms().map(|terms| TermsView::new(&terms, ids.of(session.id())));
+            SessionView { terms, ..session.view() }
+        };
+        self.all().iter().map(view).collect()
+    }
+
     /// Wants those that are meant to end, and says how many they are.
     pub fn disconnect(&self, selector: &Selector, ending: &Ending) -> usize {
         let meant = self.selected(selector);
@@ -393,6 +404,7 @@ impl Session {
             rx_duplicate: counters.duplicates,
             drops: drops.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
             idle_time: counters.active.map(|ago| ago.as_secs()),
+            terms: None,
         }
     }
 }

@@ -138,3 +138,34 @@ async fn octets_both_ways_together_end_a_session() {
     let session = server.daemon.sessions.all().remove(0);
     assert_eq!(session.terms().unwrap().total_limit, Some(2 << 32));
 }
+
+/// What an operator sees of a session is what holds now.
+#[tokio::test]
+async fn what_a_session_is_given_can_be_seen() {
+    let (got, server) = given("", |list| {
+        list.text(names::MIKROTIK_RATE_LIMIT, "2M/10M")
+            .text(names::FRAMED_ROUTE, "10.96.0.0/24")
+            .octets(names::CLASS, &[1, 0xAB])
+            .integer(names::SESSION_TIMEOUT, 3600);
+    })
+    .await;
+    got.unwrap();
+    let ids = &server.daemon.session_ids;
+    let shown = server.daemon.sessions.views_with_terms(ids)[0].terms.clone().unwrap();
+    assert!(shown.radius);
+    assert_eq!(
+        (shown.profile.as_str(), shown.rate_limit.to_string().as_str()),
+        ("default", "2M/10M")
+    );
+    assert_eq!((shown.session_timeout, shown.idle_timeout), (Some(3600), None));
+    assert_eq!(shown.class, ["01ab"]);
+    assert_eq!(shown.routes[0].to_string(), "10.96.0.0/24");
+    let session = server.daemon.sessions.all().remove(0);
+    assert_eq!(shown.acct_session_id, ids.of(session.id()));
+    session
+        .change_terms(|terms| terms.idle_timeout = Some(std::time::Duration::from_secs(60)))
+        .await
+        .unwrap();
+    let shown = server.daemon.sessions.views_with_terms(ids)[0].terms.clone().unwrap();
+    assert_eq!(shown.idle_timeout, Some(60));
+}

@@ -41,5 +41,6 @@ mod radius_order;
 mod radius_session;
 mod radius_storm;
 mod real_client;
+mod spelling;
 mod storm;
 mod terms;

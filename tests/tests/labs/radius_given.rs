@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use lab::client::Client;
-use lab::network::SERVER;
 use lab::radius::Record;
 use lab::radius::scene::{ECHO, Scene};
 use lab::{traffic, wait};

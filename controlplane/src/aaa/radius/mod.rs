@@ -18,7 +18,7 @@ mod tests;
 use std::fmt;
 use std::net::SocketAddr;
 
-use protocol::mschap::NtHashHash;
+use protocol::mschap::{NtHashHash, without_domain};
 use protocol::ppp::auth::{Accepted, Attempt, Failure as ChapFailure, Proof, Refusal, StartKeys};
 use protocol::radius::client::{Answer, Failure};
 use protocol::radius::dictionary::{self as names, framed_protocol, service_type};
@@ -128,7 +128,7 @@ fn verdict(
 fn asked_name(name: &[u8], aaa: &Aaa) -> Vec<u8> {
     let mut asked = name;
     if aaa.strip_realm {
-        asked = protocol::mschap::without_domain(asked);
+        asked = without_domain(asked);
         asked = asked.rsplitn(2, |octet| *octet == b'@').last().unwrap_or(asked);
     }
     // A User-Name has one octet at least (RFC 2865 §5.1).
@@ -212,6 +212,8 @@ fn accepted(
     // RFC 2865 §5.1: the server may name the user otherwise, and means it for accounts, too.
     let name = packet.first(names::USER_NAME).unwrap_or(name);
     terms.user = printable(name);
+    let bare = without_domain(name);
+    terms.bare_user = (bare != name).then(|| printable(bare));
     terms.account_name = Some(name.to_vec()).filter(|name| *name != attempt.name);
     terms.encryption = encryption::tighten(terms.encryption, &packet).map_err(Unusable::wrong)?;
     for unusable in overlay::at_login(&mut terms, &packet) {
