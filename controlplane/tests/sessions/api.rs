@@ -89,7 +89,7 @@ async fn requests_that_make_no_sense_are_answered_with_the_reason() {
     insta::assert_snapshot!(answers, @r#"
     {"name":"x"}: user `x` has no password: give `nt-hash`
     {"name":"x","nt-hash":"short"}: Failed to deserialize the JSON body into the target type: nt-hash: an NT hash is 32 hexadecimal digits at line 1 column 30
-    {"pasword":"x"}: Failed to deserialize the JSON body into the target type: pasword: unknown field `pasword`, expected one of `name`, `nt-hash`, `password`, `service`, `caller-id`, `profile`, `local-address`, `remote-address`, `routes`, `rate-limit`, `session-timeout`, `idle-timeout`, `limit-bytes-in`, `limit-bytes-out`, `remote-access`, `disabled`, `comment` at line 1 column 10
+    {"pasword":"x"}: Failed to deserialize the JSON body into the target type: pasword: unknown field `pasword`, expected one of `name`, `nt-hash`, `password`, `service`, `caller-id`, `profile`, `local-address`, `remote-address`, `routes`, `remote-ipv6-prefix`, `delegated-ipv6-prefix`, `ipv6-routes`, `rate-limit`, `session-timeout`, `idle-timeout`, `limit-bytes-in`, `limit-bytes-out`, `remote-access`, `disabled`, `comment` at line 1 column 10
     {"profile":"gold"}: there is no profile `gold` in the configuration
     {}: say which sessions: id, user, address, peer-address or all
     {"user":"nobody"}: there is no such session
