@@ -19,6 +19,7 @@
 //! | [`lockout`] | who guesses passwords is locked out |
 //! | [`import`] | configurations of other systems made ours |
 //! | [`ipv6`] | IPv6 of sessions, and pools of prefixes |
+//! | [`kept`] | objects that commands add, in SQLite |
 //! | [`kernel`] | addresses and routes by netlink |
 //! | [`lists`] | addresses of sessions in nft's sets |
 //! | [`mailbox`] | what others tell a task |
@@ -46,6 +47,7 @@ pub mod hooks;
 pub mod host;
 pub mod import;
 pub mod ipv6;
+pub mod kept;
 pub mod kernel;
 pub mod lists;
 pub mod lockout;

@@ -173,7 +173,7 @@ async fn own_interface(daemon: &Daemon, user: &str) -> Result<Option<Claim>, Str
                 Err(Refused::None) => return None,
                 Err(Refused::Taken(name)) => {
                     for session in daemon.sessions.all() {
-                        if session.facts().interface.as_deref() == Some(name) {
+                        if session.facts().interface.as_deref() == Some(&*name) {
                             session.disconnect(Ending::Replaced);
                         }
                     }

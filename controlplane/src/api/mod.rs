@@ -12,6 +12,9 @@
 //! | `POST /v1/sessions/set` | change what sessions are held to ([`types::SessionSet`]) |
 //! | `POST /v1/sessions/disconnect` | end those that a [`types::Selector`] means |
 //! | `GET /v1/bindings` | interfaces of users ([`types::BindingView`]) |
+//! | `POST /v1/bindings` | add one ([`crate::config::Binding`]) |
+//! | `PATCH /v1/bindings/{name}` | change one ([`types::BindingChange`]) |
+//! | `DELETE /v1/bindings/{name}` | remove one |
 //! | `GET /v1/clients` | all tunnels that we dial ([`clients::ClientView`]) |
 //! | `POST /v1/clients` | add one ([`crate::config::Client`]) |
 //! | `PATCH /v1/clients/{name}` | change one ([`clients::ClientChange`]) |

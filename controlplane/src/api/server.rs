@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::rejection::JsonRejection;
@@ -22,12 +23,14 @@ use tracing::warn;
 
 use super::clients::{Added, ClientChange, ClientView};
 use super::types::{
-    Applied, Apply, BindingView, Cleared, Disconnected, DrainOrder, Draining, Import,
-    LockoutSelector, LockoutView, Refusal, Selector, SessionChange, SessionSet, Stats, UserView,
+    Applied, Apply, BindingChange, BindingView, Cleared, Disconnected, DrainOrder, Draining,
+    Import, LockoutSelector, LockoutView, Refusal, Selector, SessionChange, SessionSet, Stats,
+    UserView,
 };
 use crate::aaa::live;
+use crate::bindings::BindingError;
 use crate::clients::ClientError;
-use crate::config::Client;
+use crate::config::{Binding, Client};
 use crate::daemon::Shared;
 use crate::daemon::drain::Plan;
 use crate::daemon::ending::Ending;
@@ -113,7 +116,8 @@ pub async fn serve(socket: ControlSocket, shared: Shared) -> io::Result<()> {
         .route("/v1/sessions/set", post(set_sessions))
         .route("/v1/lockouts", get(list_lockouts))
         .route("/v1/lockouts/clear", post(clear_lockouts))
-        .route("/v1/bindings", get(list_bindings))
+        .route("/v1/bindings", get(list_bindings).post(add_binding))
+        .route("/v1/bindings/{name}", patch(change_binding).delete(remove_binding))
         .route("/v1/clients", get(list_clients).post(add_client))
         .route("/v1/clients/{name}", patch(change_client).delete(remove_client))
         .route("/v1/drain", post(drain))
@@ -151,6 +155,18 @@ impl From<ClientError> for Failure {
             ClientError::Unknown(_) => StatusCode::NOT_FOUND,
             ClientError::Senseless(_) => StatusCode::BAD_REQUEST,
             ClientError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+impl From<BindingError> for Failure {
+    fn from(error: BindingError) -> Self {
+        let status = match &error {
+            BindingError::Exists(_) | BindingError::Declared(_) => StatusCode::CONFLICT,
+            BindingError::Unknown(_) => StatusCode::NOT_FOUND,
+            BindingError::Senseless(_) | BindingError::Device(_) => StatusCode::BAD_REQUEST,
+            BindingError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, error.to_string())
     }
@@ -271,6 +287,48 @@ async fn clear_lockouts(
 
 async fn list_bindings(State(shared): State<Shared>) -> Json<Vec<BindingView>> {
     Json(shared.bindings.views())
+}
+
+async fn add_binding(
+    State(shared): State<Shared>,
+    body: Result<Json<Binding>, JsonRejection>,
+) -> Answer<Added> {
+    let Json(binding) = body?;
+    let added = move || shared.bindings.add(binding).map(|name| Added { name });
+    Ok(Json(blocking(added).await?))
+}
+
+async fn change_binding(
+    State(shared): State<Shared>,
+    Segment(name): Segment<String>,
+    body: Result<Json<BindingChange>, JsonRejection>,
+) -> Answer<()> {
+    let Json(change) = body?;
+    let (daemon, changed) = (Arc::clone(&shared), name.clone());
+    if blocking(move || daemon.bindings.change(&changed, change)).await? {
+        end_session_on(&shared, &name);
+    }
+    Ok(Json(()))
+}
+
+async fn remove_binding(
+    State(shared): State<Shared>,
+    Segment(name): Segment<String>,
+) -> Answer<()> {
+    let (daemon, removed) = (Arc::clone(&shared), name.clone());
+    blocking(move || daemon.bindings.remove(&removed)).await?;
+    end_session_on(&shared, &name);
+    Ok(Json(()))
+}
+
+/// Ends the session that has an interface which it may have no longer: its packets pass it until
+/// then, as rules that name it expect.
+fn end_session_on(shared: &Shared, interface: &str) {
+    for session in shared.sessions.all() {
+        if session.facts().interface.as_deref() == Some(interface) {
+            session.disconnect(Ending::Operator);
+        }
+    }
 }
 
 async fn list_clients(State(shared): State<Shared>) -> Json<Vec<ClientView>> {

@@ -294,6 +294,23 @@ pub struct BindingView {
     pub running: bool,
     /// The operator's note.
     pub comment: String,
+    /// `configuration` or `database`.
+    pub source: String,
+}
+
+/// What to change of a binding. A key left out leaves as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct BindingChange {
+    /// Whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Not given until enabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+    /// The operator's note.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
 }
 
 /// Which sessions are meant. At least one key; all that are given must fit.

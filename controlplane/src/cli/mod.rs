@@ -3,6 +3,7 @@
 //! [`run`] reads the arguments, does what they say and gives the exit code; each command has its
 //! module. No command takes a password as an argument: `ps` would show it.
 
+mod bindings;
 mod check;
 mod clients;
 mod fields;
@@ -29,7 +30,7 @@ Exit codes:
   0  done
   1  failed; the reason is on standard error
   2  the command line or the configuration makes no sense
-  3  there is no such user, session, client or lock
+  3  there is no such user, session, client, binding or lock
   4  the daemon is not running
   5  dial: the server cannot be reached
   6  dial: the server refused the call
@@ -74,6 +75,9 @@ enum Command {
     /// Dial other servers from the running daemon: add, change, remove, list and watch clients
     #[command(subcommand)]
     Client(clients::Command),
+    /// Interfaces that users have to themselves: add, change, remove and list them
+    #[command(subcommand)]
+    Binding(bindings::Command),
     /// Make another system's configuration ours: says what was understood, and what not and why
     #[command(subcommand)]
     Import(import::Command),
@@ -174,6 +178,7 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
             Ok(crate::dial::run(&arguments, password)?)
         }
         Command::Client(command) => clients::run(command, &find()?.0),
+        Command::Binding(command) => bindings::run(command, &find()?.0),
         Command::Import(command) => import::run(&command, || Ok(find()?.0)),
         Command::Config(ConfigCommand::Example) => {
             Ok(io::stdout().write_all(config::EXAMPLE.as_bytes())?)

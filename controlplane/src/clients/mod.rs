@@ -9,12 +9,10 @@
 //! | `backoff` | how long to wait before the next call |
 //! | `caller` | the task of one client |
 //! | `status` | what is known of a client |
-//! | [`store`] | the database |
 
 mod backoff;
 mod caller;
 mod status;
-pub mod store;
 
 #[cfg(test)]
 mod tests;
@@ -32,8 +30,8 @@ use crate::api::clients::{ClientChange, ClientView};
 use crate::config::{Client, Config};
 use crate::daemon::Shared;
 use crate::dial::routes::Pins;
+use crate::kept::{Kept, Store, StoreError};
 use status::Status;
-use store::{Store, StoreError};
 
 /// Why clients were not changed.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +62,18 @@ pub enum Source {
     Database,
 }
 
+impl Kept for Client {
+    const TABLE: &'static str = "client";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// All clients.
 #[derive(Debug)]
 pub struct Clients {
-    store: Mutex<Store>,
+    store: Mutex<Store<Client>>,
     known: Mutex<BTreeMap<String, Entry>>,
     /// Ways to servers that tunnels must not swallow.
     pins: Pins,

@@ -22,7 +22,7 @@ fn config(folder: &TempDir) -> Config {
 fn clients_survive_in_a_file_for_the_owner_alone() {
     let folder = TempDir::new().unwrap();
     let file = file(&config(&folder));
-    let store = Store::open(&file).unwrap();
+    let store = Store::<Client>::open(&file).unwrap();
     let mut other = client("b");
     other.allow = vec![Authentication::Mschap2, Authentication::Pap];
     other.routes = vec!["10.150.2.0/24 10.0.103.1 2".parse().unwrap()];
@@ -30,7 +30,7 @@ fn clients_survive_in_a_file_for_the_owner_alone() {
     other.disabled = true;
     store.put(&other).unwrap();
     store.put(&client("a")).unwrap();
-    assert_eq!(Store::open(&file).unwrap().all().unwrap(), [client("a"), other]);
+    assert_eq!(Store::<Client>::open(&file).unwrap().all().unwrap(), [client("a"), other]);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     store.remove("b").unwrap();
     assert_eq!(store.all().unwrap(), [client("a")]);
@@ -40,7 +40,7 @@ fn clients_survive_in_a_file_for_the_owner_alone() {
 fn a_declared_client_counts_before_a_stored_one_of_its_name() {
     let folder = TempDir::new().unwrap();
     let mut config = config(&folder);
-    Store::open(&file(&config)).unwrap().put(&client("pptp-out1")).unwrap();
+    Store::<Client>::open(&file(&config)).unwrap().put(&client("pptp-out1")).unwrap();
     let mut declared = client("pptp-out1");
     declared.comment = "declared".to_owned();
     config.client = vec![declared];
@@ -58,12 +58,12 @@ fn a_declared_client_counts_before_a_stored_one_of_its_name() {
 fn a_database_that_cannot_be_used_is_named() {
     let folder = TempDir::new().unwrap();
     let file = file(&config(&folder));
-    drop(Store::open(&file).unwrap());
+    drop(Store::<Client>::open(&file).unwrap());
     let connection = rusqlite::Connection::open(&file).unwrap();
     connection.execute("INSERT INTO client VALUES ('x', '{}')", ()).unwrap();
-    let said = Store::open(&file).unwrap().all().unwrap_err().to_string();
+    let said = Store::<Client>::open(&file).unwrap().all().unwrap_err().to_string();
     assert!(said.contains("clients.db: missing field `name`"), "{said}");
     connection.pragma_update(None, "user_version", 99).unwrap();
-    let said = Store::open(&file).unwrap_err().to_string();
+    let said = Store::<Client>::open(&file).unwrap_err().to_string();
     assert!(said.contains("has schema 99"), "{said}");
 }

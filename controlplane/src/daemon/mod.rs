@@ -59,13 +59,14 @@ use crate::accounting::store::StoreError;
 use crate::accounting::{Accounting, SessionIds};
 use crate::api::server::{self, ControlSocket, SocketError};
 use crate::api::types::{PoolStats, PortStats, Stats};
-use crate::bindings::Bindings;
-use crate::clients::{self, Clients};
+use crate::bindings::{BindingError, Bindings};
+use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::hooks::Hooks;
 use crate::host::host_name;
 use crate::ipv6::pool::Prefixes;
+use crate::kept;
 use crate::kernel::{Kernel, KernelError};
 use crate::lists::Lists;
 use crate::lockout::Lockouts;
@@ -112,7 +113,10 @@ pub enum StartError {
     Claim(#[from] ClaimError),
     /// The clients cannot be read.
     #[error(transparent)]
-    Clients(#[from] clients::store::StoreError),
+    Clients(#[from] kept::StoreError),
+    /// The bindings cannot be made.
+    #[error(transparent)]
+    Bindings(#[from] BindingError),
     /// The accounting queue cannot be used.
     #[error(transparent)]
     Accounting(#[from] StoreError),
@@ -231,7 +235,7 @@ impl Daemon {
             nas: identity::nas(&config, &host_name),
             host_name,
             users,
-            bindings: Bindings::make(&config, &handle)?,
+            bindings: Bindings::open(&config, handle.clone())?,
             clients: Clients::open(&config)?,
             seats: Seats::default(),
             addresses,

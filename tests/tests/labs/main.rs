@@ -6,6 +6,7 @@
 
 mod accounting_disk;
 mod bad_input;
+mod bindings;
 mod client_mode;
 mod database;
 mod hooks;

@@ -1,29 +1,34 @@
-//! The clients' SQLite file.
+//! Objects that commands add and that are there after a restart: a SQLite file for each kind.
 //!
-//! It holds passwords as they are, because PAP and CHAP need them: it is readable to its owner
-//! alone. A client is one JSON object with the keys of `[[client]]`, so that both forms stay one.
+//! An object is the JSON of its section in the configuration file, so that both forms stay one. The
+//! file may hold passwords as they are, because PAP and CHAP need them: it is readable to its owner
+//! alone.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::config::Client;
 use crate::users::store::restrict;
 
 /// Version of the schema that this program writes.
 const VERSION: i64 = 1;
 
-const SCHEMA: &str = "
-    CREATE TABLE client (
-        name     TEXT PRIMARY KEY,
-        settings TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
-";
+/// What is kept, by its name.
+pub trait Kept: Serialize + DeserializeOwned {
+    /// The table of its kind, a word of letters.
+    const TABLE: &'static str;
+
+    /// Its name.
+    fn name(&self) -> &str;
+}
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("clients' database {file}: {reason}")]
+#[error("database {file}: {reason}")]
 pub struct StoreError {
     file: PathBuf,
     reason: String,
@@ -31,12 +36,13 @@ pub struct StoreError {
 
 /// The open database.
 #[derive(Debug)]
-pub struct Store {
+pub struct Store<T> {
     file: PathBuf,
     connection: Connection,
+    kind: PhantomData<fn() -> T>,
 }
 
-impl Store {
+impl<T: Kept> Store<T> {
     /// Opens the file, and makes it (and its folder) where there is none.
     ///
     /// # Errors
@@ -51,27 +57,33 @@ impl Store {
             let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
             if version == 0 {
                 connection.execute_batch(&format!(
-                    "BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
+                    "BEGIN IMMEDIATE;
+                     CREATE TABLE {} (name TEXT PRIMARY KEY, settings TEXT NOT NULL)
+                     STRICT, WITHOUT ROWID;
+                     PRAGMA user_version = {VERSION}; COMMIT;",
+                    T::TABLE
                 ))?;
             }
             Ok((connection, version))
         };
         match opened().map_err(|error| failed(error.to_string()))? {
-            (connection, 0 | VERSION) => Ok(Self { file: file.to_owned(), connection }),
+            (connection, 0 | VERSION) => {
+                Ok(Self { file: file.to_owned(), connection, kind: PhantomData })
+            }
             (_, found) => {
                 Err(failed(format!("has schema {found}, this penstock knows up to {VERSION}")))
             }
         }
     }
 
-    /// All clients.
+    /// All, by name.
     ///
     /// # Errors
-    /// If the database fails, or holds what is no client.
-    pub fn all(&self) -> Result<Vec<Client>, StoreError> {
+    /// If the database fails, or holds what is none of the kind.
+    pub fn all(&self) -> Result<Vec<T>, StoreError> {
         let texts = || -> rusqlite::Result<Vec<String>> {
-            let mut select =
-                self.connection.prepare("SELECT settings FROM client ORDER BY name")?;
+            let query = format!("SELECT settings FROM {} ORDER BY name", T::TABLE);
+            let mut select = self.connection.prepare(&query)?;
             select.query_map((), |row| row.get(0))?.collect()
         };
         let texts = texts().map_err(|error| self.failed(error.to_string()))?;
@@ -82,29 +94,28 @@ impl Store {
             .collect()
     }
 
-    /// Adds or replaces a client.
+    /// Adds or replaces one.
     ///
     /// # Errors
     /// If the database fails.
-    pub fn put(&self, client: &Client) -> Result<(), StoreError> {
+    pub fn put(&self, object: &T) -> Result<(), StoreError> {
         let settings =
-            serde_json::to_string(client).map_err(|error| self.failed(error.to_string()))?;
+            serde_json::to_string(object).map_err(|error| self.failed(error.to_string()))?;
+        let statement =
+            format!("INSERT OR REPLACE INTO {} (name, settings) VALUES (?1, ?2)", T::TABLE);
         self.connection
-            .execute(
-                "INSERT OR REPLACE INTO client (name, settings) VALUES (?1, ?2)",
-                params![client.name, settings],
-            )
+            .execute(&statement, params![object.name(), settings])
             .map(drop)
             .map_err(|error| self.failed(error.to_string()))
     }
 
-    /// Removes a client, if there is one of that name.
+    /// Removes one, if there is one of that name.
     ///
     /// # Errors
     /// If the database fails.
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
         self.connection
-            .execute("DELETE FROM client WHERE name = ?1", [name])
+            .execute(&format!("DELETE FROM {} WHERE name = ?1", T::TABLE), [name])
             .map(drop)
             .map_err(|error| self.failed(error.to_string()))
     }
