@@ -63,6 +63,8 @@ pub struct Call {
     reach: Reach,
     bounds: Bounds,
     forward: api::Forward,
+    /// Where Ethernet frames come from and go to, if the peer wants them too.
+    tap: Option<api::Tap>,
     /// What the data plane lets pass, while the network is up.
     network: Option<Network>,
     ipv6: Option<api::Ipv6Network>,
@@ -99,6 +101,7 @@ impl Call {
             reach,
             bounds: Bounds::default(),
             forward: api::Forward::Fast,
+            tap: None,
             network: None,
             ipv6: None,
             deadline: None,
@@ -157,6 +160,17 @@ impl Call {
     pub async fn send_packet(&self, packet: Box<[u8]>) {
         let tunnel = self.tunnel.id();
         self.tunnel.command(api::Command::SendPacket { tunnel, packet }).await;
+    }
+
+    /// Has Ethernet frames pass by this device once BCP is open.
+    pub fn set_tap(&mut self, tap: Option<api::Tap>) {
+        self.tap = tap;
+    }
+
+    /// By which device Ethernet frames pass.
+    #[must_use]
+    pub const fn tap(&self) -> Option<&api::Tap> {
+        self.tap.as_ref()
     }
 
     /// Who forwards its packets.
@@ -283,6 +297,12 @@ impl Call {
                 };
                 Some(api::Command::SetEncryption { tunnel, encryption })
             }
+            Event::BridgeUp(bridging) => {
+                let (largest, tagged) = (bridging.largest, bridging.tagged);
+                let bridge = self.tap.clone().map(|tap| api::Bridge { tap, largest, tagged });
+                Some(api::Command::SetBridge { tunnel, bridge })
+            }
+            Event::BridgeDown => Some(api::Command::SetBridge { tunnel, bridge: None }),
             Event::NetworkUp(network) => Some(self.open_network(network)),
             Event::NetworkDown => Some(api::Command::SetNetwork { tunnel, network: None }),
             Event::Resynchronise => Some(api::Command::Flush { tunnel }),

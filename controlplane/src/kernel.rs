@@ -247,6 +247,29 @@ impl Kernel {
             .map_err(|error| KernelError::new(format!("interface {interface}"), &error))
     }
 
+    /// Puts an interface into a bridge, with this hardware address, and brings it up.
+    ///
+    /// # Errors
+    /// If there is no such interface or bridge, or the kernel refuses.
+    pub async fn attach(
+        &self,
+        interface: &str,
+        bridge: &str,
+        address: [u8; 6],
+    ) -> Result<(), KernelError> {
+        let message = LinkUnspec::new_with_index(index(interface)?)
+            .address(address.to_vec())
+            .controller(index(bridge)?)
+            .up()
+            .build();
+        self.0
+            .link()
+            .change(message)
+            .execute()
+            .await
+            .map_err(|error| KernelError::new(format!("interface {interface}"), &error))
+    }
+
     /// Routes a prefix to an interface. With an MTU, the kernel fragments what is larger or says
     /// so to its sender, also when it forwards.
     ///

@@ -5,6 +5,7 @@
 //! | [`aaa`] | who may in, and what they are given |
 //! | [`accounting`] | what sessions used, told to RADIUS servers |
 //! | [`api`] | HTTP and JSON over a unix socket |
+//! | [`bridging`] | TAP devices of bridged sessions |
 //! | [`bindings`] | interfaces that users have to themselves |
 //! | [`call`] | one PPP link and its tunnel, either side |
 //! | [`cli`] | the command line |
@@ -35,6 +36,7 @@ pub mod aaa;
 pub mod accounting;
 pub mod api;
 pub mod bindings;
+pub mod bridging;
 pub mod call;
 pub mod cli;
 pub mod clients;

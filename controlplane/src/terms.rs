@@ -80,6 +80,8 @@ pub struct Terms {
     pub interim: Option<Duration>,
     /// Which way packets go.
     pub forward: Forward,
+    /// The Linux bridge that Ethernet frames of the session are brought to.
+    pub bridge: Option<String>,
     /// User-Name of accounts where it is not what the peer sent (RFC 2865 §5.1).
     pub account_name: Option<Vec<u8>>,
     /// Whether RADIUS granted the login.
@@ -91,8 +93,15 @@ pub struct Terms {
 impl Terms {
     /// What IPCP assigns, and what IPV6CP is to do. Without an address of the subscriber's, the peer chooses it.
     #[must_use]
-    pub const fn addresses(&self, remote: Option<Ipv4Addr>, ipv6: link::Ipv6) -> link::Addresses {
-        link::Addresses { local: self.local_address, remote, dns: self.dns, wins: self.wins, ipv6 }
+    pub fn addresses(&self, remote: Option<Ipv4Addr>, ipv6: link::Ipv6) -> link::Addresses {
+        link::Addresses {
+            local: self.local_address,
+            remote,
+            dns: self.dns,
+            wins: self.wins,
+            ipv6,
+            bridge: self.bridge.is_some(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use protocol::ppp::frame::{Header as PppHeader, Protocol};
 use protocol::time::Instant;
 
 use crate::api::{DropReason, Outer, TunnelId};
+use crate::bridge;
 use crate::frame::Frame;
 use crate::inner::icmp::{self, Error};
 use crate::inner::{ecn, fragment, mss};
@@ -179,8 +180,8 @@ pub(crate) fn run(core: &mut Core) -> bool {
         release(core, &mut stages);
     }
     core.sink.meter.queued.set(core.waiting.len() as u64);
-    for packet in stages.plain.drain(..) {
-        let protocol = network_protocol(&packet.frame);
+    for mut packet in stages.plain.drain(..) {
+        let protocol = take_protocol(&mut packet.frame);
         send(core, packet, protocol);
     }
     for packet in stages.stateful.drain(..) {
@@ -250,6 +251,14 @@ fn prepare(core: &mut Core, packet: Inner, stages: &mut Stages) {
         return ipv6::prepare(core, frame, slot, stages);
     }
     let Core { table, sink, waiting, now, .. } = core;
+    if bridge::is_bridged(frame.data()) {
+        let Some(tunnel) = table.tunnel(slot) else {
+            return sink.drop(frame, DropReason::NoTunnel);
+        };
+        // Of best effort: what it carries is the bridge's business.
+        let fit = Fit { frame, slot, tos: 0 };
+        return shape(sink, tunnel, fit, waiting, *now, stages);
+    }
     // Read again rather than kept: its line of memory is at hand, and a copy would be as long.
     let Some(view) = View::read(frame.data()) else {
         return sink.drop(frame, DropReason::CoreMalformed);
@@ -328,7 +337,8 @@ fn shape(
 /// Puts a packet on the way through the stages that it needs.
 fn protect(sink: &mut Sink, tunnel: &Tunnel, fit: Fit, stages: &mut Stages) {
     let Fit { mut frame, slot, tos } = fit;
-    let length = frame.len();
+    let is_bridged = bridge::is_bridged(frame.data());
+    let length = if is_bridged { bridge::payload(frame.len()) } else { frame.len() };
     let reason = match tunnel.protection {
         Protection::Unset => DropReason::NetworkClosed,
         _ if frame.headroom() < HEADERS => DropReason::NoHeadroom,
@@ -338,7 +348,7 @@ fn protect(sink: &mut Sink, tunnel: &Tunnel, fit: Fit, stages: &mut Stages) {
         }
         Protection::Mppe(_) | Protection::Stateful(_) => {
             // The inner protocol field is inside of what is encrypted (RFC 3078 §3.1).
-            let [high, low] = network_protocol(&frame).number().to_be_bytes();
+            let [high, low] = take_protocol(&mut frame).number().to_be_bytes();
             let field: &[u8] = if tunnel.framing.compress_protocol { &[low] } else { &[high, low] };
             if let Some(room) = frame.push_front(field.len()) {
                 room.copy_from_slice(field);
@@ -359,10 +369,17 @@ fn protect(sink: &mut Sink, tunnel: &Tunnel, fit: Fit, stages: &mut Stages) {
     sink.drop_of(frame, reason, &tunnel.shared);
 }
 
-/// PPP's number for a packet that starts with its IP header.
+/// PPP's number for a packet that starts with its IP header, or with the mark of bridged ones,
+/// which is taken off.
 #[inline]
-fn network_protocol(frame: &Frame) -> Protocol {
-    if crate::ipv6::is_ipv6(frame.data()) { Protocol::IPV6 } else { Protocol::IPV4 }
+fn take_protocol(frame: &mut Frame) -> Protocol {
+    if bridge::is_bridged(frame.data()) && frame.pull_front(bridge::MARK_LEN) {
+        Protocol::BRIDGED
+    } else if crate::ipv6::is_ipv6(frame.data()) {
+        Protocol::IPV6
+    } else {
+        Protocol::IPV4
+    }
 }
 
 /// Encrypts a packet of a tunnel with stateful MPPE (RFC 3078 §7.2).

@@ -6,6 +6,7 @@
 //! | `assembly` | puts a data plane together |
 //! | `worker` | the loop of one worker, and the ways out of it |
 //! | `uplink`, `downlink` | the stages that a burst passes, from and to the subscribers |
+//! | `bridge` | Ethernet frames of bridged tunnels |
 //! | `multilink` | packets in fragments, either way |
 //! | `forward` | where an inner packet goes |
 //! | `inner` | what a router does to inner packets beyond moving them |
@@ -23,6 +24,7 @@
 
 pub mod api;
 mod assembly;
+mod bridge;
 mod clock;
 mod counters;
 mod downlink;

@@ -13,6 +13,7 @@ use protocol::mppe::Header as MppeHeader;
 use protocol::ppp::frame::{self as ppp, Protocol};
 
 use crate::api::{DropReason, Event, Ipv6Network};
+use crate::bridge;
 use crate::forward;
 use crate::frame::Frame;
 use crate::inner::{ecn, mss};
@@ -206,7 +207,8 @@ fn classify(
         core.sink.drop_of(frame, DropReason::SequenceReplayed, &tunnel.shared);
         return;
     }
-    let fits = frame.pull_front(start);
+    // The low octet of a bridged packet's protocol stays as its mark.
+    let fits = frame.pull_front(start - usize::from(protocol == Protocol::BRIDGED));
     debug_assert!(fits, "the header was parsed out of this frame");
     if matches!(kind, Kind::PlainIpv6) {
         return ipv6::inspect_plain(core, Data { frame, slot, sequence, tos });
@@ -238,6 +240,7 @@ fn kind(tunnel: &Tunnel, protocol: Protocol) -> Result<Kind, DropReason> {
             Half::Stateful(_) => Kind::Stateful,
         }),
         (Protection::None, Protocol::IPV4) if open => Ok(Kind::Plain),
+        (Protection::None, Protocol::BRIDGED) if open && tunnel.bridge.is_some() => Ok(Kind::Plain),
         (_, Protocol::MULTILINK)
             if tunnel.multilink.as_ref().is_some_and(|state| state.receives()) =>
         {
@@ -292,7 +295,13 @@ fn inspect_plain(core: &mut Core, data: Data) {
         core.sink.drop_of(data.frame, DropReason::SequenceReplayed, &tunnel.shared);
         return;
     }
-    match inspect(data.frame.data(), tunnel.network.as_ref()) {
+    let result = if tunnel.bridge.is_some() && bridge::is_bridged(data.frame.data()) {
+        let believable = bridge::is_believable(data.frame.data());
+        believable.then_some(()).ok_or(DropReason::InnerMalformed)
+    } else {
+        inspect(data.frame.data(), tunnel.network.as_ref())
+    };
+    match result {
         Ok(()) => {
             tunnel.accepted(data.sequence, core.now);
             core.acks.note(tunnel, core.now);
@@ -327,9 +336,10 @@ fn decrypt_stateful(core: &mut Core, data: Data, header: MppeHeader) {
         }
     };
     let (network, ipv6) = (tunnel.network.as_ref(), tunnel.ipv6.as_deref());
+    let bridged = tunnel.bridge.is_some();
     // A good header with a source that the peer has from elsewhere is the peer's too.
     let believes = |plaintext: &[u8]| {
-        matches!(look(plaintext, network, ipv6), Ok(_) | Err(DropReason::SourceForeign))
+        matches!(look(plaintext, network, ipv6, bridged), Ok(_) | Err(DropReason::SourceForeign))
     };
     let result = receiver.decrypt(header, missing, now, frame.data_mut(), believes);
     if let Err(refused) = result {
@@ -347,7 +357,7 @@ fn decrypt_stateful(core: &mut Core, data: Data, header: MppeHeader) {
         }
         return;
     }
-    let verdict = inspect_plaintext(&mut frame, network, ipv6);
+    let verdict = inspect_plaintext(&mut frame, network, ipv6, bridged);
     tunnel.accepted(sequence, now);
     core.acks.note(tunnel, now);
     match verdict {
@@ -374,7 +384,8 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
         let Some(tunnel) = core.table.tunnel(packet.data.slot) else { continue };
         if mppe.status(index).is_ok() {
             let (network, ipv6) = (tunnel.network.as_ref(), tunnel.ipv6.as_deref());
-            packet.verdict = inspect_plaintext(&mut packet.data.frame, network, ipv6);
+            packet.verdict =
+                inspect_plaintext(&mut packet.data.frame, network, ipv6, tunnel.bridge.is_some());
             if is_credible(packet, tunnel) {
                 mppe.accept(index);
             }
@@ -413,8 +424,9 @@ fn inspect_plaintext(
     frame: &mut Frame,
     network: Option<&Inside>,
     ipv6: Option<&Ipv6Network>,
+    bridged: bool,
 ) -> Result<(), DropReason> {
-    let field = look(frame.data(), network, ipv6)?;
+    let field = look(frame.data(), network, ipv6, bridged)?;
     if frame.pull_front(field) { Ok(()) } else { Err(DropReason::MppeRefused) }
 }
 
@@ -424,11 +436,19 @@ fn look(
     plaintext: &[u8],
     network: Option<&Inside>,
     ipv6: Option<&Ipv6Network>,
+    bridged: bool,
 ) -> Result<usize, DropReason> {
     let [high, low] = Protocol::IPV4.number().to_be_bytes();
     let field = match *plaintext {
         [first, ..] if first == low => 1,
         [first, second, ..] if [first, second] == [high, low] => 2,
+        // The low octet stays, as the mark.
+        [bridge::MARK, ..] if bridged && bridge::is_believable(plaintext) => return Ok(0),
+        [0, ref rest @ ..]
+            if bridged && bridge::is_bridged(rest) && bridge::is_believable(rest) =>
+        {
+            return Ok(1);
+        }
         _ => return look_for_ipv6(plaintext, network.and(ipv6)),
     };
     let packet = plaintext.get(field..).unwrap_or_default();
@@ -496,6 +516,9 @@ fn pass(core: &mut Core, data: Data) {
         return ipv6::pass(core, data);
     }
     let Data { mut frame, slot, tos, .. } = data;
+    if bridge::is_bridged(frame.data()) {
+        return bridge::deliver(core, frame, slot);
+    }
     let mut way = Way::Fast;
     // Read again rather than kept: its line of memory is at hand, and a copy would be as long.
     let Some(mut inner) = View::read(frame.data()) else {

@@ -57,6 +57,7 @@ fn template(config: &Config, name: &str) -> Option<Terms> {
         class: Vec::new(),
         interim: resolved.interim_update.unless_zero(),
         forward: resolved.forward,
+        bridge: resolved.bridge,
         account_name: None,
         bare_user: None,
         by_radius: false,

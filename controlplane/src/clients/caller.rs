@@ -6,18 +6,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataplane::api::{Device, Forward};
+use dataplane::api::{Device, Forward, Tap};
 use protocol::ppp::auth::{Credential, Method};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::status::Status;
+use crate::bridging;
 use crate::config::Client;
 use crate::daemon::Shared;
 use crate::dial::DialError;
 use crate::dial::outgoing::{Ended, Outgoing, Progress, Settings, connect, resolve};
 use crate::dial::routes::{DefaultRoute, Pins, Routes, Through};
+use crate::terms::Terms;
 use crate::text::printable;
 
 /// From TCP to an address.
@@ -136,10 +138,19 @@ impl Caller {
             keepalive: client.keepalive_timeout.unless_zero(),
             login_timeout: LOGIN_TIMEOUT,
             clamp_mss: terms.clamp_mss,
+            tap: self.tap(terms).await?,
             interface: device.name().to_owned(),
             forward: Forward::Device(device),
             through: Through { routes: client.routes.clone(), default },
         })
+    }
+
+    /// The profile's bridge is the client's too, as in RouterOS.
+    async fn tap(&self, terms: &Terms) -> Result<Option<Tap>, DialError> {
+        let Some(bridge) = &terms.bridge else { return Ok(None) };
+        let name = format!("t-{}", self.settings.name).chars().take(bridging::MAX_NAME).collect();
+        let made = bridging::attach(&self.shared.plane, &self.shared.kernel, name, bridge).await;
+        made.map(Some).map_err(|reason| DialError::System(std::io::Error::other(reason)))
     }
 
     async fn credential(&self) -> Result<Credential, DialError> {

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
 
-use super::{Config, ConfigError, DEFAULT_PROFILE, Encryption, Span, is_for_hosts};
+use super::{Config, ConfigError, DEFAULT_PROFILE, Encryption, Span, interface_name, is_for_hosts};
 use crate::kernel::Destination;
 use crate::rate_limit::RateLimit;
 use crate::terms::{self, Forward, RemoteAddress, Route};
@@ -47,6 +47,8 @@ pub struct Profile {
     pub address_list: Option<Vec<String>>,
     /// Which way packets go.
     pub forward: Option<Forward>,
+    /// The Linux bridge that sessions' Ethernet frames are brought to (BCP, RFC 3518); empty is none.
+    pub bridge: Option<String>,
     /// Networks behind each subscriber of the profile.
     pub routes: Option<Vec<Route>>,
     /// Time between two interim accounts; zero is never.
@@ -85,6 +87,7 @@ impl Profile {
             outgoing_filter: Some(String::new()),
             address_list: Some(Vec::new()),
             forward: Some(Forward::Fast),
+            bridge: Some(String::new()),
             routes: Some(Vec::new()),
             interim_update: Some(Span::seconds(0)),
             use_ipv6: Some(true),
@@ -120,6 +123,7 @@ impl Profile {
             outgoing_filter: own.outgoing_filter.or(default.outgoing_filter),
             address_list: own.address_list.or(default.address_list),
             forward: own.forward.or(default.forward),
+            bridge: own.bridge.or(default.bridge),
             routes: own.routes.or(default.routes),
             interim_update: own.interim_update.or(default.interim_update),
             use_ipv6: own.use_ipv6.or(default.use_ipv6),
@@ -230,6 +234,8 @@ pub struct ResolvedProfile {
     pub address_list: Vec<String>,
     /// Which way packets go.
     pub forward: Forward,
+    /// The bridge of its Ethernet frames.
+    pub bridge: Option<String>,
     /// Networks behind each subscriber.
     pub routes: Vec<Route>,
     /// Time between two interim accounts; zero is never.
@@ -288,6 +294,7 @@ impl Config {
             outgoing_filter: filter(profile.outgoing_filter),
             address_list: profile.address_list.unwrap_or_default(),
             forward: profile.forward.unwrap_or_default(),
+            bridge: filter(profile.bridge),
             routes: profile.routes.unwrap_or_default(),
             interim_update: profile.interim_update.unwrap_or(never),
             ipv6: ProfileIpv6 {
@@ -362,6 +369,11 @@ impl Config {
             }
             self.validate_ipv6(&resolved)
                 .map_err(|reason| ConfigError::new(format!("profile `{name}`: {reason}")))?;
+            if let Some(bridge) = &resolved.bridge {
+                interface_name(bridge).map_err(|reason| {
+                    ConfigError::new(format!("profile `{name}`: `bridge`: {reason}"))
+                })?;
+            }
             for route in &resolved.routes {
                 self.accepts_route(route)
                     .map_err(|reason| ConfigError::new(format!("profile `{name}`: {reason}")))?;

@@ -479,6 +479,11 @@ impl Task {
                     let mrru = multilink.receive.map(|receiving| receiving.mrru);
                     call.session.update(|facts| facts.mrru = mrru);
                 }
+                link::Event::BridgeUp(bridging) => {
+                    let session = call.session.id();
+                    let link::Bridging { largest, tagged } = bridging;
+                    info!(session, largest, tagged, "session bridged");
+                }
                 link::Event::NetworkUp(network) => {
                     let ends = (self.peer_address, self.local);
                     call.up(&network, self.peer, ends, &self.shared).await;
@@ -495,7 +500,9 @@ impl Task {
                     call.ipv6(Some(identifiers), &self.shared).await;
                 }
                 link::Event::Ipv6Down => call.ipv6(None, &self.shared).await,
-                link::Event::FramingAgreed { .. } | link::Event::Resynchronise => {}
+                link::Event::FramingAgreed { .. }
+                | link::Event::BridgeDown
+                | link::Event::Resynchronise => {}
             }
         }
         if let Some(call) = self.calls.get(&handle) {

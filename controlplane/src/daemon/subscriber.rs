@@ -23,6 +23,7 @@ use super::session::Listed;
 use super::starting::Ticket;
 use super::{Daemon, allowance};
 use crate::aaa::place::Place;
+use crate::bridging;
 use crate::call::{Bounds, Call};
 use crate::pool::Lease;
 use crate::terms::{Forward, Terms};
@@ -197,7 +198,20 @@ impl Subscriber {
         self.place = place.or(self.place.take());
         let place = self.place.as_ref()?;
         let ipv6 = terms.ipv6.negotiation(place.ipv6());
-        let addresses = terms.addresses(place.address(), ipv6);
+        let mut addresses = terms.addresses(place.address(), ipv6);
+        let tap = match (&terms.bridge, self.call.tap()) {
+            (None, _) => None,
+            // Another login of the same call.
+            (Some(_), Some(tap)) => Some(tap.clone()),
+            (Some(bridge), None) => {
+                let session = self.session.id();
+                let name = format!("ptap{session}");
+                let made = bridging::attach(&daemon.plane, &daemon.kernel, name, bridge).await;
+                made.inspect_err(|reason| warn!(session, reason, "the session is not bridged")).ok()
+            }
+        };
+        addresses.bridge = tap.is_some();
+        self.call.set_tap(tap);
         let interface = place.device().map(|device| device.name().to_owned());
         self.session.update(|facts| facts.interface = interface);
         self.take_terms(Arc::new(terms), daemon).await;

@@ -100,6 +100,7 @@ fn settings(arguments: &Arguments, credential: Credential, interface: String) ->
         keepalive: arguments.keepalive_timeout.unless_zero(),
         login_timeout: arguments.login_timeout.duration(),
         clamp_mss: true,
+        tap: None,
         forward: api::Forward::Fast,
         interface,
         through: Through { routes: routes.collect(), default },

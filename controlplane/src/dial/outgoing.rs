@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use dataplane::api::{self, TunnelCounters, TunnelId};
+use dataplane::api::{self, Tap, TunnelCounters, TunnelId};
 use protocol::ppp::auth::{Credential, Method};
 use protocol::ppp::ccp;
 use protocol::ppp::link::{self, Link, Network};
@@ -59,6 +59,8 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// Whether the segment size of TCP connections is lowered.
     pub clamp_mss: bool,
+    /// Where Ethernet frames come from and go to beside IP packets.
+    pub tap: Option<Tap>,
     /// Who brings packets to the tunnel and from it.
     pub forward: api::Forward,
     /// The interface that they pass.
@@ -193,6 +195,7 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
         let mut call = Call::new(link, tunnel, clock, Reach::Everything, settings.keepalive);
         call.set_bounds(Bounds { clamp_mss: settings.clamp_mss, ..Bounds::default() }).await;
         call.set_forward(settings.forward.clone()).await;
+        call.set_tap(settings.tap.clone());
         Ok(Self {
             settings,
             watcher,
@@ -393,6 +396,7 @@ fn link(settings: &Settings, path_mtu: Option<u16>) -> Result<Link, DialError> {
     let config = link::Config {
         mru: settings.max_mru,
         mrru: settings.mrru.offered(),
+        bridge: settings.tap.is_some(),
         mtu: settings.max_mtu,
         outer_mtu: path_mtu.unwrap_or(1500),
         encryption: settings.encryption,

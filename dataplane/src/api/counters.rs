@@ -99,11 +99,14 @@ pub enum DropReason {
     FragmentLost,
     /// A fragment that had to make room for newer ones, or found none.
     FragmentsFull,
+    /// An Ethernet frame that a bridge sent into a tunnel whose peer takes none so long, or none with
+    /// VLAN tags (RFC 3518).
+    FrameRefused,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::NotIpv4,
         Self::VlanUnknown,
         Self::OuterMalformed,
@@ -143,6 +146,7 @@ impl DropReason {
         Self::FragmentMalformed,
         Self::FragmentLost,
         Self::FragmentsFull,
+        Self::FrameRefused,
     ];
 
     /// The reason as metrics and reports name it.
@@ -188,6 +192,7 @@ impl DropReason {
             Self::FragmentMalformed => "fragment_malformed",
             Self::FragmentLost => "fragment_lost",
             Self::FragmentsFull => "fragments_full",
+            Self::FrameRefused => "frame_refused",
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::io::tun::StandingTun;
+use crate::io::tun::{StandingTap, StandingTun};
 
 /// Who forwards a tunnel's packets.
 #[derive(Debug, Clone, Default)]
@@ -45,4 +45,28 @@ impl Device {
     pub fn set_running(&self, running: bool) {
         self.0.set_carrier(running);
     }
+}
+
+/// A TAP device for one bridged tunnel, made by [`super::Handle::tap`]. Clones share it; the device
+/// goes with the last of them and of the tunnels on it.
+#[derive(Debug, Clone)]
+pub struct Tap(pub(crate) Arc<StandingTap>);
+
+impl Tap {
+    /// The interface's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+}
+
+/// Ethernet frames that pass a tunnel beside IP (RFC 3518).
+#[derive(Debug, Clone)]
+pub struct Bridge {
+    /// Where they come from and go to.
+    pub tap: Tap,
+    /// The longest that is sent, octets without its check sequence.
+    pub largest: u16,
+    /// Whether the peer takes frames with VLAN tags.
+    pub tagged: bool,
 }

@@ -13,12 +13,12 @@ use std::time::Instant;
 use super::config::PortReport;
 use super::counters::PortTotals;
 use super::{
-    Command, Device, Forward, Ipv6Network, Ipv6Prefix, Outer, Prefix, Report, StartError, Totals,
-    TunnelCounters, TunnelId,
+    Command, Device, Forward, Ipv6Network, Ipv6Prefix, Outer, Prefix, Report, StartError, Tap,
+    Totals, TunnelCounters, TunnelId,
 };
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::io::PortCounters;
-use crate::io::tun::StandingTun;
+use crate::io::tun::{StandingTap, StandingTun};
 use crate::mailbox::{Destinations, Mailbox, Opening, Order, destinations_ipv6};
 use crate::route::Mirror;
 use crate::steer::Steer;
@@ -236,6 +236,15 @@ impl Handle {
         registry.devices.retain(|known| known.strong_count() > 0);
         registry.devices.push(Arc::downgrade(&device));
         Ok(Device(device))
+    }
+
+    /// Makes a TAP device for a bridged tunnel, in the network namespace of the calling thread,
+    /// which waits for the kernel.
+    ///
+    /// # Errors
+    /// If the name is taken or no name for an interface, or the system refuses.
+    pub fn tap(&self, name: &str, mtu: u16) -> Result<Tap, StartError> {
+        StandingTap::create(name, mtu).map(|tap| Tap(Arc::new(tap))).map_err(StartError::port)
     }
 
     /// A tunnel's counters, without stopping its worker. `None` once it is closed: read them

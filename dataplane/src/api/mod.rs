@@ -32,7 +32,7 @@ pub use config::{Config, Interface, Report, Role, StartError, Tun};
 pub use counters::{DropReason, Drops, Totals, TunnelCounters};
 pub use events::Events;
 pub use filter::{Rule, RuleError, Rules};
-pub use forward::{Device, Forward};
+pub use forward::{Bridge, Device, Forward, Tap};
 pub use handle::{Full, Handle, OpenError};
 pub use limits::{Burst, Limit, Limits};
 
@@ -197,6 +197,13 @@ pub enum Command {
         /// Who.
         forward: Forward,
     },
+    /// BCP is open (or, with `None`, no longer): Ethernet frames pass while the network is up.
+    SetBridge {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// What passes.
+        bridge: Option<Bridge>,
+    },
     /// The peer sent a CCP Reset-Request: the next packet of stateful MPPE is flushed (RFC 3078
     /// §8.2).
     Flush {
@@ -254,6 +261,7 @@ impl Command {
             | Self::SetMultilink { tunnel, .. }
             | Self::SetEncryption { tunnel, .. }
             | Self::SetForward { tunnel, .. }
+            | Self::SetBridge { tunnel, .. }
             | Self::Flush { tunnel }
             | Self::SetNetwork { tunnel, .. }
             | Self::SetIpv6 { tunnel, .. }

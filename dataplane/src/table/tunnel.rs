@@ -16,6 +16,7 @@ use crate::api::{
     DropReason, Encryption, Forward, Ipv6Network, Limits, Mode, Network, Outer, Prefix, Rules,
     TunnelId,
 };
+use crate::bridge;
 use crate::counters::TunnelShared;
 use crate::filter;
 use crate::inner::icmp;
@@ -56,6 +57,8 @@ pub(crate) struct Tunnel {
     pub(crate) exit: Remembered,
     /// `None` where nothing is sent or received in fragments.
     pub(crate) multilink: Option<Box<multilink::State>>,
+    /// `None` where no Ethernet frames pass.
+    pub(crate) bridge: Option<Box<bridge::State>>,
     next_sequence: u32,
     /// Clear frames and further fragments since the last accepted data packet: they used up
     /// sequence numbers too.
@@ -112,6 +115,7 @@ impl Tunnel {
             policy: None,
             exit: Remembered::NOTHING,
             multilink: None,
+            bridge: None,
             window: Window::new(),
             acknowledger: Acknowledger::new(outer.peer_window),
             ack_waiting: false,

@@ -11,7 +11,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use super::{BURST, Sink};
 use crate::api::DropReason;
 use crate::frame::{Frame, Pool};
-use crate::io::Port;
+use crate::io::{Link, Port};
 
 /// The devices of a worker.
 #[derive(Default)]
@@ -125,9 +125,12 @@ impl Devices {
         }
     }
 
-    /// What came by each device, with the slot of its tunnel.
-    pub(super) fn received(&mut self) -> impl Iterator<Item = (u32, &mut Vec<Frame>)> {
-        self.places.iter_mut().flatten().map(|place| (place.slot, &mut place.received))
+    /// What came by each device, with the slot of its tunnel and what it starts with.
+    pub(super) fn received(&mut self) -> impl Iterator<Item = (u32, Link, &mut Vec<Frame>)> {
+        self.places
+            .iter_mut()
+            .flatten()
+            .map(|place| (place.slot, place.port.link(), &mut place.received))
     }
 
     /// A packet for the kernel, by the device in this place.

@@ -17,11 +17,12 @@ use std::sync::Arc;
 use protocol::time::Instant;
 
 use crate::api::events::EventRings;
-use crate::api::{Command, DropReason, Event, Forward, Multilink, Role, TunnelId};
+use crate::api::{Bridge, Command, DropReason, Event, Forward, Multilink, Role, TunnelId};
+use crate::bridge;
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::frame::{Frame, Pool};
 use crate::inner::icmp;
-use crate::io::Port;
+use crate::io::{Link, Port};
 use crate::link;
 use crate::mailbox::{Close, Destinations, Handed, Mailbox, Order, destinations_ipv6};
 use crate::mppe::{Cipher, Engine, Kernel};
@@ -204,6 +205,7 @@ impl Core {
                     sender.flush();
                 }
             }
+            Command::SetBridge { tunnel, bridge } => self.set_bridge(tunnel, bridge),
             Command::SetForward { tunnel, forward } => self.set_forward(tunnel, forward),
             Command::SetNetwork { tunnel: id, network } => {
                 let Some(tunnel) = self.table.tunnel_by_id(id) else { return };
@@ -257,9 +259,25 @@ impl Core {
         tunnel.forward = forward;
     }
 
+    fn set_bridge(&mut self, id: TunnelId, bridge: Option<Bridge>) {
+        let Some(tunnel) = self.table.tunnel_by_id(id) else { return };
+        if let Some(before) = tunnel.bridge.take() {
+            self.devices.detach(before.place, &mut self.sink);
+        }
+        let Some(bridge) = bridge else { return };
+        match bridge.tap.0.port() {
+            Ok(port) => {
+                let place = self.devices.attach(Box::new(port), id.slot);
+                tunnel.bridge = Some(Box::new(bridge::State::new(&bridge, place)));
+            }
+            Err(error) => tracing::error!(%error, tap = bridge.tap.name(), "a TAP has no port"),
+        }
+    }
+
     /// Forgets a tunnel. Its device is free for another one, and what waited for its rate goes.
     fn close(&mut self, id: TunnelId) {
         self.set_forward(id, Forward::Fast);
+        self.set_bridge(id, None);
         if let Some(tunnel) = self.table.tunnel_by_id(id) {
             self.sink.empty_queue(tunnel, &mut self.waiting);
             self.fragments.set(tunnel, Multilink::default(), &mut self.sink);
@@ -474,8 +492,11 @@ impl Worker {
             }
         }
         let mut devices = std::mem::take(&mut core.devices);
-        for (slot, frames) in devices.received() {
-            downlink::enter(core, frames, slot);
+        for (slot, link, frames) in devices.received() {
+            match link {
+                Link::Ip => downlink::enter(core, frames, slot),
+                Link::Ethernet => bridge::enter(core, frames, slot),
+            }
         }
         core.devices = devices;
         uplink::run(core, &mut self.taken_uplink, From::Worker);

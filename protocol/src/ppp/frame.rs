@@ -15,10 +15,14 @@ impl Protocol {
     pub const IPV4: Self = Self(0x0021);
     /// IPv6 packets (RFC 5072 §2).
     pub const IPV6: Self = Self(0x0057);
+    /// Bridged frames (RFC 3518 §4.2).
+    pub const BRIDGED: Self = Self(0x0031);
     /// Multilink fragments (RFC 1990 §3).
     pub const MULTILINK: Self = Self(0x003D);
     /// Compressed or encrypted packets (RFC 1962 §2; RFC 3078 §3).
     pub const COMPRESSED: Self = Self(0x00FD);
+    /// Bridging Control Protocol (RFC 3518 §4.1).
+    pub const BCP: Self = Self(0x8031);
     /// IP Control Protocol (RFC 1332 §3).
     pub const IPCP: Self = Self(0x8021);
     /// IPv6 Control Protocol (RFC 5072 §3).
@@ -63,6 +67,8 @@ impl fmt::Display for Protocol {
         match *self {
             Self::IPV4 => f.write_str("IPv4"),
             Self::IPV6 => f.write_str("IPv6"),
+            Self::BRIDGED => f.write_str("bridged frames"),
+            Self::BCP => f.write_str("BCP"),
             Self::MULTILINK => f.write_str("multilink"),
             Self::COMPRESSED => f.write_str("compressed data"),
             Self::IPCP => f.write_str("IPCP"),

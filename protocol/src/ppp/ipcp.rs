@@ -58,7 +58,7 @@ impl Ipcp {
     /// The side that assigns.
     pub(crate) fn server(addresses: &Addresses) -> Self {
         let given = |server: Option<Ipv4Addr>| server.map_or(Server::None, Server::Given);
-        let Addresses { local, remote, dns, wins, ipv6: _ } = *addresses;
+        let Addresses { local, remote, dns, wins, ipv6: _, bridge: _ } = *addresses;
         Self {
             own: Some(local),
             own_is_asked: false,

@@ -15,11 +15,13 @@
 //! | [`ccp`] | CCP's options: MPPE | 1962, 3078 §2 |
 //! | [`ipcp`] | IPCP's options | 1332, 1877 |
 //! | [`ipv6cp`] | IPV6CP's option | 5072 |
+//! | [`bcp`] | BCP's options, bridged frames | 3518 |
 //! | [`entropy`] | a seed made into challenges and magic numbers | |
 //! | [`link`] | all of it as one machine | 1661 §3 |
 
 pub mod auth;
 pub mod automaton;
+pub mod bcp;
 pub mod ccp;
 pub mod entropy;
 pub mod frame;

@@ -20,8 +20,8 @@ use protocol::ppp::auth::{Attempt, Credential, Method, Refusal};
 use protocol::ppp::ccp::{Policy, Strengths};
 use protocol::ppp::frame::{self, Protocol};
 use protocol::ppp::link::{
-    Addresses, Config, Encryption, Event, Identifiers, Input, Ipv6, Link, Network, Phase, Reason,
-    Role, Verdict,
+    Addresses, Bridging, Config, Encryption, Event, Identifiers, Input, Ipv6, Link, Network, Phase,
+    Reason, Role, Verdict,
 };
 use protocol::ppp::multilink::Multilink;
 use protocol::ppp::options::Options;
@@ -70,6 +70,7 @@ pub const fn addresses() -> Addresses {
         dns: [Some(Ipv4Addr::new(10, 99, 0, 53)), None],
         wins: [None, None],
         ipv6: Ipv6::No,
+        bridge: false,
     }
 }
 
@@ -211,6 +212,8 @@ impl End {
             | Event::FramingAgreed { .. }
             | Event::AddressWanted(_)
             | Event::MultilinkAgreed(_)
+            | Event::BridgeUp(_)
+            | Event::BridgeDown
             | Event::Resynchronise => {}
         }
     }
@@ -332,6 +335,10 @@ fn describe_event(event: &Event) -> String {
             let (ac, p) = (framing.compress_address_control, framing.compress_protocol);
             format!("framing: leave FF 03 away {ac}, short protocol {p}; peer MRU {peer_mru}")
         }
+        Event::BridgeUp(Bridging { largest, tagged }) => {
+            format!("bridge up: frames up to {largest}, tagged {tagged}")
+        }
+        Event::BridgeDown => "bridge down".into(),
         Event::MultilinkAgreed(Multilink { receive, send }) => {
             let receive = receive.map(|of| format!("{:?} up to {}", of.format, of.mrru));
             let send = send.map(|of| format!("{:?} above {}", of.format, of.largest));

@@ -7,6 +7,7 @@
 mod accounting_disk;
 mod bad_input;
 mod bindings;
+mod bridging;
 mod client_mode;
 mod database;
 mod hooks;

@@ -16,7 +16,7 @@ use crate::kernel::Destination;
 use crate::rate_limit::RateLimit;
 use crate::terms::Route;
 
-const LAYER_2: &str = "bridging is not taken over";
+const LAYER_2: &str = "ports of a bridge have the kernel's settings: see `bridge link`";
 const IPV6: &str = "IPv6 is not taken over";
 const NO_COMPRESSION: &str = "there is no compression";
 const QUEUES: &str = "queues of the kernel do not see tunnels of the fast path";
@@ -136,6 +136,7 @@ pub(super) fn profile(command: &Command, imported: &mut Imported) {
         let lists = words(value).into_iter().map(Value::from).collect::<Vec<_>>();
         wanted.insert("address-list".to_owned(), lists.into());
     }
+    properties.keep(wanted, "bridge", |value| interface_name(value).map(|()| Value::from(value)));
     properties.leave_all(
         &["incoming-filter", "outgoing-filter"],
         "chains of /ip firewall filter: write their rules as [[filter]]",
@@ -144,7 +145,6 @@ pub(super) fn profile(command: &Command, imported: &mut Imported) {
     properties.leave_all(&["use-compression", "use-vj-compression"], NO_COMPRESSION);
     properties.leave_all(
         &[
-            "bridge",
             "bridge-horizon",
             "bridge-learning",
             "bridge-path-cost",

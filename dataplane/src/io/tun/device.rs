@@ -82,13 +82,23 @@ pub(super) fn create(config: &TunConfig) -> Result<Vec<File>, TunError> {
     let mut queues = Vec::with_capacity(usize::from(config.queues));
     for number in 0..config.queues {
         let exclusive = if number == 0 { IFF_TUN_EXCL } else { 0 };
-        queues.push(open_queue(&config.name, exclusive)?);
+        let flags = libc::IFF_TUN | libc::IFF_MULTI_QUEUE | libc::IFF_VNET_HDR | exclusive;
+        let queue = open_queue(&config.name, flags)?;
+        switch_offloads_on(&queue, &config.name)?;
+        queues.push(queue);
     }
     configure(config)?;
     Ok(queues)
 }
 
-fn open_queue(name: &str, exclusive: libc::c_int) -> Result<File, TunError> {
+/// Makes a TAP device and returns the descriptor of its queue, not blocking.
+pub(super) fn create_tap(name: &str, mtu: u16) -> Result<File, TunError> {
+    let queue = open_queue(name, libc::IFF_TAP | IFF_TUN_EXCL)?;
+    configure(&TunConfig { name: name.to_owned(), queues: 1, mtu, address: None })?;
+    Ok(queue)
+}
+
+fn open_queue(name: &str, flags: libc::c_int) -> Result<File, TunError> {
     let setup =
         |what: &'static str| move |source| TunError::Setup { name: name.to_owned(), what, source };
     let queue = OpenOptions::new()
@@ -101,10 +111,8 @@ fn open_queue(name: &str, exclusive: libc::c_int) -> Result<File, TunError> {
             Some(libc::EPERM | libc::EACCES) => TunError::Permission(name.to_owned()),
             _ => setup("opening /dev/net/tun")(source),
         })?;
-    let flags =
-        libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_MULTI_QUEUE | libc::IFF_VNET_HDR | exclusive;
     let mut request = request(name)?;
-    request.ifr_ifru.ifru_flags = short(flags);
+    request.ifr_ifru.ifru_flags = short(flags | libc::IFF_NO_PI);
     // SAFETY: the request lives through the call, which reads and writes nothing else.
     let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     if result < 0 {
@@ -115,13 +123,18 @@ fn open_queue(name: &str, exclusive: libc::c_int) -> Result<File, TunError> {
             _ => setup("making a queue")(source),
         });
     }
+    Ok(queue)
+}
+
+fn switch_offloads_on(queue: &File, name: &str) -> Result<(), TunError> {
     let offloads = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     // SAFETY: the argument is a number.
     let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETOFFLOAD, offloads) };
     if result < 0 {
-        return Err(setup("switching offloads on")(io::Error::last_os_error()));
+        let (what, source) = ("switching offloads on", io::Error::last_os_error());
+        return Err(TunError::Setup { name: name.to_owned(), what, source });
     }
-    Ok(queue)
+    Ok(())
 }
 
 /// Sets MTU and address and brings the device up.

@@ -6,6 +6,7 @@
 
 mod device;
 mod standing;
+mod tap;
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use device::{TunConfig, TunError};
 pub use standing::StandingTun;
+pub use tap::{StandingTap, TapPort};
 
 use super::offload::coalesce::{Coalescer, Group, LargeHeader};
 use super::offload::segment::{SegmentError, Segmenter};

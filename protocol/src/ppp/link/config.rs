@@ -100,6 +100,8 @@ pub struct Config {
     pub mtu: u16,
     /// MTU of the path that carries the GRE packets, octets.
     pub outer_mtu: u16,
+    /// Whether a client bridges Ethernet frames too; for a server's peers a verdict says so.
+    pub bridge: bool,
     /// Encryption; a verdict may tighten it.
     pub encryption: ccp::Policy,
     /// Ask the peer to leave FF 03 away and to shorten protocol numbers.
@@ -124,6 +126,7 @@ impl Config {
             mrru: None,
             mtu: 1450,
             outer_mtu: 1500,
+            bridge: false,
             encryption: ccp::Policy::default(),
             compress_header: true,
             keepalive: Some(Duration::from_secs(30)),
@@ -156,6 +159,8 @@ pub struct Addresses {
     pub wins: [Option<Ipv4Addr>; 2],
     /// Whether there is IPv6 beside IPv4.
     pub ipv6: Ipv6,
+    /// Whether Ethernet frames are bridged beside it.
+    pub bridge: bool,
 }
 
 /// Whether a link has IPv6 too, by IPV6CP (RFC 5072).

@@ -86,6 +86,8 @@ pub enum Step {
     IpcpUp,
     /// IPV6CP is open.
     Ipv6cpUp,
+    /// BCP is open.
+    BcpUp,
 }
 
 impl fmt::Display for Step {
@@ -96,6 +98,7 @@ impl fmt::Display for Step {
             Self::CcpUp => "ccp-up",
             Self::IpcpUp => "ipcp-up",
             Self::Ipv6cpUp => "ipv6cp-up",
+            Self::BcpUp => "bcp-up",
         })
     }
 }
@@ -150,6 +153,16 @@ pub struct Network {
     pub mtu: u16,
 }
 
+/// What BCP agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bridging {
+    /// Longest Ethernet frame to send, octets without its check sequence: what fits the peer's MRU,
+    /// or its MRRU where there is multilink. Frames cannot be fragmented otherwise.
+    pub largest: u16,
+    /// Whether the peer takes frames with VLAN tags.
+    pub tagged: bool,
+}
+
 /// What IPV6CP agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identifiers {
@@ -189,6 +202,10 @@ pub enum Event {
     /// Data may pass no longer: after [`Event::NetworkUp`] only. A renegotiation may bring it
     /// back, with new keys.
     NetworkDown,
+    /// BCP is open: as long as [`Event::NetworkUp`] holds too, Ethernet frames may pass.
+    BridgeUp(Bridging),
+    /// BCP is open no longer. IP passes as before.
+    BridgeDown,
     /// IPV6CP is open: as long as [`Event::NetworkUp`] holds too, IPv6 may pass.
     Ipv6Up(Identifiers),
     /// IPV6CP is open no longer. IPv4 passes as before.

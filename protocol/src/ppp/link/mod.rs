@@ -3,6 +3,7 @@
 //! Implements the phases of RFC 1661 §3 and RFC 3078's demand that encryption is agreed before
 //! data. Never touches a data packet, never judges a login, never reads a clock.
 
+mod bridge;
 mod config;
 mod event;
 mod keepalive;
@@ -10,7 +11,7 @@ mod phases;
 mod reason;
 
 pub use config::{Addresses, Config, Ipv6, Role, Side, Timers};
-pub use event::{Encryption, Event, Identifiers, Input, Network, Step, Verdict};
+pub use event::{Bridging, Encryption, Event, Identifiers, Input, Network, Step, Verdict};
 pub use reason::{Phase, Reason};
 
 use crate::machine::{Action, Machine, Output};
@@ -20,6 +21,7 @@ use crate::time::Instant;
 use super::auth::running::Running;
 use super::auth::{self, Method, NoMethod, StartKeys};
 use super::automaton::State;
+use super::bcp::Bcp;
 use super::ccp::{self, Ccp, Level};
 use super::entropy::Entropy;
 use super::frame::{self, Protocol};
@@ -50,6 +52,7 @@ pub struct Link {
     ipcp: Option<Layer<Ipcp>>,
     /// Where the verdict gives IPv6. What becomes of it is nothing to IPv4.
     ipv6cp: Option<Layer<Ipv6cp>>,
+    bcp: Option<Layer<Bcp>>,
     /// The policy of this login: the configured one or the verdict's, and [`Level::Deny`] once
     /// there will be no encryption.
     encryption: ccp::Policy,
@@ -107,6 +110,7 @@ impl Link {
             ccp: None,
             ipcp: None,
             ipv6cp: None,
+            bcp: None,
             method: None,
             keys: None,
             addresses: None,
@@ -169,6 +173,8 @@ impl Link {
             protocol if Some(protocol) == authentication => self.auth_packet(payload, now),
             Protocol::CCP => self.ccp_packet(payload, now),
             Protocol::IPCP => self.ipcp_packet(payload, now),
+            Protocol::BCP if self.has_bridge() => self.bcp_packet(payload, now),
+            Protocol::BRIDGED if self.has_bridge() => {}
             Protocol::IPV6CP if self.has_ipv6() => self.ipv6cp_packet(payload, now),
             // Ours, at the wrong time.
             Protocol::IPV4 => {}
@@ -355,6 +361,9 @@ impl Link {
         if let Some(signal) = self.ipcp.as_mut().and_then(|ipcp| ipcp.tick(now, &mut self.out)) {
             self.ipcp_signal(signal, now);
         }
+        if let Some(signal) = self.bcp.as_mut().and_then(|layer| layer.tick(now, &mut self.out)) {
+            self.bcp_signal(signal, now);
+        }
         if let Some(signal) = self.ipv6cp.as_mut().and_then(|layer| layer.tick(now, &mut self.out))
         {
             self.ipv6cp_signal(signal, now);
@@ -380,6 +389,7 @@ impl Link {
             self.ccp.as_ref().and_then(Layer::deadline),
             self.ipcp.as_ref().and_then(Layer::deadline),
             self.ipv6cp.as_ref().and_then(Layer::deadline),
+            self.bcp.as_ref().and_then(Layer::deadline),
         ]
         .into_iter()
         .flatten()

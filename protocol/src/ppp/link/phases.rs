@@ -27,7 +27,7 @@ use super::{
 };
 
 /// MPPE's header and the inner protocol field inside the peer's MRU (RFC 3078 §3).
-const MPPE_OVERHEAD: u16 = 4;
+pub(super) const MPPE_OVERHEAD: u16 = 4;
 /// IP 20, GRE 16, PPP header 4, MPPE 2, inner protocol 2.
 const OUTER_OVERHEAD: u16 = 44;
 
@@ -112,12 +112,16 @@ impl Link {
         let unit = self.lcp.policy.multilink().and_then(Offer::unit);
         match unit {
             Some(unit) => unit.saturating_sub(MPPE_OVERHEAD).min(self.config.mtu.max(DEFAULT_MRU)),
-            None => self
-                .config
-                .mtu
-                .min(self.out.peer_mru.saturating_sub(MPPE_OVERHEAD))
-                .min(self.config.outer_mtu.saturating_sub(OUTER_OVERHEAD)),
+            None => self.whole_mtu(),
         }
+    }
+
+    /// Largest inner packet that goes in one piece.
+    pub(super) fn whole_mtu(&self) -> u16 {
+        self.config
+            .mtu
+            .min(self.out.peer_mru.saturating_sub(MPPE_OVERHEAD))
+            .min(self.config.outer_mtu.saturating_sub(OUTER_OVERHEAD))
     }
 
     /// LCP left Opened: whatever stood on it is gone, keys too. `code` is the packet's that did it.
@@ -129,6 +133,7 @@ impl Link {
             self.challenges = identifier;
         }
         self.end_ipv6cp();
+        self.end_bcp();
         self.ccp = None;
         self.ipcp = None;
         self.keys = None;
@@ -252,6 +257,7 @@ impl Link {
                 ipcp.lower_down(now, &mut self.out);
             }
             self.end_ipv6cp();
+            self.end_bcp();
             self.start_ccp(now);
         }
     }
@@ -334,6 +340,7 @@ impl Link {
         });
         ipcp.begin(now, &mut self.out);
         self.start_ipv6cp(now);
+        self.start_bcp(now);
         if let Some(held) = self.held.take() {
             self.ipcp_packet(&held, now);
         }
@@ -471,6 +478,13 @@ impl Link {
                 let signal = ipcp.and_then(|ipcp| ipcp.protocol_rejected(now, &mut self.out));
                 if let Some(signal) = signal {
                     self.ipcp_signal(signal, now);
+                }
+            }
+            Some(Protocol::BCP) => {
+                let layer = self.bcp.as_mut();
+                let signal = layer.and_then(|layer| layer.protocol_rejected(now, &mut self.out));
+                if let Some(signal) = signal {
+                    self.bcp_signal(signal, now);
                 }
             }
             Some(Protocol::IPV6CP) => {
