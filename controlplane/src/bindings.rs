@@ -184,7 +184,7 @@ impl Bindings {
     /// # Errors
     /// If there is one of that name or something about it makes no sense, or the system refuses.
     pub fn add(&self, mut binding: config::Binding) -> Result<String, BindingError> {
-        let store = lock(&self.store);
+        let mut store = lock(&self.store);
         let mut known = lock(&self.known);
         let exists = |name: &str| known.iter().any(|bound| bound.binding.name == name);
         if binding.name.is_empty() {
@@ -208,7 +208,7 @@ impl Bindings {
     /// # Errors
     /// If there is no such binding, the file declares it, or the system refuses.
     pub fn change(&self, name: &str, change: BindingChange) -> Result<bool, BindingError> {
-        let store = lock(&self.store);
+        let mut store = lock(&self.store);
         let mut known = lock(&self.known);
         let at = stored(&known, name)?;
         let mut binding = known[at].binding.clone();
@@ -235,7 +235,7 @@ impl Bindings {
     /// # Errors
     /// If there is no such binding, or the file declares it.
     pub fn remove(&self, name: &str) -> Result<(), BindingError> {
-        let store = lock(&self.store);
+        let mut store = lock(&self.store);
         let mut known = lock(&self.known);
         let at = stored(&known, name)?;
         store.remove(name)?;

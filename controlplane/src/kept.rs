@@ -11,8 +11,9 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
-use crate::users::store::restrict;
+use crate::sqlite::Anchor;
 
 /// Version of the schema that this program writes.
 const VERSION: i64 = 1;
@@ -38,6 +39,7 @@ pub struct StoreError {
 #[derive(Debug)]
 pub struct Store<T> {
     file: PathBuf,
+    anchor: Anchor,
     connection: Connection,
     kind: PhantomData<fn() -> T>,
 }
@@ -49,7 +51,7 @@ impl<T: Kept> Store<T> {
     /// If it cannot be made, is no database, or is of a later version.
     pub fn open(file: &Path) -> Result<Self, StoreError> {
         let failed = |reason: String| StoreError { file: file.to_owned(), reason };
-        restrict(file).map_err(|error| failed(error.to_string()))?;
+        let anchor = Anchor::cast(file).map_err(|error| failed(error.to_string()))?;
         let opened = || -> rusqlite::Result<(Connection, i64)> {
             let connection = Connection::open(file)?;
             connection.busy_timeout(Duration::from_secs(5))?;
@@ -68,7 +70,7 @@ impl<T: Kept> Store<T> {
         };
         match opened().map_err(|error| failed(error.to_string()))? {
             (connection, 0 | VERSION) => {
-                Ok(Self { file: file.to_owned(), connection, kind: PhantomData })
+                Ok(Self { file: file.to_owned(), anchor, connection, kind: PhantomData })
             }
             (_, found) => {
                 Err(failed(format!("has schema {found}, this penstock knows up to {VERSION}")))
@@ -98,7 +100,8 @@ impl<T: Kept> Store<T> {
     ///
     /// # Errors
     /// If the database fails.
-    pub fn put(&self, object: &T) -> Result<(), StoreError> {
+    pub fn put(&mut self, object: &T) -> Result<(), StoreError> {
+        self.hold()?;
         let settings =
             serde_json::to_string(object).map_err(|error| self.failed(error.to_string()))?;
         let statement =
@@ -113,11 +116,22 @@ impl<T: Kept> Store<T> {
     ///
     /// # Errors
     /// If the database fails.
-    pub fn remove(&self, name: &str) -> Result<(), StoreError> {
+    pub fn remove(&mut self, name: &str) -> Result<(), StoreError> {
+        self.hold()?;
         self.connection
             .execute(&format!("DELETE FROM {} WHERE name = ?1", T::TABLE), [name])
             .map(drop)
             .map_err(|error| self.failed(error.to_string()))
+    }
+
+    /// Makes sure that what is written next is found again.
+    fn hold(&mut self) -> Result<(), StoreError> {
+        let held = self.anchor.hold(&mut self.connection);
+        if held.map_err(|error| self.failed(error.to_string()))? {
+            *self = Self::open(&self.file)?;
+            warn!(file = %self.file.display(), "the database was removed: written anew");
+        }
+        Ok(())
     }
 
     fn failed(&self, reason: String) -> StoreError {

@@ -28,6 +28,7 @@
 //! | [`pool`] | addresses for sessions |
 //! | [`radius`] | RADIUS on the network: who is asked and told |
 //! | [`rate_limit`] | RouterOS's grammar of rate limits |
+//! | [`sqlite`] | what our SQLite files have in common |
 //! | [`terms`] | what a session is given and held to |
 //! | [`text`] | peers' text made harmless |
 //! | [`users`] | who may in: SQLite and a watched file, answered from memory |
@@ -58,6 +59,7 @@ pub mod plane;
 pub mod pool;
 pub mod radius;
 pub mod rate_limit;
+pub mod sqlite;
 pub mod terms;
 pub mod text;
 pub mod users;

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
+use tracing::warn;
 
 use super::{Status, Usage, Volume};
-use crate::users::store::restrict;
+use crate::sqlite::{Adrift, Anchor};
 
 /// Version of the schema that this program writes.
 const VERSION: i64 = 1;
@@ -83,6 +84,14 @@ pub enum StoreError {
         file: PathBuf,
         /// What SQLite says.
         error: rusqlite::Error,
+    },
+    /// It is not there any more.
+    #[error("accounting queue {file}: {error}")]
+    Adrift {
+        /// Which file.
+        file: PathBuf,
+        /// What became of it.
+        error: Adrift,
     },
     /// A later version of this program wrote it.
     #[error("accounting queue {file} has schema {found}, this penstock knows up to {VERSION}")]
@@ -176,6 +185,7 @@ pub struct Waiting {
 #[derive(Debug)]
 pub struct Store {
     file: PathBuf,
+    anchor: Anchor,
     connection: Connection,
     /// Requests in it.
     count: u64,
@@ -197,7 +207,8 @@ impl Store {
     /// # Errors
     /// If it cannot be made, somebody has it, it is damaged or of a later version.
     pub fn open(file: &Path, limit: u64) -> Result<Self, StoreError> {
-        restrict(file).map_err(|error| StoreError::File { file: file.to_owned(), error })?;
+        let anchor = Anchor::cast(file)
+            .map_err(|error| StoreError::File { file: file.to_owned(), error })?;
         let failed = |error| Self::error(file, error);
         let connection = Connection::open(file).map_err(failed)?;
         connection.busy_timeout(PATIENCE).map_err(failed)?;
@@ -225,7 +236,7 @@ impl Store {
         let count: i64 = connection
             .query_row("SELECT count(*) FROM request", (), |row| row.get(0))
             .map_err(failed)?;
-        Ok(Self { file: file.to_owned(), connection, count: from_column(count), limit })
+        Ok(Self { file: file.to_owned(), anchor, connection, count: from_column(count), limit })
     }
 
     /// Ends the sessions that nobody ended, and then tells that the daemon begins, in one step.
@@ -260,6 +271,7 @@ impl Store {
         changes: &[Change],
         sent: &HashSet<i64>,
     ) -> Result<Written, StoreError> {
+        self.hold()?;
         let mut count = self.count;
         let mut written = Written::default();
         let mut all = || {
@@ -280,6 +292,16 @@ impl Store {
             }
             Err(error) => Err(Self::error(&self.file, error)),
         }
+    }
+
+    /// Makes sure that what is written next is found again.
+    fn hold(&mut self) -> Result<(), StoreError> {
+        let held = self.anchor.hold(&mut self.connection);
+        if held.map_err(|error| StoreError::Adrift { file: self.file.clone(), error })? {
+            *self = Self::open(&self.file, self.limit)?;
+            warn!(file = %self.file.display(), "the accounting queue was removed: written anew");
+        }
+        Ok(())
     }
 
     /// Gives room on the disk back that requests took which are gone, a little at a time.

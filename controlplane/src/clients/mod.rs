@@ -168,7 +168,7 @@ impl Clients {
     /// # Errors
     /// If there is one of that name or something about it makes no sense, or the database fails.
     pub fn add(&self, mut client: Client, shared: &Shared) -> Result<String, ClientError> {
-        let store = lock(&self.store);
+        let mut store = lock(&self.store);
         let mut known = lock(&self.known);
         if client.name.is_empty() {
             client.name = Self::free_name(&known);
@@ -195,7 +195,7 @@ impl Clients {
         change: ClientChange,
         shared: &Shared,
     ) -> Result<(), ClientError> {
-        let store = lock(&self.store);
+        let mut store = lock(&self.store);
         let mut known = lock(&self.known);
         let entry = stored(&mut known, name)?;
         let mut client = Client::clone(&entry.settings);
@@ -213,7 +213,7 @@ impl Clients {
     /// # Errors
     /// If there is no such client, or the file declares it.
     pub fn remove(&self, name: &str) -> Result<(), ClientError> {
-        let store = lock(&self.store);
+        let mut store = lock(&self.store);
         let mut known = lock(&self.known);
         let entry = stored(&mut known, name)?;
         store.remove(name)?;

@@ -22,7 +22,7 @@ fn config(folder: &TempDir) -> Config {
 fn clients_survive_in_a_file_for_the_owner_alone() {
     let folder = TempDir::new().unwrap();
     let file = file(&config(&folder));
-    let store = Store::<Client>::open(&file).unwrap();
+    let mut store = Store::<Client>::open(&file).unwrap();
     let mut other = client("b");
     other.allow = vec![Authentication::Mschap2, Authentication::Pap];
     other.routes = vec!["10.150.2.0/24 10.0.103.1 2".parse().unwrap()];

@@ -3,9 +3,7 @@
 //! WAL, so that the command line reads while the daemon writes; the schema has a version; the file
 //! is readable to its owner alone, because an NT hash is worth as much as the password.
 
-use std::fs::{self, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,9 +11,11 @@ use std::time::Duration;
 use protocol::mschap::NtHash;
 use protocol::ppp::auth::Credential;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::secret::User;
+use crate::sqlite::{Adrift, Anchor};
 use crate::terms::RemoteAddress;
 
 /// What each version of the schema added to the one before.
@@ -71,6 +71,14 @@ pub enum StoreError {
         /// What SQLite says.
         error: rusqlite::Error,
     },
+    /// It is not there any more.
+    #[error("users' database {file}: {error}")]
+    Adrift {
+        /// Which file.
+        file: PathBuf,
+        /// What became of it.
+        error: Adrift,
+    },
     /// A later version of this program wrote it.
     #[error(
         "users' database {file} has schema {found}, this penstock knows up to {VERSION}: \
@@ -88,6 +96,7 @@ pub enum StoreError {
 #[derive(Debug)]
 pub struct Store {
     file: PathBuf,
+    anchor: Anchor,
     connection: Connection,
 }
 
@@ -97,13 +106,14 @@ impl Store {
     /// # Errors
     /// If it cannot be made, is no database, or is of a later version.
     pub fn open(file: &Path) -> Result<Self, StoreError> {
-        restrict(file).map_err(|error| StoreError::File { file: file.to_owned(), error })?;
+        let anchor = Anchor::cast(file)
+            .map_err(|error| StoreError::File { file: file.to_owned(), error })?;
         let failed = |error| StoreError::Database { file: file.to_owned(), error };
         let connection = Connection::open(file).map_err(failed)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         migrate(&connection, file)?;
-        Ok(Self { file: file.to_owned(), connection })
+        Ok(Self { file: file.to_owned(), anchor, connection })
     }
 
     /// All users.
@@ -137,6 +147,7 @@ impl Store {
             }
             transaction.commit()
         };
+        self.hold()?;
         write(&mut self.connection).map_err(|error| self.failed(error))
     }
 
@@ -144,11 +155,22 @@ impl Store {
     ///
     /// # Errors
     /// If the database fails.
-    pub fn remove(&self, name: &str) -> Result<(), StoreError> {
+    pub fn remove(&mut self, name: &str) -> Result<(), StoreError> {
+        self.hold()?;
         self.connection
             .execute("DELETE FROM user WHERE name = ?1", [name])
             .map(drop)
             .map_err(|error| self.failed(error))
+    }
+
+    /// Makes sure that what is written next is found again.
+    fn hold(&mut self) -> Result<(), StoreError> {
+        let held = self.anchor.hold(&mut self.connection);
+        if held.map_err(|error| StoreError::Adrift { file: self.file.clone(), error })? {
+            *self = Self::open(&self.file)?;
+            warn!(file = %self.file.display(), "the users' database was removed: written anew");
+        }
+        Ok(())
     }
 
     fn failed(&self, error: rusqlite::Error) -> StoreError {
@@ -270,18 +292,4 @@ where
         let reason = error.to_string().into();
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, reason)
     })
-}
-
-/// Makes the file for its owner alone. SQLite gives the files beside it the same mode.
-pub(crate) fn restrict(file: &Path) -> io::Result<()> {
-    if let Some(folder) = file.parent().filter(|folder| !folder.exists()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        Err(_) if fs::metadata(file)?.permissions().mode() & 0o077 != 0 => {
-            fs::set_permissions(file, Permissions::from_mode(0o600))
-        }
-        _ => Ok(()),
-    }
 }
