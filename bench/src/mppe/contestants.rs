@@ -11,6 +11,8 @@ use super::openssl::LibCrypto;
 
 pub const RUSTCRYPTO: &str = "rustcrypto";
 pub const OPENSSL: &str = "openssl";
+/// How the name of a contestant ends that sends half of its packets and receives the others.
+pub const BOTH: &str = "both";
 
 /// One way to encrypt a burst.
 pub trait Contestant {
@@ -247,7 +249,7 @@ impl Both {
 
 impl Contestant for Both {
     fn name(&self) -> String {
-        format!("{} both", self.send.engine.kernel())
+        format!("{} {BOTH}", self.send.engine.kernel())
     }
 
     fn burst(&mut self) {
