@@ -5,6 +5,7 @@
 //! default, and where ours differs the report says so.
 
 mod lexer;
+mod ppp;
 mod properties;
 mod radius;
 mod tables;
@@ -33,8 +34,8 @@ pub fn import(bytes: &[u8]) -> Imported {
 fn take(command: &Command, imported: &mut Imported) {
     match command.menu.as_str() {
         "ip pool" => tables::pool(command, imported),
-        "ppp profile" => tables::profile(command, imported),
-        "ppp secret" => tables::secret(command, imported),
+        "ppp profile" => ppp::profile(command, imported),
+        "ppp secret" => ppp::secret(command, imported),
         "ppp aaa" => radius::aaa(command, imported),
         "radius" => radius::server(command, imported),
         "radius incoming" => radius::incoming(command, imported),
