@@ -2,10 +2,11 @@
 //!
 //! Pools never overlap, so a prefix names its pool.
 
+use protocol::ipv6::Ipv6Prefix;
 use serde::Deserialize;
 
 use super::{Config, ConfigError, ResolvedProfile};
-use crate::ipv6::{Prefix, is_for_subscribers};
+use crate::ipv6::{Prefix, is_for_links, is_for_routers, is_for_subscribers};
 
 /// Prefixes for sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -64,21 +65,18 @@ impl Config {
             let Some(pool) = self.ipv6_pool(name) else {
                 return Err(format!("`{key} = \"{name}\"` names no [[ipv6-pool]]"));
             };
-            // Hosts make addresses of no other (RFC 4862 §5.5.3), and routers cut nothing longer.
+            let first = Ipv6Prefix::around(pool.prefix.0.address(), pool.prefix_length);
             let is_good = match key {
-                "dhcpv6-pd-pool" => pool.prefix_length <= 64,
-                _ => pool.prefix_length == 64,
+                "dhcpv6-pd-pool" => is_for_routers(first),
+                _ => is_for_links(first),
             };
-            if !is_good {
-                let length = pool.prefix_length;
-                return Err(format!("`{key}`: prefixes of {length} bits are of no use there"));
-            }
+            is_good.map_err(|reason| format!("`{key} = \"{name}\"`: {reason}"))?;
         }
         if ipv6.dns_servers.len() > protocol::router::Settings::MAX_DNS {
             return Err("at most three `ipv6-dns-server`".to_owned());
         }
         if let Some(local) = ipv6.local_address {
-            let host = protocol::ipv6::Ipv6Prefix::host(local);
+            let host = Ipv6Prefix::host(local);
             is_for_subscribers(host)
                 .map_err(|_| format!("`local-ipv6-address = \"{local}\"` cannot be ours"))?;
             let pool = self.ipv6_pool.iter().find(|pool| pool.prefix.0.contains(local));

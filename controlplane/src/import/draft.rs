@@ -17,6 +17,7 @@ pub struct Draft {
     pub(super) top: Table,
     pub(super) server: Table,
     pub(super) pools: Vec<Table>,
+    pub(super) ipv6_pools: Vec<Table>,
     pub(super) profiles: Vec<Table>,
     pub(super) bindings: Vec<Table>,
     pub(super) clients: Vec<Table>,
@@ -111,6 +112,7 @@ impl Draft {
         }
         for (key, tables) in [
             ("pool", &self.pools),
+            ("ipv6-pool", &self.ipv6_pools),
             ("profile", &profiles),
             ("binding", &self.bindings),
             ("client", &self.clients),
@@ -179,13 +181,40 @@ fn quoted(word: &str) -> String {
 /// # Errors
 /// With their reason.
 pub(super) fn profile_takes(key: &str, value: &Value) -> Result<(), String> {
+    profile_with(key, value, &[])
+}
+
+/// As [`profile_takes`], beside these IPv6 pools, which the value may name.
+///
+/// # Errors
+/// With the daemon's reason.
+pub(super) fn profile_with(key: &str, value: &Value, ipv6_pools: &[Table]) -> Result<(), String> {
     let mut profile = Table::from_iter([
         ("name".to_owned(), DEFAULT_PROFILE.into()),
         ("local-address".to_owned(), "10.99.0.1".into()),
     ]);
     profile.insert(key.to_owned(), value.clone());
-    let profiles = Value::Array(vec![Value::Table(profile)]);
-    let root = Table::from_iter([("profile".to_owned(), profiles)]);
+    let own = format!("profile `{DEFAULT_PROFILE}`: ");
+    daemon_takes([("profile", &[profile][..]), ("ipv6-pool", ipv6_pools)])
+        .map_err(|why| why.strip_prefix(&own).map_or(why.clone(), str::to_owned))
+}
+
+/// Whether the daemon takes these IPv6 pools beside each other.
+///
+/// # Errors
+/// With its reason.
+pub(super) fn ipv6_pools_hold(pools: &[Table]) -> Result<(), String> {
+    daemon_takes([("ipv6-pool", pools)])
+}
+
+fn daemon_takes<'a>(
+    sections: impl IntoIterator<Item = (&'a str, &'a [Table])>,
+) -> Result<(), String> {
+    let sections = sections.into_iter().map(|(key, tables)| {
+        let tables: Vec<Value> = tables.iter().cloned().map(Value::Table).collect();
+        (key.to_owned(), tables.into())
+    });
+    let root = Table::from_iter(sections);
     let text = toml::to_string(&root).map_err(|error| error.to_string())?;
     Config::parse(&text).map(drop).map_err(|error| match error.reason() {
         unknown if unknown.starts_with("unknown key") => {

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use toml::{Table, Value};
 
+use super::draft::{ipv6_pools_hold, profile_with};
 use super::{Draft, Report};
 use crate::config::{AddressRange, DEFAULT_PROFILE};
 
@@ -33,6 +34,7 @@ pub(super) fn mend(draft: &mut Draft, report: &mut Report) {
     });
     separate(&mut draft.pools, report);
     chains(&mut draft.pools, report);
+    separate_ipv6(&mut draft.ipv6_pools, report);
     profiles(draft, report);
     users(draft, report);
 }
@@ -75,6 +77,19 @@ fn separate(pools: &mut Vec<Table>, report: &mut Report) {
     });
 }
 
+/// As [`separate`]: the first of a name, and of what overlaps, counts.
+fn separate_ipv6(pools: &mut Vec<Table>, report: &mut Report) {
+    let mut good: Vec<Table> = Vec::new();
+    for pool in pools.drain(..) {
+        good.push(pool);
+        if let Err(why) = ipv6_pools_hold(&good) {
+            report.remark(format!("left out: {why}"));
+            good.pop();
+        }
+    }
+    *pools = good;
+}
+
 /// Whoever follows `next` comes to an end.
 fn chains(pools: &mut [Table], report: &mut Report) {
     for at in 0..pools.len() {
@@ -110,6 +125,15 @@ fn profiles(draft: &mut Draft, report: &mut Report) {
             profile.remove("remote-address");
             let why = format!("the pool `{remote}` is named but not there: users need addresses");
             report.remark(format!("profile `{name}`: {why}"));
+        }
+        for key in ["local-ipv6-address", "remote-ipv6-prefix-pool", "dhcpv6-pd-pool"] {
+            let taken = profile
+                .get(key)
+                .map_or(Ok(()), |value| profile_with(key, value, &draft.ipv6_pools));
+            if let Err(why) = taken {
+                profile.remove(key);
+                report.remark(format!("profile `{name}`: `{key}` is left out: {why}"));
+            }
         }
     }
     let known = names(&draft.profiles);

@@ -78,6 +78,23 @@ fn a_users_file_lets_nobody_in_who_was_kept_out() {
     ");
 }
 
+/// An export hides passwords unless it is told to show them, and whoever knows a name without one
+/// could log in.
+#[test]
+fn who_has_no_password_in_the_source_has_none_here() {
+    let export = b"/ppp secret\nadd name=a password=x\nadd name=b profile=default\n\
+                   add name=c password=\"\"\n/interface pptp-client\n\
+                   add name=out connect-to=192.0.2.1 user=site\n";
+    let imported = routeros::import(export);
+    let (file, _) = imported.draft.users_file();
+    assert_eq!(*file, "\"a\" * \"x\" *\n");
+    assert_eq!(imported.draft.users.iter().map(|user| &user.name).collect::<Vec<_>>(), ["a"]);
+    insta::assert_snapshot!(imported.report.text());
+    let imported = chap_secrets::import(b"a * x *\nb * \"\" *\n");
+    assert_eq!(imported.draft.users.len(), 1);
+    insta::assert_snapshot!(imported.report.text());
+}
+
 #[test]
 fn a_configuration_of_accel_ppp() {
     let file = include_bytes!("../../tests/data/accel-ppp.conf");

@@ -185,3 +185,28 @@ pub fn is_for_subscribers(prefix: Ipv6Prefix) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Whether a session's link can have this prefix: hosts make addresses of no other length
+/// (RFC 4862 §5.5.3).
+///
+/// # Errors
+/// With the reason, if it cannot.
+pub fn is_for_links(prefix: Ipv6Prefix) -> Result<(), String> {
+    is_for_subscribers(prefix)?;
+    match prefix.length() {
+        64 => Ok(()),
+        length => Err(format!("{prefix}: a link's prefix has 64 bits, not {length}")),
+    }
+}
+
+/// Whether this prefix can be delegated: a router cuts its links' out of it.
+///
+/// # Errors
+/// With the reason, if it cannot.
+pub fn is_for_routers(prefix: Ipv6Prefix) -> Result<(), String> {
+    is_for_subscribers(prefix)?;
+    match prefix.length() {
+        ..=64 => Ok(()),
+        length => Err(format!("{prefix}: a delegated prefix has at most 64 bits, not {length}")),
+    }
+}

@@ -3,6 +3,7 @@
 use super::secret::User;
 use super::{MAX_COMMENT, MAX_NAME, Sources, UserError, Users};
 use crate::config::is_for_hosts;
+use crate::ipv6::{is_for_links, is_for_routers, is_for_subscribers};
 use crate::terms::RemoteAddress;
 
 impl Users {
@@ -62,6 +63,11 @@ impl Users {
         for route in &user.routes {
             config.accepts_route(route).map_err(UserError::Route)?;
         }
+        let link = user.remote_ipv6_prefix.map(|prefix| is_for_links(prefix.0));
+        let delegated = user.delegated_ipv6_prefix.map(|prefix| is_for_routers(prefix.0));
+        let routes = user.ipv6_routes.iter().map(|prefix| is_for_subscribers(prefix.0));
+        let usable: Result<(), String> = link.into_iter().chain(delegated).chain(routes).collect();
+        usable.map_err(UserError::Route)?;
         Ok(())
     }
 }

@@ -328,3 +328,30 @@ async fn the_users_file_is_read_again_when_it_is_replaced() {
     tokio::time::timeout(patience, becomes("two")).await.unwrap();
     watching.abort();
 }
+
+/// RFC 4862 §5.5.3: hosts make addresses of prefixes of 64 bits alone.
+#[test]
+fn ipv6_that_no_subscriber_can_use_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let users = open(&config(&folder));
+    let prefix = |text: &str| Some(text.parse().unwrap());
+    let links = ["2001:db8::/56", "2001:db8::1/128", "fe80::/64", "ff05::/64"];
+    let links =
+        links.map(|text| User { remote_ipv6_prefix: prefix(text), ..user("link") }).into_iter();
+    let delegated = ["2001:db8::/65", "fe80::/10"];
+    let delegated =
+        delegated.map(|text| User { delegated_ipv6_prefix: prefix(text), ..user("router") });
+    let routes = ["::/0", "ff00::/8"];
+    let routes =
+        routes.map(|text| User { ipv6_routes: vec![text.parse().unwrap()], ..user("routes") });
+    for wrong in links.chain(delegated).chain(routes) {
+        assert!(matches!(users.add(wrong.clone()), Err(UserError::Route(_))), "{wrong:?}");
+    }
+    let right = User {
+        remote_ipv6_prefix: prefix("2001:db8:0:1::/64"),
+        delegated_ipv6_prefix: prefix("2001:db8:1::/48"),
+        ipv6_routes: vec!["2001:db8:2::/48".parse().unwrap()],
+        ..user("right")
+    };
+    users.add(right).unwrap();
+}

@@ -1,5 +1,5 @@
-//! An `/export` of RouterOS 6 or 7: `/ppp`, `/interface pptp-server`, `pptp-client`, `/ip pool` and
-//! what belongs to them.
+//! An `/export` of RouterOS 6 or 7: `/ppp`, `/interface pptp-server`, `pptp-client`, `/ip pool`,
+//! `/ipv6 pool` and what belongs to them.
 //!
 //! Properties keep their names, for ours are RouterOS's. What an export leaves out is RouterOS's
 //! default, and where ours differs the report says so.
@@ -34,6 +34,7 @@ pub fn import(bytes: &[u8]) -> Imported {
 fn take(command: &Command, imported: &mut Imported) {
     match command.menu.as_str() {
         "ip pool" => tables::pool(command, imported),
+        "ipv6 pool" => tables::ipv6_pool(command, imported),
         "ppp profile" => ppp::profile(command, imported),
         "ppp secret" => ppp::secret(command, imported),
         "ppp aaa" => radius::aaa(command, imported),

@@ -1,7 +1,8 @@
 //! `/ppp profile` and `/ppp secret`: what sessions are given, and who may have one.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use protocol::ipv6::NoPrefix;
 use serde_json::json;
 use toml::{Table, Value};
 use zeroize::Zeroizing;
@@ -12,12 +13,13 @@ use super::tables::{is_known, name};
 use crate::config::interface_name;
 use crate::import::draft::profile_takes;
 use crate::import::{Imported, NewSecret};
+use crate::ipv6::{Prefix, is_for_links, is_for_subscribers};
 use crate::kernel::Destination;
 use crate::rate_limit::RateLimit;
 use crate::terms::Route;
 
 const LAYER_2: &str = "ports of a bridge have the kernel's settings: see `bridge link`";
-const IPV6: &str = "IPv6 is not taken over";
+const NO_PASSWORD: &str = "has no password in this export: export with show-sensitive";
 const NO_COMPRESSION: &str = "there is no compression";
 const QUEUES: &str = "queues of the kernel do not see tunnels of the fast path";
 
@@ -37,20 +39,7 @@ pub(super) fn profile(command: &Command, imported: &mut Imported) {
         Err(_) => Err("one address of ours serves all tunnels; a pool is not needed".to_owned()),
     });
     properties.keep(wanted, "remote-address", text);
-    let servers = |value: &str| {
-        let parse =
-            |word: &&str| word.parse::<Ipv4Addr>().map(|address| address.to_string().into());
-        let servers = words(value).iter().take(2).map(parse).collect::<Result<Vec<Value>, _>>();
-        servers.map(Value::from).map_err(|_| "not all are IPv4 addresses".to_owned())
-    };
-    for key in ["dns-server", "wins-server"] {
-        let beyond = properties.look(key).map(words).unwrap_or_default().into_iter().skip(2);
-        let beyond = beyond.collect::<Vec<_>>().join(", ");
-        properties.keep(wanted, key, servers);
-        if !beyond.is_empty() {
-            properties.leave(key, &format!("IPCP tells two; left out: {beyond}"));
-        }
-    }
+    servers(&mut properties, wanted);
     properties.keep(wanted, "rate-limit", |value| {
         value
             .parse::<RateLimit>()
@@ -103,24 +92,17 @@ pub(super) fn profile(command: &Command, imported: &mut Imported) {
         ],
         LAYER_2,
     );
-    properties.leave_all(
-        &[
-            "dhcpv6-lease-time",
-            "dhcpv6-pd-pool",
-            "dhcpv6-use-radius",
-            "remote-ipv6-prefix-pool",
-            "remote-ipv6-prefix-reuse",
-            "use-ipv6",
-        ],
-        IPV6,
-    );
+    ipv6(&mut properties, wanted);
     properties.leave_all(&["use-mpls", "use-upnp"], "no part of PPTP");
     properties.leave_all(&["insert-queue-before", "parent-queue", "queue-type"], QUEUES);
     properties
         .leave_all(&["interface-list"], "name interfaces in nftables: [[binding]] gives them");
     properties.take("comment");
-    // A pool is checked with the whole.
-    for key in table.keys().filter(|key| *key != "remote-address").cloned().collect::<Vec<_>>() {
+    // Pools are checked with the whole.
+    let is_pool = |key: &&String| {
+        ["remote-address", "remote-ipv6-prefix-pool", "dhcpv6-pd-pool"].contains(&key.as_str())
+    };
+    for key in table.keys().filter(|key| !is_pool(key)).cloned().collect::<Vec<_>>() {
         if let Err(why) = profile_takes(&key, &table[&key]) {
             properties.leave(&key, &why);
             table.remove(&key);
@@ -130,6 +112,68 @@ pub(super) fn profile(command: &Command, imported: &mut Imported) {
     imported.draft.profile(&name).extend(table);
     let became = format!("[[profile]] `{name}`");
     imported.report.taken(command.line, format!("/ppp profile `{name}`"), became, left);
+}
+
+/// IPCP tells two name servers, router advertisements and DHCPv6 three.
+fn servers(properties: &mut Properties<'_>, wanted: &mut Table) {
+    for key in ["dns-server", "wins-server"] {
+        let (mut ipv4, mut ipv6, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for word in properties.take(key).map(words).unwrap_or_default() {
+            match word.parse() {
+                Ok(IpAddr::V4(_)) if ipv4.len() < 2 => ipv4.push(Value::from(word)),
+                Ok(IpAddr::V6(_)) if key == "dns-server" && ipv6.len() < 3 => {
+                    ipv6.push(Value::from(word));
+                }
+                _ => left.push(word),
+            }
+        }
+        if !ipv4.is_empty() {
+            wanted.insert(key.to_owned(), ipv4.into());
+        }
+        if !ipv6.is_empty() {
+            wanted.insert("ipv6-dns-server".to_owned(), ipv6.into());
+        }
+        if !left.is_empty() {
+            let left = left.join(", ");
+            properties.leave(key, &format!("left out, for IPCP tells two addresses: {left}"));
+        }
+    }
+}
+
+fn ipv6(properties: &mut Properties<'_>, wanted: &mut Table) {
+    match properties.take("use-ipv6") {
+        Some("required") => {
+            wanted.insert("use-ipv6".to_owned(), true.into());
+            properties.leave("use-ipv6", "a peer without IPv6 keeps its session");
+        }
+        Some("default") | None => {}
+        Some(value) => match flag(value) {
+            Ok(value) => drop(wanted.insert("use-ipv6".to_owned(), value.into())),
+            Err(why) => properties.leave("use-ipv6", &why),
+        },
+    }
+    for key in ["remote-ipv6-prefix-pool", "dhcpv6-pd-pool"] {
+        properties.keep(wanted, key, |value| match value {
+            "none" => Ok("".into()),
+            pool => text(pool),
+        });
+    }
+    properties.leave_all(
+        &["dhcpv6-lease-time"],
+        "a prefix is the session's while it lasts: hosts are told a fixed time, which they renew",
+    );
+    if properties.take("dhcpv6-use-radius") == Some("yes") {
+        properties.leave(
+            "dhcpv6-use-radius",
+            "RADIUS gives the prefix at login (Delegated-IPv6-Prefix), not for each request",
+        );
+    }
+    if properties.take("remote-ipv6-prefix-reuse") == Some("no") {
+        properties.leave(
+            "remote-ipv6-prefix-reuse",
+            "a user gets the prefix of last time while it is free",
+        );
+    }
 }
 
 pub(super) fn secret(command: &Command, imported: &mut Imported) {
@@ -153,7 +197,11 @@ pub(super) fn secret(command: &Command, imported: &mut Imported) {
         imported.report.left(command.line, subject, why);
         return;
     }
-    let password = Zeroizing::new(properties.take("password").unwrap_or_default().to_owned());
+    let Some(password) = properties.take("password").map(|word| Zeroizing::new(word.to_owned()))
+    else {
+        imported.report.left(command.line, subject, NO_PASSWORD);
+        return;
+    };
     let mut more = Vec::new();
     let address = |value: &str| {
         let address = value.parse::<Ipv4Addr>().map_err(|_| "not an IPv4 address".to_owned())?;
@@ -192,7 +240,8 @@ pub(super) fn secret(command: &Command, imported: &mut Imported) {
     let disabled = |value: &str| flag(value).map(|value| json!(value.then_some(true)));
     keep("disabled", properties.parse("disabled", disabled));
     keep("comment", properties.parse("comment", plain));
-    properties.leave_all(&["ipv6-routes", "remote-ipv6-prefix"], IPV6);
+    keep("remote-ipv6-prefix", properties.parse("remote-ipv6-prefix", link_prefix));
+    keep("ipv6-routes", properties.parse("ipv6-routes", ipv6_routes));
     for key in ["last-logged-out", "last-caller-id", "last-disconnect-reason"] {
         // What was, not what is to be.
         properties.take(key);
@@ -206,4 +255,19 @@ pub(super) fn secret(command: &Command, imported: &mut Imported) {
     let left = properties.finish();
     imported.draft.users.push(user);
     imported.report.taken(command.line, subject, "user".to_owned(), left);
+}
+
+fn link_prefix(value: &str) -> Result<serde_json::Value, String> {
+    let prefix: Prefix = value.parse().map_err(|why: NoPrefix| why.to_string())?;
+    is_for_links(prefix.0).map(|()| json!(prefix))
+}
+
+/// `prefix [gateway [metric]]`, several between commas: the gateway is the user whoever is named.
+fn ipv6_routes(value: &str) -> Result<serde_json::Value, String> {
+    let prefix = |route: &&str| {
+        let prefix = route.split_whitespace().next().unwrap_or_default();
+        let prefix: Prefix = prefix.parse().map_err(|why: NoPrefix| why.to_string())?;
+        is_for_subscribers(prefix.0).map(|()| prefix)
+    };
+    words(value).iter().map(prefix).collect::<Result<Vec<_>, _>>().map(|all| json!(all))
 }

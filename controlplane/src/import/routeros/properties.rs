@@ -27,11 +27,6 @@ impl<'a> Properties<'a> {
         Some(value).filter(|value| !value.is_empty())
     }
 
-    /// The value of a property, which stays.
-    pub(super) fn look(&self, key: &str) -> Option<&'a str> {
-        self.rest.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
-    }
-
     /// As [`Self::take`], made a value, or left with the reason.
     pub(super) fn parse<T>(
         &mut self,

@@ -7,7 +7,8 @@ use super::properties::{Properties, flag, size, text, time, words};
 use super::radius;
 use crate::config::{AddressRange, Mrru, interface_name};
 use crate::import::Imported;
-use crate::import::draft::profile_takes;
+use crate::import::draft::{ipv6_pools_hold, profile_takes};
+use crate::ipv6::Prefix;
 
 /// The name that an item has, or a word for the one that has none.
 pub(super) fn name(properties: &mut Properties<'_>, command: &Command) -> Option<String> {
@@ -57,6 +58,45 @@ pub(super) fn pool(command: &Command, imported: &mut Imported) {
             imported.report.taken(command.line, subject, "[[pool]]".to_owned(), left);
         }
         _ => imported.report.left(command.line, subject, left.join("; ")),
+    }
+}
+
+pub(super) fn ipv6_pool(command: &Command, imported: &mut Imported) {
+    if !is_known(command, imported) {
+        return;
+    }
+    let mut properties = Properties::new(command);
+    let name = name(&mut properties, command).unwrap_or_default();
+    let subject = format!("/ipv6 pool `{name}`");
+    let mut table = Table::from_iter([("name".to_owned(), name.into())]);
+    properties.keep(&mut table, "prefix", |value| {
+        value
+            .parse::<Prefix>()
+            .map(|prefix| prefix.to_string().into())
+            .map_err(|why| why.to_string())
+    });
+    properties.keep(&mut table, "prefix-length", |value| {
+        value
+            .parse::<u8>()
+            .map(|length| i64::from(length).into())
+            .map_err(|_| "no length".to_owned())
+    });
+    properties.leave_all(&["from-pool"], "pools of another router's prefix: write the prefix");
+    properties.take("comment");
+    let left = properties.finish();
+    let good = match table.contains_key("prefix") && table.contains_key("prefix-length") {
+        true => ipv6_pools_hold(std::slice::from_ref(&table)),
+        false => Err("it needs `prefix` and `prefix-length`".to_owned()),
+    };
+    match good {
+        Ok(()) => {
+            imported.draft.ipv6_pools.push(table);
+            imported.report.taken(command.line, subject, "[[ipv6-pool]]".to_owned(), left);
+        }
+        Err(why) => {
+            let why = left.into_iter().chain([why]).collect::<Vec<_>>().join("; ");
+            imported.report.left(command.line, subject, why);
+        }
     }
 }
 
@@ -133,6 +173,9 @@ pub(super) fn client(command: &Command, imported: &mut Imported) {
     let wanted = &mut table;
     for key in ["connect-to", "user", "password", "profile", "comment"] {
         properties.keep(wanted, key, text);
+    }
+    if !wanted.contains_key("password") {
+        properties.leave("password", "none in this export: export with show-sensitive");
     }
     properties.keep(wanted, "allow", methods);
     for key in ["add-default-route", "disabled"] {

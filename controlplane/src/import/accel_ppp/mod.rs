@@ -2,6 +2,8 @@
 //!
 //! An option of accel-ppp that has another meaning here is named rather than guessed at.
 
+mod ipv6;
+
 use std::net::Ipv4Addr;
 
 use toml::{Table, Value};
@@ -34,7 +36,9 @@ pub fn import(bytes: &[u8]) -> Imported {
             name.trim().clone_into(&mut section);
         } else if !line.is_empty() {
             // A range of addresses is not a key, whatever follows it.
-            let is_range = line.starts_with(|first: char| first.is_ascii_digit());
+            let first = line.split(['=', ',']).next().unwrap_or_default();
+            let is_range =
+                first.starts_with(|first: char| first.is_ascii_digit()) || first.contains("::");
             let apart = if is_range { line.split_once(',') } else { line.split_once('=') };
             let (key, value) = apart.unwrap_or((line, ""));
             let setting = Setting { section: &section, key: key.trim(), value: value.trim() };
@@ -48,6 +52,8 @@ pub fn import(bytes: &[u8]) -> Imported {
 /// What became of an option.
 enum Fate {
     Became(String),
+    /// It became this, less what cannot be.
+    InPart(String, String),
     Left(String),
     Foreign,
 }
@@ -57,6 +63,7 @@ fn take(number: usize, setting: &Setting<'_>, imported: &mut Imported) {
     let subject = format!("[{section}] {key}");
     match fate(setting, &mut imported.draft) {
         Fate::Became(what) => imported.report.taken(number, subject, what, Vec::new()),
+        Fate::InPart(what, why) => imported.report.taken(number, subject, what, vec![why]),
         Fate::Left(why) => imported.report.left(number, subject, why),
         Fate::Foreign => imported.report.foreign(number, format!("[{section}]")),
     }
@@ -71,6 +78,12 @@ fn fate(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
         "ip-pool" => pool(setting, draft),
         "chap-secrets" => chap_secrets(setting, draft),
         "radius" => left("write it as [[radius]], [aaa] and [radius-incoming]"),
+        "ipv6-pool" => ipv6::pool(setting, draft),
+        "ipv6-dns" => ipv6::name_server(setting, draft),
+        "ipv6-dhcp" if setting.key == "verbose" => left("see log-level"),
+        "ipv6-dhcp" => left("prefixes are the session's while it lasts; times are fixed"),
+        "ipv6-nd" if setting.key == "verbose" => left("see log-level"),
+        "ipv6-nd" => left("advertisements have fixed times and flags: see docs/routeros.md"),
         "client-ip-range" => client_range(setting, draft),
         "shaper" => left("rates come from profiles, users and RADIUS: see rate-limit"),
         "connlimit" => left("see [limits]"),
@@ -92,6 +105,8 @@ fn module(name: &str, draft: &mut Draft) -> Fate {
         "pptp" => return Fate::Became("always there".to_owned()),
         "radius" => return left("name the servers as [[radius]]"),
         "chap-secrets" => return Fate::Became("the users-file".to_owned()),
+        "ipv6_nd" | "ipv6_dhcp" => return Fate::Became("always there".to_owned()),
+        "ipv6pool" => return Fate::Became("[[ipv6-pool]]".to_owned()),
         "ippool" => return Fate::Became("[[pool]]".to_owned()),
         "log_file" | "log_tcp" | "log_pgsql" | "log_syslog" => return left("see log-format"),
         "shaper" => return left("see rate-limit"),
@@ -154,7 +169,7 @@ fn ppp(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
         ("ccp" | "ipv4", _) => Fate::Became("as here".to_owned()),
         ("min-mtu", _) => left("a session has the MTU that its link agrees on"),
         ("ipv6" | "ipv6-intf-id" | "ipv6-peer-intf-id" | "ipv6-accept-peer-intf-id", _) => {
-            left("IPv6 is not taken over")
+            ipv6::of_link(setting, draft)
         }
         ("verbose" | "check-ip" | "unit-cache" | "unit-preallocate" | "any-login", _) => {
             left("not needed here")
@@ -203,6 +218,7 @@ fn pptp(setting: &Setting<'_>, draft: &mut Draft) -> Fate {
         ("ip-pool", name) if !name.is_empty() => {
             set(draft.profile(DEFAULT_PROFILE), "remote-address", name)
         }
+        ("ipv6-pool" | "ipv6-pool-delegate", _) => ipv6::of_server(setting, draft),
         ("ifname", _) => left("sessions have no interfaces but those of [[binding]]"),
         ("echo-interval" | "echo-failure", _) => left("PPTP's own echoes are always sent"),
         ("timeout", value) => match value.parse::<u64>() {
@@ -352,5 +368,6 @@ fn complete(imported: &mut Imported) {
     if has_default && !is_named {
         draft.profile(DEFAULT_PROFILE).insert("remote-address".to_owned(), "default".into());
     }
+    ipv6::complete(draft, report);
     mend(draft, report);
 }
