@@ -28,6 +28,14 @@ else
 	cargo test --locked --workspace --no-fail-fast -- --test-threads=2
 endif
 
+# Tests of guests are built for where they run: without a library to load.
+GUEST := x86_64-unknown-linux-gnu
+test-zerocopy: ## AF_XDP in zero-copy mode, in a QEMU guest (x86-64 alone; YES=1 to install unasked)
+	@scripts/setup zerocopy
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static" \
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$(CURDIR)/scripts/in-guest \
+	cargo test --locked --target $(GUEST) -p penstock-dataplane --test zero_copy -- --ignored --test-threads=1
+
 check: ## the fast tier: what needs neither root nor a network
 ifdef NEXTEST
 	cargo nextest run --locked --workspace --profile check

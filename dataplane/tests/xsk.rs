@@ -3,20 +3,23 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "common/frames.rs"]
+mod frames;
 #[path = "common/redirect.rs"]
 mod redirect;
 
 use std::os::fd::AsFd;
 
 use common::{CAP_IPC_LOCK, CAP_NET_RAW, eventually, give_up, in_namespace, ip};
-use dataplane::frame::{Frame, HEADROOM, Pool, Region};
+use dataplane::frame::{Frame, Pool, Region};
 use dataplane::io::xsk::{BusyPoll, XskConfig, XskError, XskMode, XskPort};
 use dataplane::io::{Port, PortDrop};
+use frames::{carry, config, packet, total};
 use redirect::Redirect;
 
 const FRAMES: u32 = 4096;
-/// IEEE 802's ethertype for experiments.
-const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+/// Octets of the longest packet: what fits a chunk, and more than most networks carry.
+const LONGEST: usize = 3460;
 
 fn veth(queues: u32) {
     ip(&format!(
@@ -26,61 +29,6 @@ fn veth(queues: u32) {
     for end in ["near", "far"] {
         ip(&format!("link set {end} mtu 3490 up"));
     }
-}
-
-fn config(interface: &str, queue: u32) -> XskConfig {
-    XskConfig {
-        interface: interface.to_owned(),
-        queue,
-        ring_size: 256,
-        mode: None,
-        busy_poll: None,
-    }
-}
-
-fn packet(pool: &mut Pool, mark: u32, len: usize) -> Frame {
-    let mut frame = pool.take().unwrap();
-    assert!(frame.set_len(len));
-    let data = frame.data_mut();
-    for (byte, at) in data.iter_mut().zip(0_u32..) {
-        *byte = (at.wrapping_mul(31) ^ mark).to_le_bytes()[0];
-    }
-    data[..12].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]);
-    data[12..14].copy_from_slice(&ETHERTYPE);
-    data[14..18].copy_from_slice(&mark.to_be_bytes());
-    frame
-}
-
-fn total(region: &Region, pool: &Pool, ports: &[&XskPort], hands: usize) -> usize {
-    let held: usize = ports.iter().map(|port| port.held()).sum();
-    region.depot().len() + pool.len() + held + hands + region.resting()
-}
-
-/// Sends packets of many lengths from `from` to `to` and checks that each arrives once, whole.
-fn carry(pool: &mut Pool, from: &mut XskPort, to: &mut XskPort, packets: u32) {
-    let length = |mark: u32| 60 + (mark as usize * 37) % 3400;
-    let (mut sent, mut next, mut arrived) = (0, 0, Vec::new());
-    eventually("all packets arrive", || {
-        if sent < packets && sent - next < 128 {
-            let burst = 64.min(packets - sent);
-            let mut frames = (sent..sent + burst).map(|m| packet(pool, m, length(m))).collect();
-            sent += burst;
-            from.transmit(pool, &mut frames);
-            assert!(frames.is_empty());
-        }
-        from.flush(pool);
-        to.receive(pool, &mut arrived, 64);
-        for frame in arrived.drain(..) {
-            let expected = packet(pool, next, length(next));
-            assert_eq!(frame.data(), expected.data(), "packet {next}");
-            assert_eq!(frame.headroom(), HEADROOM, "XDP's headroom is ours again");
-            pool.put(expected);
-            pool.put(frame);
-            next += 1;
-        }
-        to.flush(pool);
-        (next == packets).then_some(())
-    });
 }
 
 #[test]
@@ -100,8 +48,8 @@ fn packets_cross_both_ways_on_two_queues_and_frames_sum_to_the_total() {
             }
         }
         for [near, far] in &mut queues {
-            carry(&mut pool, near, far, 2_000);
-            carry(&mut pool, far, near, 2_000);
+            carry(&mut pool, near, far, 2_000, LONGEST);
+            carry(&mut pool, far, near, 2_000, LONGEST);
             assert_eq!(near.counters().received_packets.get(), 2_000);
             assert_eq!(near.counters().sent_packets.get(), 2_000);
             assert_eq!(far.counters().received_bytes.get(), near.counters().sent_bytes.get());
@@ -174,7 +122,7 @@ fn packets_cross_with_busy_polling_too() {
         });
         let program = Redirect::attach("far");
         program.register(0, far.as_fd());
-        carry(&mut pool, &mut near, &mut far, 500);
+        carry(&mut pool, &mut near, &mut far, 500, LONGEST);
     });
 }
 

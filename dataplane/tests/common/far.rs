@@ -1,4 +1,4 @@
-//! The far end of a cable with two queues: frames as they are, in and out by AF_XDP.
+//! The far end of a cable, with all of its queues: frames as they are, in and out by AF_XDP.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -11,9 +11,9 @@ use dataplane::io::xsk::{XskConfig, XskPort};
 use super::common::eventually;
 use super::redirect::Redirect;
 
-/// The far end of a cable: a socket on each of its two queues.
+/// The far end of a cable: a socket on each of its queues.
 pub struct Far {
-    queues: [XskPort; 2],
+    queues: Vec<XskPort>,
     _program: Redirect,
     pool: Pool,
 }
@@ -22,7 +22,8 @@ impl Far {
     pub fn open(interface: &str) -> Self {
         let mut pool = Pool::new(Region::new(4096).unwrap(), 256);
         let program = Redirect::attach(interface);
-        let queues = [0, 1].map(|queue| {
+        let queues = 0..XskPort::queues(interface).unwrap();
+        let open = |queue| {
             let config = XskConfig {
                 interface: interface.to_owned(),
                 queue,
@@ -33,7 +34,8 @@ impl Far {
             let port = XskPort::open(&config, &mut pool).unwrap();
             program.register(queue, port.as_fd());
             port
-        });
+        };
+        let queues = queues.map(open).collect();
         Self { queues, _program: program, pool }
     }
 
