@@ -124,11 +124,13 @@ pub enum Decision {
 
 /// Decides, and counts a wrong name or password against the peer. May wait for an older session of
 /// the same user to give its address back. A session that authenticates anew as the same user keeps
-/// the address that it has. `ticket` is given back as soon as the password is judged: it is the next
-/// one's turn then.
-pub async fn judge(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decision {
-    let has_sessions = daemon.sessions.up_of_peer(login.peer) > 0;
-    let trial = match daemon.lockouts.enter(login.peer, &login.attempt.name, has_sessions).await {
+/// the address that it has. `ticket` is given back as soon as the password is judged, or has to wait
+/// because the peer failed too often: it is the next one's turn then.
+pub async fn judge(daemon: &Daemon, login: &Login, mut ticket: Option<Ticket>) -> Decision {
+    let has_sessions = || daemon.sessions.up_of_peer(login.peer) > 0;
+    let slowed = || drop(ticket.take());
+    let name = &login.attempt.name;
+    let trial = match daemon.lockouts.enter(login.peer, name, has_sessions, slowed).await {
         Ok(trial) => trial,
         // Nobody learns from the answer whether this password would have been right.
         Err(refused) => {
@@ -136,32 +138,31 @@ pub async fn judge(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> De
             return Decision::Refuse { refusal, reason, retry: None, message: None };
         }
     };
-    // How long a guesser was made to wait says nothing of who judges.
-    let ticket = ticket.filter(|_| !trial.slowed());
-    let decision = decide(daemon, login, ticket).await;
-    match &decision {
-        Decision::Refuse { refusal: Refusal::WrongPassword, reason, .. } => {
-            trial.failed(reason, login.attempt.is_retry).await;
-        }
-        Decision::Grant { .. } => trial.succeeded(),
-        Decision::Refuse { .. } | Decision::Nothing { .. } => {}
+    if let Some(ticket) = &mut ticket {
+        ticket.judged_from_now();
     }
-    decision
-}
-
-async fn decide(daemon: &Daemon, login: &Login, ticket: Option<Ticket>) -> Decision {
     let verdict = by_password(daemon, login).await;
     if let Some(ticket) = ticket {
         ticket.answered();
     }
-    let (terms, accepted) = match verdict {
-        Verdict::Granted { terms, accepted } => (terms, accepted),
+    match verdict {
+        Verdict::Granted { terms, accepted } => {
+            trial.succeeded();
+            grant(daemon, login, terms, accepted).await
+        }
         Verdict::Refused { refusal, count, reason, retry, message } => {
             daemon.counters.add(count);
-            return Decision::Refuse { refusal, reason, retry, message };
+            if refusal == Refusal::WrongPassword {
+                trial.failed(&reason, login.attempt.is_retry, has_sessions()).await;
+            }
+            Decision::Refuse { refusal, reason, retry, message }
         }
-        Verdict::Nothing { reason } => return Decision::Nothing { reason },
-    };
+        Verdict::Nothing { reason } => Decision::Nothing { reason },
+    }
+}
+
+/// The password is right: is there room, and an address?
+async fn grant(daemon: &Daemon, login: &Login, terms: Box<Terms>, accepted: Accepted) -> Decision {
     let same_user = login.session.terms().is_some_and(|before| before.user == terms.user);
     if login.placed && same_user {
         return Decision::Grant { terms, place: None, accepted };

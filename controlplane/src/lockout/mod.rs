@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use ebpf::Doorkeeper;
 use hashlink::LruCache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tracing::{error, info, warn};
 
 use crate::config::{self, Span};
@@ -139,7 +139,6 @@ pub struct Trial {
     lockouts: Lockouts,
     peer: Ipv4Addr,
     name: Name,
-    has_sessions: bool,
     /// Its place among those of its address that are judged.
     _seat: Option<Seat>,
     /// The turn of a suspect.
@@ -239,7 +238,7 @@ impl Lockouts {
 
     /// A login begins: of this peer, with this name as it was sent. It may have to wait until
     /// others of the address were judged: no more at once than may fail, and two of an address
-    /// that failed too often but has sessions.
+    /// that failed too often but has sessions. `slowed` is called before it waits among the latter.
     ///
     /// # Errors
     /// If it must not be judged.
@@ -247,39 +246,36 @@ impl Lockouts {
         &self,
         peer: Ipv4Addr,
         name: &[u8],
-        has_sessions: bool,
+        has_sessions: impl Fn() -> bool,
+        slowed: impl FnOnce(),
     ) -> Result<Trial, Refused> {
-        let trial = Trial {
-            lockouts: self.clone(),
-            peer,
-            name: Name::new(name),
-            has_sessions,
-            _seat: None,
-            lane: None,
-        };
-        let judged = match has_sessions {
-            // A suspect with sessions waits for its lane alone.
-            true if self.standing(&trial) != Standing::Free => self.slowly(trial).await,
-            _ => timeout(PATIENCE, self.seated(trial)).await.unwrap_or(Err(Refused::Crowded)),
-        };
-        judged.inspect_err(|_| {
+        let trial =
+            Trial { lockouts: self.clone(), peer, name: Name::new(name), _seat: None, lane: None };
+        self.admit(trial, has_sessions, slowed).await.inspect_err(|_| {
             self.0.refused.fetch_add(1, Ordering::Relaxed);
         })
     }
 
-    fn standing(&self, trial: &Trial) -> Standing {
-        let now = Instant::now();
-        self.locks_for(trial.peer)
-            .map_or(Standing::Free, |locks| locks.book.standing(trial.peer, &trial.name.key, now))
-    }
-
-    /// Waits for a seat, looking at what became of those who had one.
-    async fn seated(&self, trial: Trial) -> Result<Trial, Refused> {
+    /// Waits for a place, looking at what became of those who had one: the address of a login that
+    /// came as one of many may be a suspect when the first of them were judged.
+    async fn admit(
+        &self,
+        trial: Trial,
+        has_sessions: impl Fn() -> bool,
+        slowed: impl FnOnce(),
+    ) -> Result<Trial, Refused> {
+        let until = tokio::time::Instant::now() + PATIENCE;
         loop {
             match self.standing(&trial) {
+                Standing::Suspect | Standing::Locked(..) if has_sessions() => {
+                    slowed();
+                    let turn = timeout_at(until, self.lane(trial.peer).acquire_owned()).await;
+                    let lane = turn.ok().and_then(Result::ok).ok_or(Refused::Slowed)?;
+                    return Ok(Trial { lane: Some(lane), ..trial });
+                }
                 Standing::Locked(Subject::User(_), _) => return Err(Refused::User),
                 Standing::Locked(..) => return Err(Refused::Address),
-                // Its sessions came after the failures, or it would be locked: as free as others.
+                // Its sessions are gone: the next failure locks it.
                 Standing::Suspect | Standing::Free => {}
             }
             let seat = self.locks_for(trial.peer).map(|locks| {
@@ -289,29 +285,28 @@ impl Lockouts {
             });
             match seat.transpose() {
                 Ok(seat) => return Ok(Trial { _seat: seat, ..trial }),
-                Err(somebody_gets_up) => somebody_gets_up.await,
+                Err(somebody_gets_up) => {
+                    timeout_at(until, somebody_gets_up).await.map_err(|_| Refused::Crowded)?;
+                }
             }
         }
     }
 
-    async fn slowly(&self, mut trial: Trial) -> Result<Trial, Refused> {
-        trial.lane = Some(self.turn(trial.peer).await.ok_or(Refused::Slowed)?);
-        Ok(trial)
+    fn standing(&self, trial: &Trial) -> Standing {
+        let now = Instant::now();
+        self.locks_for(trial.peer)
+            .map_or(Standing::Free, |locks| locks.book.standing(trial.peer, &trial.name.key, now))
     }
 
-    async fn turn(&self, peer: Ipv4Addr) -> Option<OwnedSemaphorePermit> {
-        let lane = {
-            let mut lanes = lock(&self.0.lanes);
-            match lanes.get(&peer) {
-                Some(lane) => Arc::clone(lane),
-                None => {
-                    let lane = Arc::new(Semaphore::new(SLOW_LANE));
-                    lanes.insert(peer, Arc::clone(&lane));
-                    lane
-                }
-            }
-        };
-        timeout(PATIENCE, lane.acquire_owned()).await.ok()?.ok()
+    /// The slow lane of an address.
+    fn lane(&self, peer: Ipv4Addr) -> Arc<Semaphore> {
+        let mut lanes = lock(&self.0.lanes);
+        if let Some(lane) = lanes.get(&peer) {
+            return Arc::clone(lane);
+        }
+        let lane = Arc::new(Semaphore::new(SLOW_LANE));
+        lanes.insert(peer, Arc::clone(&lane));
+        lane
     }
 
     /// All locks.
@@ -406,27 +401,28 @@ impl Lockouts {
 }
 
 impl Trial {
-    /// Whether it had to wait for its turn.
-    #[must_use]
-    pub const fn slowed(&self) -> bool {
-        self.lane.is_some()
-    }
-
     /// The name or the password was wrong. A suspect hears of it later. What is tried again in
     /// the same exchange was counted at its first failure.
-    pub async fn failed(self, reason: &str, again: bool) {
+    pub async fn failed(self, reason: &str, again: bool, has_sessions: bool) {
         if !again {
-            self.count(reason);
+            self.count(reason, has_sessions);
         }
-        if self.lane.is_some() {
-            tokio::time::sleep(PENANCE).await;
+        if let Some(lane) = self.lane {
+            // A task of its own: a guesser who hangs up, because success would have been told by
+            // now, must not free its place by that.
+            let penance = tokio::spawn(async move {
+                tokio::time::sleep(PENANCE).await;
+                drop(lane);
+            });
+            // It is neither cancelled nor does it panic.
+            let _ = penance.await;
         }
     }
 
-    fn count(&self, reason: &str) {
-        let Self { lockouts, peer, name, has_sessions, .. } = self;
+    fn count(&self, reason: &str, has_sessions: bool) {
+        let Self { lockouts, peer, name, .. } = self;
         let failed = lockouts.locks_for(*peer).map(|mut locks| {
-            let failed = locks.book.fail(*peer, &name.key, *has_sessions, Instant::now());
+            let failed = locks.book.fail(*peer, &name.key, has_sessions, Instant::now());
             for address in &failed.evicted {
                 locks.tell(*address, false);
             }

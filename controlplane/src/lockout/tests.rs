@@ -12,13 +12,18 @@ fn open(folder: &TempDir, settings: &str) -> Lockouts {
     Lockouts::open(&config.lockout, &folder.path().join("penstock.db"))
 }
 
+async fn enter(
+    lockouts: &Lockouts,
+    peer: Ipv4Addr,
+    name: &str,
+    has_sessions: bool,
+) -> Result<Trial, Refused> {
+    lockouts.enter(peer, name.as_bytes(), || has_sessions, || ()).await
+}
+
 async fn fail(lockouts: &Lockouts, peer: Ipv4Addr, name: &str) {
-    lockouts
-        .enter(peer, name.as_bytes(), false)
-        .await
-        .unwrap()
-        .failed("wrong password", false)
-        .await;
+    let trial = enter(lockouts, peer, name, false).await.unwrap();
+    trial.failed("wrong password", false, false).await;
 }
 
 #[tokio::test]
@@ -30,7 +35,7 @@ async fn an_address_is_locked_listed_and_cleared() {
         fail(&lockouts, GUESSER, &format!("user-{n}")).await;
     }
     assert!(lockouts.refuses(GUESSER));
-    assert_eq!(lockouts.enter(GUESSER, b"ivan", false).await.unwrap_err(), Refused::Address);
+    assert_eq!(enter(&lockouts, GUESSER, "ivan", false).await.unwrap_err(), Refused::Address);
     assert_eq!(lockouts.refused(), 2);
     let list = lockouts.list();
     assert_eq!((list.len(), &list[0].subject), (1, &Subject::Address(GUESSER)));
@@ -63,9 +68,9 @@ async fn a_domain_a_realm_or_other_letters_make_no_other_user() {
     }
     assert_eq!(lockouts.list()[0].subject, Subject::User(Arc::from("ivan")));
     let bound = Ipv4Addr::new(192, 0, 2, 3);
-    assert_eq!(lockouts.enter(bound, b"x\\ivan", false).await.unwrap_err(), Refused::User);
-    lockouts.enter(bound, b"anna", false).await.unwrap().succeeded();
-    lockouts.enter(GUESSER, b"ivan", false).await.unwrap().succeeded();
+    assert_eq!(enter(&lockouts, bound, "x\\ivan", false).await.unwrap_err(), Refused::User);
+    enter(&lockouts, bound, "anna", false).await.unwrap().succeeded();
+    enter(&lockouts, GUESSER, "ivan", false).await.unwrap().succeeded();
     assert_eq!(lockouts.clear(&Which::One(Subject::User(Arc::from("Ivan")))), 1);
 }
 
@@ -74,10 +79,10 @@ async fn no_more_guesses_at_once_are_judged_than_lock_the_address() {
     let folder = TempDir::new().unwrap();
     let lockouts = open(&folder, RULES);
     let guesses = (0..40).map(|_| async {
-        let trial = lockouts.enter(GUESSER, b"ivan", false).await?;
+        let trial = enter(&lockouts, GUESSER, "ivan", false).await?;
         // A judge who takes its time.
         tokio::time::sleep(Duration::from_millis(100)).await;
-        trial.failed("wrong password", false).await;
+        trial.failed("wrong password", false, false).await;
         Ok::<_, Refused>(())
     });
     let judged = futures_util::future::join_all(guesses).await;
@@ -90,7 +95,7 @@ async fn whoever_waits_for_others_of_its_address_is_judged_after_them() {
     let folder = TempDir::new().unwrap();
     let lockouts = open(&folder, RULES);
     let logins = (0..40).map(|_| async {
-        let trial = lockouts.enter(GUESSER, b"ivan", false).await?;
+        let trial = enter(&lockouts, GUESSER, "ivan", false).await?;
         tokio::time::sleep(Duration::from_millis(100)).await;
         trial.succeeded();
         Ok::<_, Refused>(())
@@ -99,11 +104,11 @@ async fn whoever_waits_for_others_of_its_address_is_judged_after_them() {
     assert!(judged.iter().all(Result::is_ok));
     // One that nobody judges leaves its place.
     let stuck: Vec<_> =
-        futures_util::future::join_all((0..7).map(|_| lockouts.enter(GUESSER, b"ivan", false)))
+        futures_util::future::join_all((0..7).map(|_| enter(&lockouts, GUESSER, "ivan", false)))
             .await;
-    assert_eq!(lockouts.enter(GUESSER, b"ivan", false).await.unwrap_err(), Refused::Crowded);
+    assert_eq!(enter(&lockouts, GUESSER, "ivan", false).await.unwrap_err(), Refused::Crowded);
     drop(stuck);
-    lockouts.enter(GUESSER, b"ivan", false).await.unwrap().succeeded();
+    enter(&lockouts, GUESSER, "ivan", false).await.unwrap().succeeded();
 }
 
 #[tokio::test]
@@ -111,9 +116,9 @@ async fn what_is_neither_success_nor_failure_counts_as_nothing() {
     let folder = TempDir::new().unwrap();
     let lockouts = open(&folder, RULES);
     for _ in 0..50 {
-        drop(lockouts.enter(GUESSER, b"ivan", false).await.unwrap());
-        let again = lockouts.enter(GUESSER, b"ivan", false).await.unwrap();
-        again.failed("wrong password", true).await;
+        drop(enter(&lockouts, GUESSER, "ivan", false).await.unwrap());
+        let again = enter(&lockouts, GUESSER, "ivan", false).await.unwrap();
+        again.failed("wrong password", true, false).await;
     }
     assert!(!lockouts.refuses(GUESSER));
 }
@@ -123,8 +128,8 @@ async fn an_address_with_sessions_is_slowed_down_and_its_right_passwords_are_not
     let folder = TempDir::new().unwrap();
     let lockouts = open(&folder, RULES);
     for _ in 0..7 {
-        let trial = lockouts.enter(GUESSER, b"ivan", true).await.unwrap();
-        trial.failed("wrong password", false).await;
+        let trial = enter(&lockouts, GUESSER, "ivan", true).await.unwrap();
+        trial.failed("wrong password", false, true).await;
     }
     assert!(!lockouts.refuses(GUESSER));
     // 50 guesses at once of a guesser who does not wait for answers.
@@ -133,8 +138,8 @@ async fn an_address_with_sessions_is_slowed_down_and_its_right_passwords_are_not
         .map(|_| {
             let lockouts = lockouts.clone();
             tokio::spawn(async move {
-                match lockouts.enter(GUESSER, b"ivan", true).await {
-                    Ok(trial) => trial.failed("wrong password", false).await,
+                match enter(&lockouts, GUESSER, "ivan", true).await {
+                    Ok(trial) => trial.failed("wrong password", false, true).await,
                     Err(refused) => assert_eq!(refused, Refused::Slowed),
                 }
             })
@@ -148,9 +153,56 @@ async fn an_address_with_sessions_is_slowed_down_and_its_right_passwords_are_not
 
     let began = tokio::time::Instant::now();
     for _ in 0..50 {
-        lockouts.enter(GUESSER, b"anna", true).await.unwrap().succeeded();
+        enter(&lockouts, GUESSER, "anna", true).await.unwrap().succeeded();
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+/// Who has a session and tries so many passwords at once, each of which takes a judge 100 ms, and
+/// hangs up if nobody says within this time that one was right. How many were judged, in how long.
+async fn tries_at_once(lockouts: &Lockouts, guesses: usize, waits: Duration) -> (usize, Duration) {
+    let began = tokio::time::Instant::now();
+    let guesses = (0..guesses).map(|_| async {
+        let trial = enter(lockouts, GUESSER, "ivan", true).await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let failed = trial.failed("wrong password", false, true);
+        let _ = tokio::time::timeout(waits, failed).await;
+        Ok::<_, Refused>(())
+    });
+    let judged = futures_util::future::join_all(guesses).await;
+    let refused = judged.iter().filter(|guess| guess.is_err()).count();
+    assert!(judged.iter().all(|guess| matches!(guess, Ok(()) | Err(Refused::Slowed))));
+    (judged.len() - refused, began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_sessions_and_guesses_with_many_at_once_is_slowed_down_after_seven() {
+    let folder = TempDir::new().unwrap();
+    for waits in [Duration::from_secs(60), Duration::from_millis(10)] {
+        let lockouts = open(&folder, RULES);
+        let (judged, time) = tries_at_once(&lockouts, 40, waits).await;
+        // Seven may fail, as of any address; then two at once, of whom each takes 3.1 s.
+        assert_eq!(judged, 7 + 2 * 5, "in {time:?}");
+        assert!(!lockouts.refuses(GUESSER));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_slowed_down_says_so_before_it_waits() {
+    let folder = TempDir::new().unwrap();
+    let lockouts = open(&folder, RULES);
+    let (judged, _) = tries_at_once(&lockouts, 7, Duration::MAX).await;
+    assert_eq!(judged, 7);
+    let slowed = std::cell::Cell::new(0);
+    let slows = || slowed.set(slowed.get() + 1);
+    let first = lockouts.enter(GUESSER, b"ivan", || true, slows).await.unwrap();
+    let second = lockouts.enter(GUESSER, b"ivan", || true, slows).await.unwrap();
+    let third = lockouts.enter(GUESSER, b"ivan", || true, slows);
+    let hangs_up = tokio::time::timeout(Duration::from_secs(1), third).await;
+    assert!(hangs_up.is_err());
+    assert_eq!(slowed.get(), 3);
+    drop((first, second));
+    lockouts.enter(GUESSER, b"ivan", || true, slows).await.unwrap().succeeded();
 }
 
 #[tokio::test]
@@ -171,14 +223,14 @@ async fn locks_outlive_a_restart_and_end_in_time() {
     assert_eq!(subjects(lockouts.list()), subjects(before));
     assert!(lockouts.refuses(GUESSER));
     let bound = Ipv4Addr::new(203, 0, 113, 3);
-    assert_eq!(lockouts.enter(bound, "иван".as_bytes(), false).await.unwrap_err(), Refused::User);
+    assert_eq!(enter(&lockouts, bound, "иван", false).await.unwrap_err(), Refused::User);
     let serving = tokio::spawn(lockouts.clone().serve());
     let ended = async {
         while lockouts.refuses(GUESSER) || lockouts.count() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(20), ended).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
     serving.abort();
     let _ = serving.await;
     lockouts.write().await;

@@ -1,6 +1,7 @@
 //! Who guesses passwords, and who only seems to.
 
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use controlplane::api::types::{Cleared, LockoutSelector, LockoutView};
 use controlplane::lockout::Subject;
@@ -90,4 +91,27 @@ async fn an_address_with_a_session_is_not_locked_out() {
     let locks = server.daemon.lockouts.list();
     assert!(locks.iter().all(|lock| matches!(lock.subject, Subject::User(_))), "{locks:?}");
     assert!(!is_locked_out(&server, GUESSER).await);
+}
+
+/// How long it took until this peer was told that its password is wrong.
+async fn told_after(server: &Server, began: Instant, call_id: u16) -> Duration {
+    let caller = Caller { call_id, ..Caller::new(GUESSER, "nobody", "wrong") };
+    let mut peer = Peer::connect(server, caller).await;
+    let refused = peer.log_in(call_id).await.unwrap_err();
+    assert!(refused.starts_with("wrong password"), "{refused}");
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn guesses_at_once_from_a_neighbours_address_are_slowed_down_after_seven() {
+    let server = Server::start("").await;
+    let mut neighbour = Peer::connect(&server, Caller::new(GUESSER, "anna", "anna-secret")).await;
+    neighbour.log_in(7).await.unwrap();
+    let began = Instant::now();
+    let guesses = (20..29).map(|call_id| told_after(&server, began, call_id));
+    let mut told = futures_util::future::join_all(guesses).await;
+    told.sort_unstable();
+    // Seven may fail as anywhere, and the others are told late.
+    assert!(told[7..].iter().all(|after| after.as_secs() >= 3), "{told:?}");
+    assert_eq!(server.daemon.sessions.up(), 1);
 }

@@ -193,6 +193,11 @@ impl Ticket {
         self
     }
 
+    /// The login had to wait for others of its address until now, which says nothing of who judges.
+    pub fn judged_from_now(&mut self) {
+        self.asked = Some(Instant::now());
+    }
+
     /// Whoever judges has answered, and it is the next one's turn.
     pub fn answered(self) {
         if let Some(asked) = self.asked {
