@@ -14,7 +14,7 @@ use super::seats::Seat;
 use crate::bindings::Claim;
 use crate::config::Config;
 use crate::daemon::Daemon;
-use crate::host::own_addresses;
+use crate::host::{interface_exists, own_addresses};
 use crate::ipv6::Given;
 use crate::kernel::{Destination, Kernel, KernelError};
 use crate::pool::Lease;
@@ -221,7 +221,8 @@ impl Place {
         address: Ipv4Addr,
         interfaces: &[String],
     ) -> Result<(), KernelError> {
-        for interface in interfaces {
+        // What is missing was told of at the start.
+        for interface in interfaces.iter().filter(|name| interface_exists(name)) {
             let subnets = self.kernel.subnets(interface).await?;
             let is_neighbour =
                 |subnet: &Destination| subnet.length < 32 && subnet.contains(address);

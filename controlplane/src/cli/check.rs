@@ -180,6 +180,15 @@ fn interfaces(config: &Config, running: bool) -> Vec<Finding> {
             error(format!("interface {name} does not exist"))
         });
     }
+    for name in &config.server.proxy_arp {
+        findings.push(if interface_exists(name) {
+            fine(format!("proxy-arp: interface {name} exists"))
+        } else {
+            warning(format!(
+                "proxy-arp: interface {name} does not exist: nobody there will find subscribers"
+            ))
+        });
+    }
     findings
 }
 
@@ -329,4 +338,21 @@ fn users(config: &Config, addresses: Addresses) -> Vec<Finding> {
         fine(format!("users: {}", users.list().len()))
     });
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_for_proxy_arp_that_does_not_exist_is_a_warning() {
+        let config = Config::parse("[server]\nproxy-arp = [\"lo\", \"nosuch0\"]\n").unwrap();
+        let found: Vec<_> = interfaces(&config, true)
+            .into_iter()
+            .map(|finding| (finding.level, finding.text))
+            .collect();
+        let missing = "interface nosuch0 does not exist: nobody there will find subscribers";
+        let expected = [(Level::Fine, "interface lo exists"), (Level::Warning, missing)];
+        assert_eq!(found, expected.map(|(level, text)| (level, format!("proxy-arp: {text}"))));
+    }
 }

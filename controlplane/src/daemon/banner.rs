@@ -7,15 +7,15 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use dataplane::api::Handle;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Daemon;
 use crate::config::{Config, LogFormat};
 use crate::host::forwarding::{Forwarding, ReversePath};
-use crate::host::name_servers;
+use crate::host::{interface_exists, name_servers};
 use crate::users::Users;
 
-/// Prints it.
+/// Prints it, and warns of what is missing.
 pub fn show(daemon: &Daemon, file: Option<&Path>, guarded: Result<(), ebpf::Error>) {
     let config = &daemon.config;
     let mut lines = lines(config, file, daemon.plane.handle(), &daemon.users);
@@ -33,6 +33,9 @@ pub fn show(daemon: &Daemon, file: Option<&Path>, guarded: Result<(), ebpf::Erro
                 info!(name, value, "start");
             }
         }
+    }
+    for interface in config.server.proxy_arp.iter().filter(|name| !interface_exists(name)) {
+        warn!(interface, "proxy-arp: no such interface: nobody there will find subscribers");
     }
 }
 
