@@ -47,6 +47,10 @@ pub(super) fn allowed(
         let reason = "user is disabled".to_owned();
         return Err((Refusal::Disabled, Count::Disabled, reason));
     }
+    if user.credential.is_empty() {
+        let reason = "the user has an empty password: set one with `penstock user set --password`";
+        return not_allowed(reason.to_owned());
+    }
     if !user.service.is_ours() {
         return not_allowed(format!("the secret is for service {}", user.service));
     }

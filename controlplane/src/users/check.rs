@@ -19,6 +19,11 @@ impl Users {
         if user.name.is_empty() || user.name.len() > MAX_NAME || unshowable(&user.name) {
             return Err(UserError::Name);
         }
+        // One that is there already can be changed in other ways; it cannot log in.
+        let had = sources.stored.get(name).is_some_and(|before| before.credential.is_empty());
+        if user.credential.is_empty() && !had {
+            return Err(UserError::EmptyPassword(user.name.clone()));
+        }
         if user.comment.len() > MAX_COMMENT || unshowable(&user.comment) {
             return Err(UserError::Comment);
         }

@@ -58,6 +58,9 @@ pub enum UserError {
     /// A new user without a password.
     #[error("user `{0}` has no password: give `nt-hash`")]
     NoPassword(String),
+    /// A password that everybody knows.
+    #[error("user `{0}`: the password is empty: whoever knows the name could log in")]
+    EmptyPassword(String),
     /// The clear password that is kept for CHAP-MD5 is another than the one of the hash.
     #[error(
         "user `{0}` may use CHAP-MD5, for which the clear password is kept: with a new password \

@@ -126,6 +126,26 @@ fn the_clear_password_is_kept_for_those_who_need_it_and_never_a_wrong_one() {
 }
 
 #[test]
+fn an_empty_password_is_refused_and_one_that_is_there_does_not_hinder_other_changes() {
+    let folder = TempDir::new().unwrap();
+    let config = config(&folder);
+    let users = open(&config);
+    let empty = User { credential: Credential::of_hash(NtHash::of_password("")), ..user("ivan") };
+    assert!(matches!(users.add(empty), Err(UserError::EmptyPassword(_))));
+    users.add(user("ivan")).unwrap();
+    let no_password = Change { nt_hash: Some(hash("")), ..Change::default() };
+    assert!(matches!(users.change("ivan", no_password), Err(UserError::EmptyPassword(_))));
+    // An older version took it.
+    drop(users);
+    let connection = rusqlite::Connection::open(&config.database).unwrap();
+    let hash = *NtHash::of_password("").as_bytes();
+    assert_eq!(connection.execute("UPDATE user SET nt_hash = ?1", [hash]).unwrap(), 1);
+    let users = open(&config);
+    let ivan = users.change("ivan", Change { disabled: Some(true), ..Change::default() }).unwrap();
+    assert!(ivan.credential.is_empty() && ivan.disabled);
+}
+
+#[test]
 fn names_are_found_in_the_code_pages_of_old_windows() {
     let folder = TempDir::new().unwrap();
     let users = open(&config(&folder));

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use controlplane::api::client::{Client, ClientError};
 use controlplane::api::server::{bind, serve};
 use controlplane::api::types::Applied;
-use controlplane::users::Change;
+use controlplane::config::Config;
+use controlplane::users::{Change, Users};
 use hyper::Method;
+use protocol::mschap::NtHash;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::peer::{Caller, Peer};
-use super::server::Server;
+use super::server::{Server, user};
 
 async fn api(server: &Server, folder: &Path) -> Client {
     let socket = folder.join("control.sock");
@@ -99,4 +101,28 @@ async fn control_connections_from_elsewhere_are_closed() {
     let mut stranger = Peer::connect(&server, Caller::new(3, "ivan", "ivan-secret")).await;
     stranger.closed().await;
     assert_eq!(server.count("refused_client_ip_range"), 1);
+}
+
+/// Older versions took it from imports.
+#[tokio::test]
+async fn a_user_with_an_empty_password_in_the_database_does_not_come_in() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start_with("", |daemon| {
+        let config = Config { database: folder.path().join("users.db"), ..Config::default() };
+        let open = || Users::open(&config, daemon.addresses.clone()).unwrap();
+        open().add(user("ivan")).unwrap();
+        let connection = rusqlite::Connection::open(&config.database).unwrap();
+        let hash = *NtHash::of_password("").as_bytes();
+        assert_eq!(connection.execute("UPDATE user SET nt_hash = ?1", [hash]).unwrap(), 1);
+        daemon.users = open();
+    })
+    .await;
+    for (password, answer) in [
+        ("", "no permission to dial in: Access denied"),
+        ("ivan-secret", "wrong password: Access denied"),
+    ] {
+        let mut peer = Peer::connect(&server, Caller::new(2, "ivan", password)).await;
+        assert_eq!(peer.log_in(7).await.unwrap_err(), answer);
+    }
+    assert_eq!(server.count("login_not_allowed"), 1);
 }

@@ -39,6 +39,12 @@ impl Credential {
         &self.nt_hash
     }
 
+    /// Whether the password is the empty one, which proves nothing: everybody knows it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nt_hash == NtHash::of_password("")
+    }
+
     /// The password itself, if it is stored.
     #[must_use]
     pub const fn clear(&self) -> Option<&Password> {
