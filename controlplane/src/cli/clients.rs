@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{Failure, output, password, runtime};
 use crate::api::client::Client as Api;
 use crate::api::clients::{Added, ClientChange, ClientView};
-use crate::config::{Authentication, Client, Config, Mrru, Secret, Span};
+use crate::config::{Authentication, Client, Config, Mrru, Secret, Span, server_name};
 use crate::terms::Route;
 
 #[derive(Debug, Subcommand)]
@@ -59,7 +59,7 @@ pub(super) struct Add {
     #[arg(long)]
     name: Option<String>,
     /// The server: address or host name, with a port after a colon if it is not 1723
-    #[arg(long, value_name = "SERVER")]
+    #[arg(long, value_name = "SERVER", value_parser = server)]
     connect_to: String,
     /// User name, with `DOMAIN\` in front if the server wants one
     #[arg(long)]
@@ -76,7 +76,7 @@ pub(super) struct Set {
     /// The client's name
     name: String,
     /// Another server
-    #[arg(long, value_name = "SERVER")]
+    #[arg(long, value_name = "SERVER", value_parser = server)]
     connect_to: Option<String>,
     /// Another user name
     #[arg(long)]
@@ -125,6 +125,10 @@ struct More {
     comment: Option<String>,
 }
 
+fn server(text: &str) -> Result<String, String> {
+    server_name(text).map(|_| text.to_owned())
+}
+
 fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "yes" => Ok(true),
@@ -139,8 +143,10 @@ impl More {
             let named = routes.iter().filter(|text| !text.is_empty());
             named.map(|text| text.parse::<Route>()).collect::<Result<Vec<_>, _>>()
         });
+        // The daemon was started elsewhere.
+        let password_file = self.password_file.map(std::path::absolute).transpose()?;
         Ok(ClientChange {
-            password_file: self.password_file,
+            password_file,
             profile: self.profile,
             allow: self.allow,
             add_default_route: self.add_default_route,
@@ -301,4 +307,40 @@ fn or_dash(value: Option<impl ToString>) -> String {
 
 fn path(name: &str) -> String {
     format!("/v1/clients/{}", super::users::escaped(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn parse(words: &[&str]) -> Result<Command, clap::Error> {
+        Line::try_parse_from([&["client"], words].concat()).map(|line| line.command)
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_is_a_wrong_command_line() {
+        for server in ["host:99999", "192.0.2.2:0", "224.0.0.1", "0.0.0.0", "255.255.255.255"] {
+            let add = parse(&["add", "--connect-to", server, "--user", "u"]).unwrap_err();
+            let set = parse(&["set", "pptp-out1", "--connect-to", server]).unwrap_err();
+            assert_eq!((add.exit_code(), set.exit_code()), (2, 2), "{server}");
+        }
+        parse(&["add", "--connect-to", "vpn.example.net:1724", "--user", "u"]).unwrap();
+    }
+
+    #[test]
+    fn the_daemon_is_told_a_password_file_from_the_root() {
+        let set = parse(&["set", "pptp-out1", "--password-file", "secrets/one"]).unwrap();
+        let Command::Set(set) = set else { panic!("{set:?}") };
+        let (_, change) = set.into_change().unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(change.password_file, Some(here.join("secrets/one")));
+    }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Authentication, Config, ConfigError, DEFAULT_PROFILE, Mrru, Span};
+use super::{Authentication, Config, ConfigError, DEFAULT_PROFILE, Mrru, Span, server_name};
 use crate::terms::Route;
 use crate::text::printable;
 
@@ -29,7 +29,8 @@ pub struct Client {
     /// Its password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    /// A file whose first line is the password; it counts before `password`.
+    /// A file whose first line is the password; it counts before `password`. An absolute path:
+    /// the daemon may have been started anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
     /// The profile whose encryption and MSS clamping hold.
@@ -170,8 +171,11 @@ impl Client {
         interface_name(&self.name)?;
         let fail = |reason: &str| Err(format!("client `{}`: {reason}", self.name));
         let is_empty = |text: &str| text.is_empty() || text.chars().any(char::is_control);
-        if is_empty(&self.connect_to) {
-            return fail("`connect-to` is empty");
+        if let Err(reason) = server_name(&self.connect_to) {
+            return fail(&format!("`connect-to`: {reason}"));
+        }
+        if let Some(file) = self.password_file.as_ref().filter(|file| !file.is_absolute()) {
+            return fail(&format!("`password-file = {file:?}` is no absolute path"));
         }
         if is_empty(&self.user) || self.user.len() > crate::users::MAX_NAME {
             return fail("`user` has 1 to 255 bytes and no control characters");
@@ -248,6 +252,9 @@ mod tests {
             "[[client]]\nname = \"sixteen-letters-\"\nconnect-to = \"s\"\nuser = \"u\"",
             "[[client]]\nname = \"two words\"\nconnect-to = \"s\"\nuser = \"u\"",
             "[[client]]\nname = \"b\"\nconnect-to = \"\"\nuser = \"u\"",
+            "[[client]]\nname = \"b\"\nconnect-to = \"s:0\"\nuser = \"u\"",
+            "[[client]]\nname = \"b\"\nconnect-to = \"224.0.0.1\"\nuser = \"u\"",
+            "password-file = \"password\"",
         ]
         .map(of)
         .concat();

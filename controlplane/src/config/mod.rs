@@ -23,6 +23,7 @@ mod profile;
 mod radius;
 mod range;
 mod server;
+mod server_name;
 mod span;
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use profile::{DnsServer, Profile, ResolvedProfile};
 pub use radius::{Aaa, Fallback, IncomingClient, Order, Radius, RadiusIncoming};
 pub use range::{AddressRange, is_for_hosts};
 pub use server::{Authentication, Server};
+pub use server_name::{is_for_servers, server_name};
 pub use span::Span;
 
 /// Where the configuration is looked for when no file is named.

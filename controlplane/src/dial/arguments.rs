@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::{Authentication, Encryption, EncryptionMode, KeyBits, Mrru, Span};
+use crate::config::{Authentication, Encryption, EncryptionMode, KeyBits, Mrru, Span, server_name};
 use crate::kernel::Destination;
 
 /// Arguments of `penstock dial`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The server: name or address, with a port after a colon if it is not 1723
+    #[arg(value_parser = |text: &str| server_name(text).map(|_| text.to_owned()))]
     pub server: String,
     /// User name, with `DOMAIN\` in front if the server wants one
     #[arg(long)]

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use protocol::ppp::link::{Phase, Reason};
 
+use crate::config::Span;
 use crate::kernel::KernelError;
 
 /// Why a call failed.
@@ -33,6 +34,14 @@ pub enum DialError {
         refused: bool,
         /// In PPTP's words.
         cause: String,
+    },
+    /// It took TCP, and then said nothing to what had to be answered.
+    #[error("the server did not answer {what} within {within}")]
+    Unanswered {
+        /// What we said.
+        what: &'static str,
+        /// The time it had, from TCP on.
+        within: Span,
     },
     /// The server does not let us in.
     #[error("{0}")]
@@ -97,6 +106,7 @@ impl DialError {
             Self::Cleared { refused: true, .. } => 6,
             Self::Login(_) => 7,
             Self::Cleared { refused: false, .. }
+            | Self::Unanswered { .. }
             | Self::GreFiltered { .. }
             | Self::Link(_)
             | Self::Address(_) => 8,

@@ -4,7 +4,7 @@
 //! owner, gives the interface its address and the kernel the routes that were asked for, and takes
 //! them away at the end. Never places a second call.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use dataplane::api::{self, Tap, TunnelCounters, TunnelId};
@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use super::DialError;
 use super::routes::{Routes, Through};
 use crate::call::{Bounds, Call, Outcome, Reach};
-use crate::config::{Mrru, is_for_hosts};
+use crate::config::{Mrru, Span, is_for_hosts, is_for_servers, server_name};
 use crate::control::{Control, ipv4};
 use crate::mailbox::Mailbox;
 use crate::plane::{DEFAULT_WINDOW, Message, Plane};
@@ -30,6 +30,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the server may take to agree to the end.
 pub const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How long it may take to agree to the end of a call that failed: it may be silent for good.
+const FAILED_FAREWELL: Duration = Duration::from_millis(500);
 
 /// What the data plane says that may wait for the task.
 const INBOX: usize = 256;
@@ -102,16 +105,16 @@ pub struct Ended {
 /// # Errors
 /// If there is none.
 pub async fn resolve(server: &str) -> Result<SocketAddr, DialError> {
-    let with_port = match server.rsplit_once(':') {
-        Some(_) => server.to_owned(),
-        None => format!("{server}:{}", protocol::pptp::PORT),
-    };
     let failed = |reason: String| DialError::Unknown { server: server.to_owned(), reason };
-    tokio::net::lookup_host(with_port)
+    let usable = |address: &SocketAddr| match address.ip() {
+        IpAddr::V4(address) => is_for_servers(address),
+        IpAddr::V6(_) => false,
+    };
+    tokio::net::lookup_host(server_name(server).map_err(failed)?)
         .await
         .map_err(|error| failed(error.to_string()))?
-        .find(SocketAddr::is_ipv4)
-        .ok_or_else(|| failed("it has no IPv4 address".to_owned()))
+        .find(usable)
+        .ok_or_else(|| failed("it has no IPv4 address that a server can have".to_owned()))
 }
 
 /// Opens TCP to a server.
@@ -149,6 +152,8 @@ pub struct Outgoing<'a, W: FnMut(Progress<'_>)> {
     established: bool,
     routes: Routes,
     up: bool,
+    /// When a call that never was up is given up.
+    login_until: Instant,
     /// How it ended.
     end: Option<Result<(), DialError>>,
     /// We wanted the end: when we stop to wait for the server's agreement.
@@ -178,8 +183,9 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
         let local = stream.local_addr().and_then(ipv4).map_err(DialError::System)?;
         let config = pptp::Config {
             host_name: Text::new(&settings.host_name),
-            establish_timeout: settings.login_timeout,
-            call_timeout: settings.login_timeout,
+            // The time for all of the login is over before.
+            establish_timeout: settings.login_timeout + FAREWELL,
+            call_timeout: settings.login_timeout + FAREWELL,
             stop_timeout: FAREWELL / 2,
             ..pptp::Config::default()
         };
@@ -208,6 +214,7 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             established: false,
             routes,
             up: false,
+            login_until: clock.now() + settings.login_timeout,
             end: None,
             farewell: None,
         })
@@ -225,7 +232,9 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
                 return self.finish(end).await;
             }
             let clock = self.call.clock();
-            let deadline = [self.call.deadline(), self.farewell].into_iter().flatten().min();
+            let login_until = Some(self.login_until).filter(|_| !self.up);
+            let deadlines = [self.call.deadline(), self.farewell, login_until];
+            let deadline = deadlines.into_iter().flatten().min();
             tokio::select! {
                 events = self.control.next() => self.pptp_events(events).await,
                 message = self.inbox.next(), if self.established => {
@@ -243,6 +252,9 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
                 () = clock.wait(deadline) => {
                     if self.farewell.is_some_and(|at| at <= clock.now()) {
                         self.end = Some(Ok(()));
+                    } else if login_until.is_some_and(|at| at <= clock.now()) {
+                        self.give_up().await;
+                        continue;
                     }
                     let outcome = self.call.tick().await;
                     self.link_outcome(outcome).await;
@@ -251,7 +263,29 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
         }
     }
 
+    /// The time for the login is over.
+    async fn give_up(&mut self) {
+        let within = Span::seconds(self.settings.login_timeout.as_secs());
+        let reason = link::Reason::Stalled(self.call.phase());
+        let error = match self.handle {
+            None => DialError::Unanswered { what: "Start-Control-Connection-Request", within },
+            Some(_) if !self.established => DialError::Unanswered { what: "the call", within },
+            Some(_) => {
+                let heard = self.call.tunnel().counters().heard.is_some();
+                DialError::of_link(reason.clone(), heard, self.server, self.local)
+            }
+        };
+        self.ends(|| error);
+        // Says so, and does not wait for an answer.
+        self.call.input(link::Input::Close(reason)).await;
+    }
+
     async fn pptp_events(&mut self, events: Vec<pptp::Event>) {
+        // Why the control connection ended is told after what became of its call.
+        let closed = events.iter().find_map(|event| match event {
+            pptp::Event::Closed(reason) => Some(*reason),
+            _ => None,
+        });
         for event in events {
             match event {
                 pptp::Event::Established { .. } => {
@@ -280,7 +314,11 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
                 }
                 pptp::Event::CallCleared { cause, .. } => {
                     let refused = matches!(cause, pptp::ClearCause::OutgoingRefused { .. });
-                    self.cleared(refused, cause.to_string()).await;
+                    let said = match (&cause, closed) {
+                        (pptp::ClearCause::ConnectionEnded, Some(reason)) => reason.to_string(),
+                        _ => cause.to_string(),
+                    };
+                    self.cleared(refused, said).await;
                 }
                 pptp::Event::Closed(reason) => {
                     let refused = matches!(reason, pptp::CloseReason::StartRefused { .. });
@@ -372,14 +410,15 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             self.control.input(pptp::Input::ClearCall { call, result });
         }
         self.control.input(pptp::Input::Stop(StopReason::None));
+        let patience = if result.is_ok() { FAREWELL } else { FAILED_FAREWELL };
         let goodbye = async {
             while !self.control.is_closed() {
                 self.control.next().await;
             }
         };
         // Without an answer it is over as well.
-        let _ = tokio::time::timeout(FAREWELL, goodbye).await;
-        let _ = tokio::time::timeout(FAREWELL, self.control.flush()).await;
+        let _ = tokio::time::timeout(patience, goodbye).await;
+        let _ = tokio::time::timeout(patience, self.control.flush()).await;
         Ended { result, was_up: self.up, counters }
     }
 }

@@ -5,6 +5,7 @@
 
 mod account;
 mod api;
+mod dial;
 mod drain;
 mod hostile;
 mod lockout;
