@@ -3,6 +3,7 @@
 //! What they mean is in [`crate::api::counters`]; nothing here decides anything.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use protocol::time::Instant;
 
@@ -47,6 +48,26 @@ impl Moment {
     }
 }
 
+/// A smoothed time, written by one thread; zero stands for none.
+#[derive(Debug, Default)]
+pub(crate) struct Average(Counter);
+
+impl Average {
+    /// Takes an eighth of what is new (RFC 2637 §4.4.1).
+    pub(crate) fn measured(&self, time: Duration) {
+        let new = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
+        let average = match self.0.get() {
+            0 => new,
+            before => before - before / 8 + new / 8,
+        };
+        self.0.set(average);
+    }
+
+    fn get(&self) -> Option<Duration> {
+        Some(self.0.get()).filter(|&micros| micros != 0).map(Duration::from_micros)
+    }
+}
+
 /// What a tunnel's owner and the control plane share. The counters of each direction have a cache
 /// line of their own.
 #[derive(Debug, Default)]
@@ -61,6 +82,7 @@ pub(crate) struct TunnelShared {
     pub(crate) lost: Counter,
     pub(crate) reordered: Counter,
     pub(crate) duplicates: Counter,
+    pub(crate) round_trip: Average,
     pub(crate) tx_packets: Counter,
     pub(crate) tx_bytes: Counter,
     pub(crate) tx_active: Moment,
@@ -87,6 +109,7 @@ impl TunnelShared {
             lost: self.lost.get(),
             reordered: self.reordered.get(),
             duplicates: self.duplicates.get(),
+            round_trip: self.round_trip.get(),
             heard: self.heard.get().map(|at| now.since(at)),
             active: active.map(|at| now.since(at)),
             drops: self.drops.read(),
@@ -135,6 +158,21 @@ impl WorkerMeter {
             icmp_errors: self.icmp_errors.get(),
             icmp_suppressed: self.icmp_suppressed.get(),
             drops: self.drops.read(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_strange_time_moves_the_average_by_an_eighth() {
+        let average = Average::default();
+        assert_eq!(average.get(), None);
+        for (measured, expected) in [(40, 40), (120, 50), (50, 50)] {
+            average.measured(Duration::from_millis(measured));
+            assert_eq!(average.get(), Some(Duration::from_millis(expected)));
         }
     }
 }

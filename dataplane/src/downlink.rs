@@ -410,7 +410,7 @@ fn send(core: &mut Core, packet: Ready, protocol: Protocol) {
         return multilink::send(core, Outgoing { frame, slot, protocol, length, tos });
     }
     let header = PppHeader::new(protocol, tunnel.framing);
-    if !push(&mut frame, header.as_bytes()) || !envelope(&mut frame, tunnel, tos) {
+    if !push(&mut frame, header.as_bytes()) || !envelope(&mut frame, tunnel, tos, core.now) {
         core.sink.drop_of(frame, DropReason::NoHeadroom, &tunnel.shared);
         return;
     }
@@ -436,7 +436,7 @@ pub(crate) fn send_control(core: &mut Core, id: TunnelId, bytes: &[u8]) {
         let header = PppHeader::new(protocol, tunnel.framing);
         frame.fill(payload)
             && push(&mut frame, header.as_bytes())
-            && envelope(&mut frame, tunnel, CONTROL_TOS)
+            && envelope(&mut frame, tunnel, CONTROL_TOS, core.now)
     });
     if sent {
         core.exits.peer(&mut core.sink, frame, tunnel.outer.peer, &mut tunnel.exit);
@@ -489,12 +489,12 @@ pub(crate) fn send_acknowledgement(core: &mut Core, id: TunnelId) {
 
 /// GRE and outer IP around a PPP frame: the tunnel's next sequence number, and the acknowledgement
 /// that is owed (RFC 2637 §4.1).
-pub(crate) fn envelope(frame: &mut Frame, tunnel: &mut Tunnel, tos: u8) -> bool {
+pub(crate) fn envelope(frame: &mut Frame, tunnel: &mut Tunnel, tos: u8, now: Instant) -> bool {
     let Ok(payload_len) = u16::try_from(frame.len()) else { return false };
     let header = gre::Header {
         call_id: tunnel.outer.peer_call_id,
         payload_len,
-        sequence: Some(tunnel.take_sequence()),
+        sequence: Some(tunnel.take_sequence(now)),
         acknowledgment: tunnel.acknowledger.take(),
     };
     push_outer(frame, header, tunnel.outer, ecn::encapsulate(tos))

@@ -176,8 +176,11 @@ fn classify(
         return;
     };
     tunnel.shared.heard.set(now);
+    if let Some(number) = header.acknowledgment {
+        tunnel.acknowledged(number, now);
+    }
     let Some(sequence) = header.sequence else {
-        // An acknowledgement alone. The send window is advisory: nothing waits for it.
+        // An acknowledgement alone.
         core.sink.consume(frame);
         return;
     };

@@ -204,6 +204,9 @@ pub struct SessionView {
     pub rx_reordered: u64,
     /// GRE packets from the peer that came twice.
     pub rx_duplicate: u64,
+    /// Microseconds from a GRE packet to the peer until its acknowledgement, smoothed, with what the
+    /// peer waits before it acknowledges; `null` if it acknowledged none.
+    pub round_trip_micros: Option<u64>,
     /// Packets of this tunnel that were dropped, both ways, by reason; zeros left out.
     pub drops: BTreeMap<String, u64>,
     /// Seconds since a data packet passed, `null` if none did.

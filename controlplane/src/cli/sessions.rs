@@ -204,6 +204,8 @@ fn idle_row(binding: &BindingView) -> Vec<String> {
 
 fn show(session: &SessionView) -> Result<(), Failure> {
     let idle = session.idle_time.map(Span::seconds);
+    let millis = |micros| format!("{}.{} ms", micros / 1000, micros % 1000 / 100);
+    let round_trip = session.round_trip_micros.map(millis);
     let given = session.terms.as_ref().map(given).unwrap_or_default();
     let known = [
         ("id", session.id.to_string()),
@@ -229,6 +231,7 @@ fn show(session: &SessionView) -> Result<(), Failure> {
         ("rx-lost", session.rx_lost.to_string()),
         ("rx-reordered", session.rx_reordered.to_string()),
         ("rx-duplicate", session.rx_duplicate.to_string()),
+        ("round-trip", or_dash(round_trip.as_ref())),
         ("drops", counted(&session.drops)),
     ];
     let all: Vec<_> = known.into_iter().chain(given).collect();

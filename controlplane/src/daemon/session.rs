@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dataplane::api::{TunnelCounters, TunnelId};
 use protocol::ipv6::Ipv6Prefix;
@@ -402,11 +402,16 @@ impl Session {
             rx_lost: counters.lost,
             rx_reordered: counters.reordered,
             rx_duplicate: counters.duplicates,
+            round_trip_micros: counters.round_trip.map(micros),
             drops: drops.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
             idle_time: counters.active.map(|ago| ago.as_secs()),
             terms: None,
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A phase in an operator's word.

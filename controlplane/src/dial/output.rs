@@ -90,6 +90,7 @@ impl Output {
             "rx-lost": counters.lost,
             "rx-reordered": counters.reordered,
             "rx-duplicate": counters.duplicates,
+            "round-trip-micros": counters.round_trip.map(|time| time.as_micros()),
         });
         self.line(&text, &event);
     }

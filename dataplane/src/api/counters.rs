@@ -254,6 +254,9 @@ pub struct TunnelCounters {
     pub reordered: u64,
     /// Packets that came twice, or too late to tell.
     pub duplicates: u64,
+    /// From a packet to the peer until its acknowledgement, smoothed; what the peer waited before it
+    /// acknowledged is in it. `None` if it has acknowledged nothing.
+    pub round_trip: Option<Duration>,
     /// How long ago the last well-formed GRE packet of this tunnel came, control frames and
     /// acknowledgements included. `None` if none has come.
     pub heard: Option<Duration>,

@@ -6,6 +6,7 @@
 
 mod prefixes;
 mod prefixes_ipv6;
+mod round_trip;
 mod tunnel;
 
 use std::collections::HashMap;

@@ -29,6 +29,8 @@ use crate::prefetch::{prefetch_line, prefetch_range};
 use crate::shape::{Depth, Meter, Queue, Store};
 use crate::worker::Remembered;
 
+use super::round_trip::RoundTrip;
+
 /// From the subscriber, or to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -63,6 +65,7 @@ pub(crate) struct Tunnel {
     /// Clear frames and further fragments since the last accepted data packet: they used up
     /// sequence numbers too.
     besides: u32,
+    round_trip: RoundTrip,
     pub(crate) acknowledger: Acknowledger,
     pub(crate) network: Option<Inside>,
     pub(crate) protection: Protection,
@@ -128,15 +131,25 @@ impl Tunnel {
             // RFC 2637 §4.1: the first packet of a session has the number zero.
             next_sequence: 0,
             besides: 0,
+            round_trip: RoundTrip::default(),
         }
     }
 
     /// The sequence number of the packet that is sent now. Control frames and data share them.
     #[inline]
-    pub(crate) fn take_sequence(&mut self) -> u32 {
+    pub(crate) fn take_sequence(&mut self, now: Instant) -> u32 {
         let sequence = self.next_sequence;
         self.next_sequence = sequence.wrapping_add(1);
+        self.round_trip.sent(sequence, now);
         sequence
+    }
+
+    /// The peer acknowledges what we sent. That serves to measure alone: the send window is advisory.
+    #[inline]
+    pub(crate) fn acknowledged(&mut self, number: u32, now: Instant) {
+        if let Some(measured) = self.round_trip.acknowledged(number, self.next_sequence, now) {
+            self.shared.round_trip.measured(measured);
+        }
     }
 
     /// A clear control frame came. Before MPPE it is acknowledged like data; after, anyone could

@@ -98,6 +98,19 @@ impl Subscriber {
         self.frame_at(self.sequence, ppp)
     }
 
+    /// An acknowledgement alone (RFC 2637 §4.2.5).
+    pub fn acknowledge(&self, number: u32) -> Vec<u8> {
+        let header = gre::Header {
+            call_id: self.own_call_id,
+            payload_len: 0,
+            sequence: None,
+            acknowledgment: Some(number),
+        };
+        let mut octets = [0; gre::MAX_HEADER_LEN];
+        let len = header.emit(&mut octets);
+        ipv4(gre::IP_PROTOCOL, 64, self.peer, self.local, &octets[..len])
+    }
+
     /// A PPP frame in GRE with any sequence number.
     pub fn frame_at(&self, sequence: u32, ppp: &[u8]) -> Vec<u8> {
         let payload_len = u16::try_from(ppp.len()).unwrap();

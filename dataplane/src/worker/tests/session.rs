@@ -170,6 +170,27 @@ fn half_of_the_peers_window_is_acknowledged_at_once() {
     assert_eq!(subscriber.read(&sent[0][14..]).acknowledgment, Some(subscriber.sequence));
 }
 
+/// RFC 2637 §4.4.
+#[test]
+fn the_round_trip_time_is_known_from_acknowledgements() {
+    let mut bench = Bench::new(1);
+    let (tunnel, subscriber) = bench.dial(9, INNER);
+    let round_trip = |bench: &Bench| bench.handle.counters(tunnel).unwrap().round_trip;
+    for millis in [40, 48, 40] {
+        bench.push(0, TUN, &packet(FAR, INNER, &[1]));
+        bench.turn();
+        let sent = bench.pop(0, super::bench::ACCESS);
+        let number = subscriber.read(&sent[0][14..]).sequence.unwrap();
+        // Nobody can have seen this one.
+        bench.push(0, RAW, &subscriber.acknowledge(number + 1));
+        bench.turn_after(Duration::from_millis(millis));
+        bench.push(0, RAW, &subscriber.acknowledge(number));
+        bench.turn_after(Duration::ZERO);
+    }
+    let [first, second] = [40_000, 41_000_u64];
+    assert_eq!(round_trip(&bench), Some(Duration::from_micros(second - second / 8 + first / 8)));
+}
+
 #[test]
 fn nothing_passes_before_encryption_and_network_are_chosen() {
     let mut bench = Bench::new(1);
