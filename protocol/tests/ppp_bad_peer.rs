@@ -255,18 +255,36 @@ fn echoes_with_our_own_magic_number_are_a_loop() {
     assert_eq!(puppet.end.reason(), "the link is looped back");
 }
 
+/// RFC 1661 §6.4: the number alone is Naked, though we would Reject the demand for our password.
 #[test]
 fn our_own_magic_number_is_a_loop() {
     let mut puppet = silent_in(Protocol::LCP);
     let sent = puppet.begin();
     for _ in 0..4 {
         let answer = puppet.say(&sent[0]);
-        // The Authentication-Protocol in it is Rejected: nobody authenticates us.
-        assert_eq!(only(&answer, Protocol::LCP, code::CONFIGURE_REJECT).len(), 1);
+        let naks = only(&answer, Protocol::LCP, code::CONFIGURE_NAK);
+        assert_eq!(naks[0].data.len(), 6);
+        assert_eq!((answer.len(), naks[0].data[0]), (1, 5));
     }
     puppet.say(&sent[0]);
     puppet.end.wait(seconds(20));
     assert_eq!(puppet.end.reason(), "the link is looped back");
+}
+
+/// Each frame of ours comes back: an echo server, or a line that is looped back.
+#[test]
+fn a_line_that_sends_all_back_is_named_so() {
+    for config in [server_config(), client_config(PASSWORD)] {
+        let mut puppet = Puppet::new(config);
+        puppet.acks.clear();
+        let mut frames: std::collections::VecDeque<_> = puppet.begin().into();
+        for _ in 0..100 {
+            let Some(frame) = frames.pop_front() else { break };
+            frames.extend(puppet.say(&frame));
+        }
+        puppet.end.wait(seconds(20));
+        assert_eq!(puppet.end.reason(), "the link is looped back");
+    }
 }
 
 #[test]

@@ -406,11 +406,12 @@ impl Subscriber {
         if let Some(outward) = self.outward.take() {
             outward.end(*cause);
         }
-        let user = self.name.as_deref().map(printable);
         if let Some(up) = self.up {
+            // The account's name, as in the line of the begin: `DOMAIN\` and case are the peer's.
+            let user = self.session.facts().user;
             info!(
                 session,
-                user,
+                user = user.as_deref().map(|user| printable(user.as_bytes())),
                 %peer,
                 address = self.address().map(|address| address.to_string()),
                 uptime = (self.call.clock().now() - up).as_secs(),
@@ -424,6 +425,7 @@ impl Subscriber {
             return;
         }
         daemon.counters.add(Count::LoginsFailed);
+        let user = self.name.as_deref().map(printable);
         let steps = self.steps.join(" ");
         let waited = self.call.clock().now() - self.connected >= GRE_PATIENCE;
         let given_up = counters.heard.is_none() && (self.ended.is_some() || waited);

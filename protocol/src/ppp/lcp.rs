@@ -204,10 +204,6 @@ impl Policy for Lcp {
                 },
             },
             option::MAGIC => match option.as_u32() {
-                Some(magic) if magic != 0 && Some(magic) == self.magic => {
-                    self.saw_own_magic();
-                    Judgement::Nak(random_magic(&mut self.entropy).to_be_bytes().to_vec())
-                }
                 Some(1..) => Judgement::Ack,
                 // RFC 1661 §6.4: zero is always Naked.
                 _ => Judgement::Nak(random_magic(&mut self.entropy).to_be_bytes().to_vec()),
@@ -221,6 +217,20 @@ impl Policy for Lcp {
             }
             _ => Judgement::Reject,
         }
+    }
+
+    /// RFC 1661 §6.4: only the number is Naked, whatever else is in it. A Reject of our own options
+    /// would come back too, and look as if the peer refused them.
+    fn come_back(&mut self, request: Options<'_>) -> Option<OptionList> {
+        let own = self.magic?;
+        let magic = request.into_iter().find(|option| option.kind == option::MAGIC)?.as_u32()?;
+        if magic != own {
+            return None;
+        }
+        self.saw_own_magic();
+        let mut nak = OptionList::new();
+        nak.push(option::MAGIC, &random_magic(&mut self.entropy).to_be_bytes());
+        Some(nak)
     }
 
     fn missing(&self, _request: Options<'_>) -> OptionList {

@@ -46,6 +46,11 @@ pub(crate) trait Policy {
     /// Judges an option of the peer's Configure-Request.
     fn judge(&mut self, option: Opt<'_>) -> Judgement;
 
+    /// The Nak for a request of ours that came back to us; `None` if this is another's.
+    fn come_back(&mut self, _request: Options<'_>) -> Option<OptionList> {
+        None
+    }
+
     /// What we need and the peer's request leaves out: appended to a Nak (RFC 1661 §5.3).
     fn missing(&self, request: Options<'_>) -> OptionList;
 
@@ -246,6 +251,12 @@ impl<P: Policy> Layer<P> {
             return self.apply(Event::GoodRequest, Reply::None, now, out);
         }
 
+        if let Some(nak) = self.policy.come_back(options) {
+            if self.policy.is_hopeless() {
+                return Some(Signal::Dispute);
+            }
+            return self.refuse(code::CONFIGURE_NAK, packet, &nak, now, out);
+        }
         let mut naks = OptionList::new();
         let mut unacceptable = OptionList::new();
         let mut rejects = OptionList::new();

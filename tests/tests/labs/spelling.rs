@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lab::caller::Caller;
+use lab::client::Client;
 use lab::network::SERVER;
 use lab::radius::Settings;
 use lab::radius::scene::{FIRST, Scene, aaa, section};
@@ -45,4 +46,17 @@ fn a_domain_before_the_name_is_no_second_user_where_only_one_may_be() {
     let code = scene.refused(&two, "DOM\\ivan", "secret123", &["--duration", "3s"]).unwrap();
     assert_ne!(code, Some(0), "{}", scene.logs());
     scene.await_log(&["login failed", "ivan", "only-one"]).unwrap();
+}
+
+/// Whoever greps for a user finds the begin and the end of each session.
+#[test]
+fn all_lines_of_a_session_have_one_name() {
+    let scene = lab::scene::Scene::new(Driver::RawTun, "").unwrap();
+    let subscriber = scene.network.subscriber(2).unwrap();
+    let mut client = Client::dial(&subscriber, SERVER, "DOM\\alice", "secret123").unwrap();
+    client.wait_up().unwrap();
+    let up = scene.await_log(&["session up", "user=\"alice\""]).unwrap();
+    let session = up.split_whitespace().find(|word| word.starts_with("session=")).unwrap();
+    client.hang_up().unwrap();
+    scene.await_log(&["session ended", session, "user=\"alice\""]).unwrap();
 }
