@@ -125,8 +125,14 @@ fn our_clients_dial_a_linux_server_by_every_method_and_strength_and_pings_of_eve
         assert!(said.contains(encoding), "{options:?}: {said}");
         pings().unwrap_or_else(|error| panic!("{method}: {error:?}"));
         client.hang_up().unwrap();
-        let status = dial("wrong").process().wait_exit(LIMIT).unwrap();
-        assert_eq!(status.code(), Some(7), "{method}");
+        // pptpd's pty loses a Failure in a burst, too: then the login is only hung up on.
+        let refused = (0..3).any(|_| {
+            let mut client = dial("wrong");
+            let status = client.process().wait_exit(LIMIT).unwrap();
+            assert!([Some(7), Some(8)].contains(&status.code()), "{}", client.process().output());
+            status.code() == Some(7)
+        });
+        assert!(refused, "{method}");
     }
 }
 

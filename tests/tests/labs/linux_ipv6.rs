@@ -16,6 +16,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 const OPTIONS: &str = "require-mppe-128 nomppe-stateful +ipv6";
 const PATTERN: &str = "5eedfacec0ffee00";
 const PATTERN_BYTES: [u8; 8] = [0x5e, 0xed, 0xfa, 0xce, 0xc0, 0xff, 0xee, 0x00];
+/// Asks for routers and prints what they say.
+const RDISC6: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/bin/rdisc6");
 /// A host of the core.
 const CORE: &str = "2001:db8:c::2";
 /// The concentrator's own address.
@@ -103,6 +105,16 @@ fn ipv6_through_the_tunnel(driver: Driver) {
         "$(ip -6 route show default | sed -n 's/.*via \\([^ ]*\\).*/\\1/p' | head -n 1)%ppp0";
     ping(&server, &mut guest, router);
     core_pings(&network, &server, &own);
+    // Not our own word for what is advertised (RFC 4861 §4.2, RFC 8106 §5.1).
+    let asked = guest.run(&format!("{RDISC6} -1 ppp0"), LIMIT).unwrap().output;
+    for word in [
+        "2001:db8:100::/64",
+        "2001:db8:c::53",
+        "Stateful other conf.      :          Yes",
+        " 1450 ",
+    ] {
+        assert!(asked.contains(word), "{word}:\n{asked}");
+    }
     // What is larger than the tunnel's MTU comes back with it, and then arrives in pieces.
     let large = network.core.exec("ping", &["-6", "-c", "3", "-W", "3", "-s", "1440", &own]);
     assert!(large.is_ok(), "{large:?}\n{}", server.log());

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use lab::capture::Capture;
+use lab::capture::{Capture, ppp_of};
 use lab::network::{Network, SERVER, gateway_of};
 use lab::radius::scene::Scene;
 use lab::server::{Driver, Server};
 use lab::uml::{Guest, Uplink};
 use lab::wait;
+use protocol::ppp::Protocol;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// What pings carry: bytes that a cipher would hardly make.
@@ -95,6 +96,61 @@ fn pppd_proves_itself_by_every_method_and_fails_by_each_with_a_wrong_password() 
     let trace = capture.finish().unwrap();
     assert_eq!(trace.holding(&PATTERN_BYTES), 0, "the pings' contents crossed in the clear");
     assert_eq!(trace.holding(b"secret123"), 0, "the password crossed in the clear");
+    guest.power_off().unwrap();
+    server.stop().unwrap();
+}
+
+/// RFC 1994 §2: a challenge may come at any time. The session goes on beside it, with the keys that
+/// it has, until the answer is wrong.
+#[test]
+fn pppd_is_asked_again_and_again_until_its_password_is_another() {
+    let network = Network::new().unwrap();
+    let mut guest = guest(&network);
+    let settings = format!(
+        "{ALL}\nencryption = \"prefer\"\nchap-interval = \"1s\"\n\
+         [[profile]]\nname = \"default\"\nlocal-address = \"10.99.0.1\"\n\
+         remote-address = \"default\"\nonly-one = \"yes\"\n"
+    );
+    let server = Server::start(&network.concentrator, Driver::RawTun, &OURS, &settings).unwrap();
+    server.command_with_input(&["user", "add", "bob"], "secret123\n").unwrap();
+    for (method, refusals, said) in &METHODS[1..] {
+        let capture = Capture::start(&network.internet, "concentrator").unwrap();
+        let dialled = guest.dial(SERVER, "alice", "secret123", refusals).unwrap();
+        assert_eq!(dialled.status, 0, "{method}: {}\n{}", dialled.output, server.log());
+        assert!(dialled.output.contains(&format!("{said} succeeded")), "{}", dialled.output);
+        let session = server.session_of("alice").unwrap();
+        guest.run("ip route replace 203.0.113.0/24 dev ppp0", LIMIT).unwrap().success().unwrap();
+        let pinged = guest.run("ping -c 25 -i 0.2 -W 2 203.0.113.2", LIMIT).unwrap();
+        let lost = |line: &&str| line.contains("packet loss");
+        let loss = pinged.output.lines().find(lost).unwrap_or_default();
+        // The first packet may be lost with every server.
+        assert!([" 25 received", " 24 received"].iter().any(|word| loss.contains(word)), "{loss}");
+        assert_eq!(server.session_of("alice").unwrap().id, session.id);
+        ping_and_hang_up(&server, &mut guest);
+        let trace = capture.finish().unwrap();
+        let codes = |wanted: u8| {
+            let frames = trace.frames().iter().filter_map(|frame| ppp_of(frame));
+            let is_it = |(protocol, packet): &(Protocol, &[u8])| {
+                *protocol == Protocol::CHAP && packet.first() == Some(&wanted)
+            };
+            frames.filter(is_it).count()
+        };
+        let [challenges, responses, successes] = [1, 2, 3].map(codes);
+        let all = [challenges, responses, successes];
+        assert!(successes >= 4, "{method}: {all:?}");
+        assert!(challenges <= successes + 2 && responses <= successes + 2, "{method}: {all:?}");
+    }
+    // Whose password is another meanwhile is put out at the next challenge, with the reason.
+    let dialled = guest.dial(SERVER, "bob", "secret123", "require-mppe-128").unwrap();
+    assert_eq!(dialled.status, 0, "{}\n{}", dialled.output, server.log());
+    server.command_with_input(&["user", "set", "bob", "--password"], "another\n").unwrap();
+    wait::until("the end of the session", Duration::from_secs(20), || {
+        Ok(server.sessions()?.is_empty().then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
+    let log = server.log();
+    let end = log.lines().rfind(|line| line.contains("session ended")).unwrap();
+    assert!(end.contains("bob") && end.contains("password"), "{end}");
     guest.power_off().unwrap();
     server.stop().unwrap();
 }
