@@ -27,6 +27,7 @@ mod reflect;
 mod report;
 mod run;
 mod scale;
+mod section;
 mod stats;
 mod wire;
 

@@ -23,9 +23,9 @@ use lab::wait;
 use serde::{Deserialize, Serialize};
 
 use crate::report::plot::{Data, Plot};
-use crate::report::{Bound, Section, Target};
 use crate::run::Run;
 use crate::run::table::{Table, figure, left, right};
+use crate::section::{Bound, Section, Target};
 use crate::stats::Quantiles;
 use cost::Cost;
 use scene::{SERVER, Scene};

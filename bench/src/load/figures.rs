@@ -8,9 +8,9 @@ use lab::load::Tally;
 use serde::{Deserialize, Serialize};
 
 use super::traffic::Outcome;
-use crate::report::Section;
 use crate::report::plot::{Data, Plot};
 use crate::run::table::{Table, figure, left, right};
+use crate::section::Section;
 use crate::stats::{Quantiles, median, round};
 
 /// What was asked.

@@ -4,13 +4,10 @@ use anyhow::{Context, Result};
 use dataplane::mppe::{Engine, Kernel, Payloads, ReceiveBurst, ReceiveState, SendBurst, SendState};
 use protocol::mppe::{CoherencyCount, Header, SessionKey, StartKey, Strength};
 use protocol::time::Instant;
-use rc4::{KeyInit, Rc4, StreamCipher};
-use sha1::{Digest, Sha1};
 
+use super::cipher::{Cipher, RustCrypto};
 use super::openssl::LibCrypto;
 
-pub const RUSTCRYPTO: &str = "rustcrypto";
-pub const OPENSSL: &str = "openssl";
 /// How the name of a contestant ends that sends half of its packets and receives the others.
 pub const BOTH: &str = "both";
 
@@ -98,33 +95,6 @@ struct Buffers(Vec<Vec<u8>>);
 impl Payloads for Buffers {
     fn payload(&mut self, packet: usize) -> &mut [u8] {
         &mut self.0[packet]
-    }
-}
-
-/// SHA-1 and RC4 as a library gives them.
-pub trait Cipher {
-    fn name(&self) -> &'static str;
-    /// SHA-1 of the concatenation.
-    fn sha1(&self, parts: [&[u8]; 4]) -> [u8; 20];
-    /// XORs a fresh keystream into the data.
-    fn rc4(&self, key: &[u8; 16], data: &mut [u8]);
-}
-
-struct RustCrypto;
-
-impl Cipher for RustCrypto {
-    fn name(&self) -> &'static str {
-        RUSTCRYPTO
-    }
-
-    fn sha1(&self, parts: [&[u8]; 4]) -> [u8; 20] {
-        parts.iter().fold(Sha1::new(), Digest::chain_update).finalize().into()
-    }
-
-    fn rc4(&self, key: &[u8; 16], data: &mut [u8]) {
-        if let Ok(mut cipher) = Rc4::new_from_slice(key) {
-            cipher.apply_keystream(data);
-        }
     }
 }
 

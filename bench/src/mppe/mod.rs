@@ -6,8 +6,10 @@
 //! | module | what |
 //! |---|---|
 //! | `contestants` | the ways to encrypt |
+//! | `cipher` | what libraries give, and RustCrypto's |
 //! | `openssl` | the installed libcrypto |
 
+mod cipher;
 pub mod contestants;
 mod openssl;
 
@@ -18,11 +20,12 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::report::plot::{Data, Plot};
-use crate::report::{Bound, Section, Target};
 use crate::run::Run;
 use crate::run::table::{Table, figure, left, right};
+use crate::section::{Bound, Section, Target};
 use crate::stats::{median, round};
-use contestants::{BOTH, Load, OPENSSL, RUSTCRYPTO};
+use cipher::{OPENSSL, RUSTCRYPTO};
+use contestants::{BOTH, Load};
 
 /// Tunnels that are enough for packets of a burst to share lanes.
 const MANY: RangeInclusive<u32> = 32..=u32::MAX;

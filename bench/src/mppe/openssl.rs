@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_int, c_uchar, c_void};
 
-use super::contestants::{Cipher, OPENSSL};
+use super::cipher::{Cipher, OPENSSL};
 
 type SetKey = unsafe extern "C" fn(*mut c_void, c_int, *const c_uchar);
 type Apply = unsafe extern "C" fn(*mut c_void, usize, *const c_uchar, *mut c_uchar);

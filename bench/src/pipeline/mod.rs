@@ -18,9 +18,9 @@ use dataplane::mppe::{Cipher, Engine};
 use serde::{Deserialize, Serialize};
 
 use crate::report::plot::{Data, Plot};
-use crate::report::{Bound, Section, Target};
 use crate::run::Run;
 use crate::run::table::{Table, figure, left, right};
+use crate::section::{Bound, Section, Target};
 use crate::stats::{median, round};
 use network::Core;
 use rig::{Handover, Rig};

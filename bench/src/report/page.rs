@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
-use super::{Chapter, Outcome, targets};
+use super::{Chapter, targets};
 use crate::run::table::Table;
+use crate::section::Outcome;
 
 /// Rows of a table that nobody reads unasked.
 const LONG: usize = 20;
@@ -158,10 +159,10 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Bound, Section, Target};
     use crate::run::About;
     use crate::run::machine::Machine;
     use crate::run::table::left;
+    use crate::section::{Bound, Section, Target};
 
     #[test]
     fn what_results_contain_is_text_and_never_markup() {

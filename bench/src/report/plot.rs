@@ -214,9 +214,9 @@ fn ticks(values: impl Iterator<Item = f64>) -> Vec<f64> {
 /// As few characters as tell values apart.
 fn short(value: f64) -> String {
     match value.abs() {
-        huge if huge >= 1e6 => format!("{} M", super::number(value / 1e6)),
-        large if large >= 1e4 => format!("{} k", super::number(value / 1e3)),
-        _ => super::number(value),
+        huge if huge >= 1e6 => format!("{} M", crate::run::table::number(value / 1e6)),
+        large if large >= 1e4 => format!("{} k", crate::run::table::number(value / 1e3)),
+        _ => crate::run::table::number(value),
     }
 }
 

@@ -55,6 +55,21 @@ pub fn figure(value: impl Into<Option<f64>>, places: usize) -> String {
     value.into().map_or_else(|| "-".to_owned(), |value| format!("{value:.places$}"))
 }
 
+/// A figure with three digits, or all that it has before the point.
+pub fn number(value: f64) -> String {
+    let places = match value.abs() {
+        small if small < 10.0 => 2,
+        middle if middle < 100.0 => 1,
+        _ => 0,
+    };
+    let text = figure(value, places);
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.title.is_empty() {
@@ -100,5 +115,11 @@ mod tests {
         both       7     -
         Of one core.
         ");
+    }
+
+    #[test]
+    fn numbers_have_three_digits() {
+        let all = [0.0, 0.126, 1.2, 5.5, 9.999, 12.34, 999.6, 12345.6].map(number);
+        assert_eq!(all.join(" "), "0 0.13 1.2 5.5 10 12.3 1000 12346");
     }
 }

@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::network::Core;
 use crate::pipeline::rig::{Handover, Rig};
 use crate::pipeline::traffic::Direction;
-use crate::report::Section;
 use crate::report::plot::{Data, Plot};
 use crate::run::Run;
 use crate::run::table::{Table, figure, right};
+use crate::section::Section;
 use crate::stats::{median, round};
 
 /// Those of an access router.

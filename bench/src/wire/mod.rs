@@ -18,9 +18,9 @@ use crate::cpu;
 use crate::mppe::contestants::{self, Contestant, Load};
 use crate::pipeline::traffic::Direction;
 use crate::report::plot::{Data, Plot};
-use crate::report::{Bound, Section, Target};
 use crate::run::Run;
 use crate::run::table::{Table, figure, left, right};
+use crate::section::{Bound, Section, Target};
 use crate::stats::{median, round};
 use rig::{Driver, Kind, Rig, Sample};
 

@@ -12,10 +12,11 @@ use serde::de::DeserializeOwned;
 use super::fields::Fields;
 use super::{Failure, output, password, runtime};
 use crate::api::client::{Client, ClientError};
-use crate::api::types::{Applied, HexHash, Import, UserView};
+use crate::api::types::{Applied, Import, UserView};
 use crate::config::Config;
 use crate::pool::Addresses;
 use crate::users::secret::{Change, Clear};
+use crate::users::wire::HexHash;
 use crate::users::{Imported, OnConflict, User, UserError, Users, file};
 
 #[derive(Debug, Subcommand)]

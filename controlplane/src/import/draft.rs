@@ -7,8 +7,8 @@ use serde_json::json;
 use toml::{Table, Value};
 use zeroize::Zeroizing;
 
-use crate::api::types::HexHash;
 use crate::config::{Config, ConfigError, DEFAULT_PROFILE};
+use crate::users::wire::HexHash;
 
 /// The configuration and the users that came out.
 #[derive(Debug, Default)]

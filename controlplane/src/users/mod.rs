@@ -11,6 +11,7 @@ pub mod file;
 pub mod secret;
 pub mod store;
 pub mod watch;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::UserError;
-use crate::api::types::{HexHash, present};
 use crate::config::Span;
 use crate::ipv6::Prefix;
 use crate::kernel::Destination;
 use crate::rate_limit::RateLimit;
 use crate::terms::{RemoteAddress, Route};
+use crate::users::wire::{HexHash, present};
 
 /// Who may in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 use super::secret::{Clear, Service};
 use super::*;
-use crate::api::types::HexHash;
 use crate::config::Span;
 use crate::terms::RemoteAddress;
+use crate::users::wire::HexHash;
 
 fn config(folder: &TempDir) -> Config {
     Config { database: folder.path().join("sub/users.db"), ..Config::default() }

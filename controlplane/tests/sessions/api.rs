@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use controlplane::api::client::{Client, ClientError};
 use controlplane::api::server::{SocketError, bind, serve};
-use controlplane::api::types::{
-    Applied, Disconnected, HexHash, Selector, SessionView, Stats, UserView,
-};
+use controlplane::api::types::{Applied, Disconnected, Selector, SessionView, Stats, UserView};
 use controlplane::terms::RemoteAddress;
 use controlplane::users::Change;
+use controlplane::users::wire::HexHash;
 use hyper::Method;
 use protocol::mschap::NtHash;
 use serde_json::{Value, json};

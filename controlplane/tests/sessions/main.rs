@@ -23,10 +23,11 @@ mod wire;
 
 use std::net::Ipv4Addr;
 
-use controlplane::api::types::{HexHash, Selector};
+use controlplane::api::types::Selector;
 use controlplane::daemon::ending::Ending;
 use controlplane::terms::RemoteAddress;
 use controlplane::users::Change;
+use controlplane::users::wire::HexHash;
 use peer::{Caller, Peer, ip};
 use protocol::mschap::NtHash;
 use protocol::ppp::ccp;
