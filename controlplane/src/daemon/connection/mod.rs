@@ -3,6 +3,14 @@
 //! The order of a call (RFC 2637 §3.2): own Call ID, tunnel in the data plane, only then the reply
 //! that tells the peer of it. Whatever ends a call, its tunnel, address and Call ID are given back
 //! once, because they are values that the call owns.
+//!
+//! | module | what |
+//! |---|---|
+//! | `entry` | calls that begin |
+//! | `link` | what their PPP says |
+
+mod entry;
+mod link;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,12 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataplane::api::TunnelId;
-use protocol::ppp::link::{self, Link, Verdict};
+use protocol::ppp::link as ppp;
 use protocol::pptp::connection::{
-    self as pptp, CallHandle, CallRequest, ClearCause, CloseReason, Connection, Refusal,
+    self as pptp, CallHandle, CallRequest, ClearCause, CloseReason, Connection,
 };
 use protocol::pptp::message::Text;
-use protocol::pptp::message::codes::{DisconnectResult, GeneralError, StopReason};
+use protocol::pptp::message::codes::StopReason;
 use protocol::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -23,15 +31,14 @@ use tracing::{debug, info, warn};
 
 use super::admission::Permit;
 use super::counters::Count;
-use super::ending::{Ended, Ending, TerminateCause};
-use super::starting::{Ticket, Turn};
-use super::subscriber::{Judging, Subscriber};
+use super::ending::{Ended, Ending};
+use super::starting::Ticket;
+use super::subscriber::Subscriber;
 use super::{Shared, stop_wanted};
-use crate::aaa::{self, Decision, Login, lease};
-use crate::call::{Call, Outcome, Reach};
+use crate::aaa::Decision;
 use crate::control::{Control, ipv4};
 use crate::mailbox::Mailbox;
-use crate::plane::{DEFAULT_WINDOW, Message};
+use crate::plane::Message;
 use crate::pool::Lease;
 
 /// What the data plane says that may wait for the task. The data plane limits each tunnel's rate as well.
@@ -252,12 +259,12 @@ impl Task {
             .filter_map(|(handle, call)| Some((*handle, call.session.wish()?)))
             .collect();
         for (handle, ending) in wishes {
-            let reason = link::Reason::Closed(ending.to_string());
+            let reason = ppp::Reason::Closed(ending.to_string());
             // Whoever takes its place waits, and a Terminate-Request could end that one's link: a
             // router that starts anew may use its Call ID again.
             let input = match ending {
-                Ending::Replaced => link::Input::Lost(reason),
-                _ => link::Input::Close(reason),
+                Ending::Replaced => ppp::Input::Lost(reason),
+                _ => ppp::Input::Close(reason),
             };
             self.link_input(handle, input).await;
         }
@@ -294,7 +301,7 @@ impl Task {
             }
             pptp::Event::CallRequested { call, request } => self.requested(call, request).await,
             pptp::Event::CallEstablished { call, .. } => {
-                self.link_input(call, link::Input::Open).await;
+                self.link_input(call, ppp::Input::Open).await;
             }
             pptp::Event::CallCleared { call, cause, .. } => self.cleared(call, &cause),
             pptp::Event::Closed(reason) => {
@@ -312,250 +319,6 @@ impl Task {
             | pptp::Event::CallStarted { .. }
             | pptp::Event::CallNotStarted { .. } => {}
         }
-    }
-
-    /// The peer wants a call, whose login has to wait for its turn.
-    async fn requested(&mut self, call: CallHandle, request: CallRequest) {
-        if self.shared.drain.is_on() {
-            self.refuse(call, Count::DrainRefused);
-            return;
-        }
-        let ticket = self.shared.starting.join(Arc::clone(&self.wake));
-        let since = self.shared.plane.clock().now();
-        self.waiting.push(Waiting { call, request, ticket, since });
-        self.idle_until = None;
-        self.turns().await;
-    }
-
-    /// Accepts the calls whose turn has come.
-    async fn turns(&mut self) {
-        let decided = |waiting: &Waiting| waiting.ticket.turn() != Turn::Waits;
-        while let Some(index) = self.waiting.iter().position(decided) {
-            let Waiting { call, request, ticket, since } = self.waiting.remove(index);
-            if ticket.turn() == Turn::Refused {
-                self.refuse(call, Count::QueueTimeout);
-                continue;
-            }
-            // To wait was our wish.
-            self.login_until = self.login_until + (self.shared.plane.clock().now() - since);
-            match self.prepare(&request, ticket).await {
-                Ok(subscriber) => self.accept(call, subscriber),
-                Err(count) => self.refuse(call, count),
-            }
-        }
-        self.waiting.shrink_to_fit();
-    }
-
-    /// The call has its tunnel: tell the peer.
-    fn accept(&mut self, call: CallHandle, subscriber: Subscriber) {
-        let own_call_id = subscriber.call.tunnel().own_call_id();
-        self.by_tunnel.insert(subscriber.call.tunnel().id(), call);
-        self.calls.insert(call, Box::new(subscriber));
-        self.pptp_input(pptp::Input::Accept { call, own_call_id });
-    }
-
-    fn refuse(&mut self, call: CallHandle, count: Count) {
-        self.shared.counters.add(count);
-        if self.shared.may_log_stranger() {
-            warn!(peer = %self.peer, reason = count.name(), "call refused");
-        }
-        let refusal = Refusal::Error(GeneralError::NoResource);
-        self.pptp_input(pptp::Input::Refuse { call, refusal });
-        self.rest();
-    }
-
-    /// Without a call the connection has to go some day.
-    fn rest(&mut self) {
-        if self.calls.is_empty() && self.waiting.is_empty() {
-            self.idle_until = Some(self.shared.plane.clock().now() + self.patience());
-        }
-    }
-
-    async fn prepare(&self, request: &CallRequest, ticket: Ticket) -> Result<Subscriber, Count> {
-        let shared = &self.shared;
-        let call_id = shared.plane.call_id(self.peer_address).map_err(|_| Count::CallsRefused)?;
-        let window = request.peer_window().unwrap_or(DEFAULT_WINDOW);
-        let peer_call_id = request.peer_call_id();
-        let tunnel = shared
-            .plane
-            .open(call_id, self.local, peer_call_id, window, self.inbox.clone())
-            .await
-            .map_err(|error| {
-                debug!(peer = %self.peer, %error, "no tunnel");
-                Count::CallsRefused
-            })?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|_| Count::CallsRefused)?;
-        let server = &shared.config.server;
-        let keepalive = server.keepalive_timeout.unless_zero();
-        let name = shared.host_name.clone().into_bytes();
-        let role = link::Role::Server {
-            name,
-            methods: server.methods(),
-            challenge_interval: server.chap_interval.unless_zero(),
-        };
-        let config = link::Config {
-            mru: server.max_mru,
-            mrru: server.mrru.offered(),
-            mtu: server.max_mtu,
-            outer_mtu: self.outer_mtu,
-            encryption: server.encryption_policy(server.encryption),
-            keepalive,
-            login_timeout: self.patience(),
-            ..link::Config::new(role)
-        };
-        let id = tunnel.id();
-        let clock = shared.plane.clock();
-        let link = Link::new(config, seed);
-        let call = Call::new(link, tunnel, clock, Reach::Peer, keepalive);
-        let session = shared
-            .sessions
-            .begin(
-                shared.config.limits.max_sessions,
-                self.peer_address,
-                id,
-                shared.plane.clone(),
-                server.max_mru,
-                Arc::clone(&self.wake),
-            )
-            .ok_or(Count::SessionsRefused)?;
-        let steps = (self.connected, self.established, clock.now());
-        Ok(Subscriber::new(call, session, ticket, steps))
-    }
-
-    async fn link_input(&mut self, handle: CallHandle, input: link::Input<'_>) {
-        if let Some(call) = self.calls.get_mut(&handle) {
-            let outcome = call.call.input(input).await;
-            self.link_outcome(handle, outcome).await;
-        }
-    }
-
-    async fn link_outcome(&mut self, handle: CallHandle, outcome: Outcome) {
-        if outcome.alive {
-            self.pptp_input(pptp::Input::PppAlive);
-        }
-        for event in outcome.events {
-            let now = self.shared.plane.clock().now();
-            let Some(call) = self.calls.get_mut(&handle) else { return };
-            match event {
-                link::Event::Authenticate(attempt) => {
-                    let (shared, judged) = (Arc::clone(&self.shared), self.judged.clone());
-                    let (name, identifier) = (attempt.name.clone(), attempt.identifier);
-                    let login = Login {
-                        attempt,
-                        session: call.session.handle(),
-                        peer: self.peer_address,
-                        local: self.local,
-                        placed: call.placed(),
-                    };
-                    let ticket = call.ticket().map(Ticket::asked);
-                    let judging = Judging::start(async move {
-                        let decision = aaa::judge(&shared, &login, ticket).await;
-                        let decision = Box::new(decision);
-                        let decided = Decided::Login { identifier, decision };
-                        // A connection that ended meanwhile gives the address back by dropping it.
-                        let _ = judged.put(Judged { call: handle, decided });
-                    });
-                    call.attempt(&name, identifier, judging);
-                }
-                link::Event::AddressWanted(wanted) => {
-                    let (shared, judged) = (Arc::clone(&self.shared), self.judged.clone());
-                    let (had, terms) = (call.address(), call.session.terms());
-                    let outer = [self.peer_address, self.local];
-                    call.chooses(Judging::start(async move {
-                        let lease = match terms.filter(|_| had.is_none()) {
-                            Some(terms) => lease::choose(&shared, &terms, wanted, outer).await,
-                            None => Err("there is nothing to choose".to_owned()),
-                        };
-                        let decided = Decided::Address(lease);
-                        let _ = judged.put(Judged { call: handle, decided });
-                    }));
-                }
-                link::Event::Step(step) => call.step(&step.to_string(), now),
-                link::Event::Encryption(encryption) => {
-                    call.session.update(|facts| facts.encoding = encryption.to_string());
-                }
-                link::Event::MultilinkAgreed(multilink) => {
-                    let mrru = multilink.receive.map(|receiving| receiving.mrru);
-                    call.session.update(|facts| facts.mrru = mrru);
-                }
-                link::Event::BridgeUp(bridging) => {
-                    let session = call.session.id();
-                    let link::Bridging { largest, tagged } = bridging;
-                    info!(session, largest, tagged, "session bridged");
-                }
-                link::Event::NetworkUp(network) => {
-                    let ends = (self.peer_address, self.local);
-                    call.up(&network, self.peer, ends, &self.shared).await;
-                    self.permit = None;
-                }
-                link::Event::Down(reason) => {
-                    let wish = call.session.wish();
-                    call.ended.get_or_insert_with(|| Ended::of_link(&reason, wish.as_ref()));
-                    let result = DisconnectResult::AdminShutdown;
-                    self.pptp_input(pptp::Input::ClearCall { call: handle, result });
-                }
-                link::Event::NetworkDown => call.down(&self.shared).await,
-                link::Event::Ipv6Up(identifiers) => {
-                    call.ipv6(Some(identifiers), &self.shared).await;
-                }
-                link::Event::Ipv6Down => call.ipv6(None, &self.shared).await,
-                link::Event::FramingAgreed { .. }
-                | link::Event::BridgeDown
-                | link::Event::Resynchronise => {}
-            }
-        }
-        if let Some(call) = self.calls.get(&handle) {
-            let phase = call.call.phase();
-            call.session.update(|facts| facts.phase = phase);
-        }
-    }
-
-    async fn judged(&mut self, judged: Judged) {
-        let Judged { call: handle, decided } = judged;
-        let Some(call) = self.calls.get_mut(&handle) else { return };
-        let (identifier, decision) = match decided {
-            Decided::Login { identifier, decision } => (identifier, decision),
-            Decided::Address(lease) => {
-                let input = match call.chosen(lease, &self.shared).await {
-                    Ok(address) => link::Input::Assign(address),
-                    Err(reason) => {
-                        self.shared.counters.add(Count::NoAddress);
-                        link::Input::Close(link::Reason::Closed(reason))
-                    }
-                };
-                return self.link_input(handle, input).await;
-            }
-        };
-        // The peer has begun anew meanwhile: what it would get now is another login's.
-        if !call.was_judged(identifier) {
-            return;
-        }
-        let input = match *decision {
-            Decision::Grant { terms, place, accepted } => {
-                // What was wrong with an earlier try of the same exchange.
-                call.ended = None;
-                let encryption = Some(terms.encryption);
-                match call.granted(*terms, place.map(|place| *place), &self.shared).await {
-                    Some(addresses) => {
-                        let message = "Access granted".to_owned();
-                        let verdict = Verdict::Accept { accepted, addresses, encryption, message };
-                        link::Input::Verdict { identifier, verdict }
-                    }
-                    None => link::Input::Close(link::Reason::Closed("no address".to_owned())),
-                }
-            }
-            Decision::Refuse { refusal, reason, retry, message } => {
-                call.ended = Some(Ended { reason, cause: TerminateCause::UserError });
-                let message = message.unwrap_or_else(|| "Access denied".to_owned());
-                link::Input::Verdict {
-                    identifier,
-                    verdict: Verdict::Reject { refusal, message, retry },
-                }
-            }
-            Decision::Nothing { reason } => link::Input::Close(link::Reason::Closed(reason)),
-        };
-        self.link_input(handle, input).await;
     }
 
     /// A call is over: say so, and give back all that it had.
