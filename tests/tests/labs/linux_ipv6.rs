@@ -14,17 +14,17 @@ use lab::wait;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const OPTIONS: &str = "require-mppe-128 nomppe-stateful +ipv6";
-const PATTERN: &str = "5eedfacec0ffee00";
-const PATTERN_BYTES: [u8; 8] = [0x5e, 0xed, 0xfa, 0xce, 0xc0, 0xff, 0xee, 0x00];
+pub(crate) const PATTERN: &str = "5eedfacec0ffee00";
+pub(crate) const PATTERN_BYTES: [u8; 8] = [0x5e, 0xed, 0xfa, 0xce, 0xc0, 0xff, 0xee, 0x00];
 /// Asks for routers and prints what they say.
 const RDISC6: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/bin/rdisc6");
 /// A host of the core.
-const CORE: &str = "2001:db8:c::2";
+pub(crate) const CORE: &str = "2001:db8:c::2";
 /// The concentrator's own address.
 const OWN: &str = "2001:db8::1";
 const USERS: [(&str, &str); 2] = [("alice", "secret123"), ("bob", "hunter2")];
 
-const SETTINGS: &str = "[[profile]]\nname = \"default\"\nlocal-address = \"10.99.0.1\"\n\
+pub(crate) const SETTINGS: &str = "[[profile]]\nname = \"default\"\nlocal-address = \"10.99.0.1\"\n\
     remote-address = \"default\"\nlocal-ipv6-address = \"2001:db8::1\"\n\
     remote-ipv6-prefix-pool = \"links\"\ndhcpv6-pd-pool = \"delegated\"\n\
     ipv6-dns-server = [\"2001:db8:c::53\"]\ndomain = \"corp.example\"\n\
@@ -34,7 +34,7 @@ const SETTINGS: &str = "[[profile]]\nname = \"default\"\nlocal-address = \"10.99
     [[ipv6-pool]]\nname = \"delegated\"\nprefix = \"2001:db8:200::/48\"\nprefix-length = 56\n";
 
 /// IPv6 between the concentrator and the core.
-fn give_ipv6(network: &Network) {
+pub(crate) fn give_ipv6(network: &Network) {
     for namespace in [&network.concentrator, &network.core] {
         for scope in ["all", "default"] {
             namespace.sysctl(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "0").unwrap();

@@ -17,7 +17,7 @@ const PATTERN: &str = "5eedfacec0ffee00";
 const PATTERN_BYTES: [u8; 8] = [0x5e, 0xed, 0xfa, 0xce, 0xc0, 0xff, 0xee, 0x00];
 
 /// Fragments that begin a packet and do not end it, and those that do the opposite.
-fn halves(trace: &Trace, format: Format) -> (usize, usize) {
+pub(crate) fn halves(trace: &Trace, format: Format) -> (usize, usize) {
     let headers = trace.frames().iter().filter_map(|frame| ppp_of(frame)).filter_map(|frame| {
         let (protocol, fragment) = frame;
         Header::parse(format, fragment).filter(|_| protocol == Protocol::MULTILINK)

@@ -9,6 +9,7 @@ mod bad_input;
 mod bindings;
 mod bridging;
 mod client_mode;
+mod combinations;
 mod database;
 mod hooks;
 mod hostile_control;
