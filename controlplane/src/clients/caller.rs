@@ -17,7 +17,9 @@ use crate::bridging;
 use crate::config::Client;
 use crate::daemon::Shared;
 use crate::dial::DialError;
-use crate::dial::outgoing::{Ended, Outgoing, Progress, Settings, connect, resolve};
+use crate::dial::outgoing::{
+    CONNECT_TIMEOUT, Ended, Outgoing, Progress, Settings, connect, resolve,
+};
 use crate::dial::routes::{DefaultRoute, Pins, Routes, Through};
 use crate::terms::Terms;
 use crate::text::printable;
@@ -76,7 +78,7 @@ impl Caller {
             let device = self.device(device).await?;
             let settings = self.call_settings(device).await?;
             let server = resolve(&self.settings.connect_to).await?;
-            Ok::<_, DialError>((settings, server, connect(server).await?))
+            Ok::<_, DialError>((settings, server, connect(server, CONNECT_TIMEOUT).await?))
         };
         let (settings, server, stream) = tokio::select! {
             prepared = prepared => prepared?,

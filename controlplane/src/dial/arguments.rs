@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Send this destination through the tunnel; may be given several times
     #[arg(long, value_name = "PREFIX")]
     pub route: Vec<Destination>,
-    /// End after this time, such as 30s or 5m
+    /// End after this time, such as 30s or 5m; a link that is not up by then has failed
     #[arg(long, value_name = "TIME")]
     pub duration: Option<Span>,
     /// Print one JSON object for each step

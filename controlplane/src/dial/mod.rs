@@ -10,24 +10,24 @@ pub mod outgoing;
 mod output;
 pub mod routes;
 
-use std::time::Duration;
-
 use dataplane::api::{self, Events, Handle};
 use protocol::ppp::auth::{Credential, Method};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub use arguments::Arguments;
 pub use error::DialError;
 
 use crate::clock::Clock;
-use crate::config::{Span, policy};
+use crate::config::policy;
 use crate::host::{host_name, interface_exists};
 use crate::kernel::Kernel;
 use crate::plane::{self, Plane};
 use crate::terms::Route;
 use arguments::YesNo;
-use outgoing::{Outgoing, Settings, connect, resolve};
+use outgoing::{CONNECT_TIMEOUT, Outgoing, Progress, Settings, connect, resolve};
 use output::Output;
 use routes::{DefaultRoute, Pins, Routes, Through};
 
@@ -47,7 +47,9 @@ pub fn run(arguments: &Arguments, password: Zeroizing<String>) -> Result<(), Dia
 
 async fn dial(arguments: &Arguments, credential: Credential) -> Result<(), DialError> {
     let mut output = Output::new(arguments.json);
-    let ended = ended(arguments.duration.map(Span::duration));
+    let up = Notify::new();
+    let over = arguments.duration.map(|duration| Instant::now() + duration.duration());
+    let ended = ended(over, &up);
     let mut ended = std::pin::pin!(ended);
     let server = resolve(&arguments.server).await?;
     let (interface, handle, events) = start(arguments).await?;
@@ -58,14 +60,24 @@ async fn dial(arguments: &Arguments, credential: Credential) -> Result<(), DialE
     let delivery = tokio::spawn(async move {
         deliver.deliver(events).await;
     });
-    let settings = settings(arguments, credential, interface);
+    let mut settings = settings(arguments, credential, interface);
+    // Whoever gives the whole thing less time does not want to wait longer for its begin.
+    let within = arguments.duration.map_or(CONNECT_TIMEOUT, |whole| {
+        settings.login_timeout = settings.login_timeout.min(whole.duration());
+        CONNECT_TIMEOUT.min(whole.duration())
+    });
     let result = {
         let stream = tokio::select! {
-            stream = connect(server) => stream?,
+            stream = connect(server, within) => stream?,
             () = &mut ended => return Ok(()),
         };
         let routes = Routes::new(Kernel::connect()?, Pins::default());
-        let watcher = |progress: outgoing::Progress<'_>| output.show(progress, &settings.interface);
+        let watcher = |progress: Progress<'_>| {
+            if matches!(progress, Progress::Up(_)) {
+                up.notify_one();
+            }
+            output.show(progress, &settings.interface);
+        };
         match Outgoing::place(stream, &settings, &plane, routes, watcher).await {
             Ok(call) => {
                 let ended = call.run(ended).await;
@@ -107,8 +119,9 @@ fn settings(arguments: &Arguments, credential: Credential, interface: String) ->
     }
 }
 
-/// SIGINT, SIGTERM, or the time is over.
-async fn ended(duration: Option<Duration>) {
+/// SIGINT, SIGTERM, or the time is over. That ends a link which is up: one that is not by then has
+/// failed.
+async fn ended(over: Option<Instant>, up: &Notify) {
     let caught = |kind| async move {
         match signal(kind) {
             Ok(mut signal) => signal.recv().await,
@@ -116,8 +129,11 @@ async fn ended(duration: Option<Duration>) {
         }
     };
     let over = async {
-        match duration {
-            Some(duration) => tokio::time::sleep(duration).await,
+        match over {
+            Some(over) => {
+                up.notified().await;
+                tokio::time::sleep_until(over).await;
+            }
             None => std::future::pending().await,
         }
     };

@@ -26,7 +26,7 @@ use crate::mailbox::Mailbox;
 use crate::plane::{DEFAULT_WINDOW, Message, Plane};
 
 /// A server that does not answer TCP by then will not.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the server may take to agree to the end.
 pub const FAREWELL: Duration = Duration::from_secs(3);
@@ -120,12 +120,16 @@ pub async fn resolve(server: &str) -> Result<SocketAddr, DialError> {
 /// Opens TCP to a server.
 ///
 /// # Errors
-/// If it does not answer, or refuses.
-pub async fn connect(server: SocketAddr) -> Result<TcpStream, DialError> {
+/// If it does not answer in time, or refuses.
+pub async fn connect(server: SocketAddr, within: Duration) -> Result<TcpStream, DialError> {
     let failed = |reason: String| DialError::Unreachable { server, reason };
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(server))
+    let port = server.port();
+    let stream = tokio::time::timeout(within, TcpStream::connect(server))
         .await
-        .map_err(|_| failed("no answer: TCP 1723 may be filtered".to_owned()))?
+        .map_err(|_| {
+            let seconds = within.as_secs();
+            failed(format!("no answer within {seconds}s: TCP {port} may be filtered"))
+        })?
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::ConnectionRefused => {
                 failed("connection refused: no PPTP server listens there".to_owned())

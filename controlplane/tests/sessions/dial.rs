@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use controlplane::clock::Clock;
 use controlplane::config::Mrru;
 use controlplane::control::Control;
-use controlplane::dial::outgoing::{Ended, Outgoing, Settings, connect};
+use controlplane::dial::outgoing::{CONNECT_TIMEOUT, Ended, Outgoing, Settings, connect};
 use controlplane::dial::routes::{Pins, Routes, Through};
 use controlplane::kernel::Kernel;
 use dataplane::api::Forward;
@@ -74,7 +74,7 @@ async fn dials(falls: Falls) -> (String, u8, Duration) {
         interface: "nosuch0".to_owned(),
         through: Through::default(),
     };
-    let stream = connect(address).await.unwrap();
+    let stream = connect(address, CONNECT_TIMEOUT).await.unwrap();
     let began = Instant::now();
     let routes = Routes::new(Kernel::connect().unwrap(), Pins::default());
     let call = Outgoing::place(stream, &settings, &server.daemon.plane, routes, |_| ());

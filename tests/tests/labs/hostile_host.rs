@@ -407,6 +407,38 @@ fn a_server_that_says_nothing_is_given_up_when_the_login_time_is_over() {
     assert!(took < Duration::from_secs(6), "{took:?}");
 }
 
+/// To a script 0 means that it worked.
+#[test]
+fn a_link_that_is_not_up_when_the_time_is_over_has_failed() {
+    let (code, said, took) = dialled(
+        |mut stream| {
+            while let Ok(1..) = stream.read(&mut [0; 1024]) {}
+        },
+        &["--duration", "2s"],
+    );
+    assert_eq!(code, 8, "{said}");
+    assert!(said.contains("did not answer Start-Control-Connection-Request within 2s"), "{said}");
+    assert!(took < Duration::from_secs(6), "{took:?}");
+
+    let namespace = Namespace::new("client").unwrap();
+    namespace.ip("link add nowhere type veth peer name hole").unwrap();
+    for link in ["nowhere", "hole"] {
+        namespace.ip(&format!("link set {link} up")).unwrap();
+    }
+    namespace.address("nowhere", "10.7.0.1/24").unwrap();
+    // Somebody has the address, and never answers TCP.
+    namespace.ip("neigh add 10.7.0.2 lladdr 02:00:00:00:00:02 dev nowhere").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    File::create(&password).unwrap().write_all(b"secret\n").unwrap();
+    let mut command = namespace.command(&penstock().unwrap().to_string_lossy());
+    command.args(["dial", "10.7.0.2", "--user", "alice", "--duration", "2s"]);
+    command.arg("--password-file").arg(&password);
+    let (code, said) = failing(command);
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("10.7.0.2:1723 is unreachable: no answer within 2s"), "{said}");
+}
+
 #[test]
 fn a_name_of_an_interface_that_is_taken_is_said_so() {
     let namespace = Namespace::new("client").unwrap();
