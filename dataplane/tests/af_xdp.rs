@@ -7,66 +7,26 @@
 mod common;
 #[path = "common/far.rs"]
 mod far;
+#[path = "common/lab.rs"]
+mod lab;
+#[path = "common/ledger.rs"]
+mod ledger;
 #[path = "common/redirect.rs"]
 mod redirect;
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use common::subscriber::{Subscriber, ipv4, one_hop_on, packet, sum};
-use common::{GATEWAY, dial, eventually, in_namespace, ip};
+use common::{dial, eventually, in_namespace};
 use dataplane::DataPlane;
 use dataplane::api::counters::XdpCounters;
-use dataplane::api::{Config, Handle, Interface, Prefix, Role, Tun};
+use dataplane::api::{Handle, StartError};
 use far::Far;
-
-const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
-const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
-const ACCESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const CORE: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
-const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
-
-fn network() {
-    for (near, mac, far, far_mac) in [
-        ("access", "02:00:00:00:00:01", "peer", "02:00:00:00:01:01"),
-        ("core", "02:00:00:00:00:02", "server", "02:00:00:00:01:02"),
-    ] {
-        ip(&format!(
-            "link add {near} address {mac} numrxqueues 2 numtxqueues 2 type veth \
-             peer name {far} address {far_mac} numrxqueues 2 numtxqueues 2"
-        ));
-        ip(&format!("link set {near} up"));
-        ip(&format!("link set {far} up"));
-    }
-    ip("addr add 192.0.2.1/24 dev access");
-    ip("addr add 203.0.113.1/24 dev core");
-    ip("neigh add 192.0.2.7 lladdr 02:00:00:00:01:01 nud permanent dev access");
-    ip("neigh add 203.0.113.80 lladdr 02:00:00:00:01:02 nud permanent dev core");
-}
-
-fn ethernet(destination: [u8; 6], source: [u8; 6], packet: &[u8]) -> Vec<u8> {
-    let mut frame = [&destination[..], &source, &[0x08, 0x00], packet].concat();
-    frame.resize(frame.len().max(60), 0);
-    frame
-}
-
-fn start() -> Handle {
-    let interface =
-        |name: &str, role| Interface { name: name.to_owned(), role, queues: None, below: None };
-    let config = Config {
-        workers: 2,
-        interfaces: vec![interface("access", Role::Access), interface("core", Role::Core)],
-        listen: vec![LOCAL],
-        tun: Tun {
-            address: Some(GATEWAY),
-            pools: vec![Prefix { address: Ipv4Addr::new(10, 9, 0, 0), length: 16 }],
-            ..Tun::default()
-        },
-        ..Config::default()
-    };
-    DataPlane::start(&config).unwrap().0
-}
+use lab::{
+    ACCESS, CORE, LOCAL, PEER, PEER_MAC, SERVER, SERVER_MAC, config, ethernet, network, start,
+};
+use ledger::Ledger;
 
 fn xdp(handle: &Handle) -> XdpCounters {
     handle.totals().xdp.unwrap()
@@ -76,6 +36,7 @@ fn xdp(handle: &Handle) -> XdpCounters {
 fn packets_cross_from_queue_to_queue_and_between_workers() {
     in_namespace(|| {
         network();
+        let ledger = Ledger::open(&lab::PORTS);
         let handle = start();
         let report = handle.report().to_string();
         let ports: Vec<_> = report.lines().filter(|line| line.starts_with("  ")).collect();
@@ -124,6 +85,7 @@ fn packets_cross_from_queue_to_queue_and_between_workers() {
         assert_eq!(totals.drops().total(), 0, "{:?}", totals.workers);
         let handed: u64 = totals.workers.iter().map(|worker| worker.handed_over).sum();
         assert_eq!(handed, 80);
+        ledger.balance(&handle);
         handle.stop();
     });
 }
@@ -134,6 +96,7 @@ fn packets_cross_from_queue_to_queue_and_between_workers() {
 fn the_core_is_told_of_what_cannot_arrive() {
     in_namespace(|| {
         network();
+        let ledger = Ledger::open(&lab::PORTS);
         let handle = start();
         let mut server = Far::open("server");
         let inner = Ipv4Addr::new(10, 9, 0, 5);
@@ -161,6 +124,45 @@ fn the_core_is_told_of_what_cannot_arrive() {
                 assert_eq!(error[48..68], [0xA5; 20]);
             }
         }
+        ledger.balance(&handle);
         handle.stop();
+    });
+}
+
+#[test]
+fn queues_that_are_not_driven_go_by_the_kernel_and_polling_workers_never_sleep() {
+    in_namespace(|| {
+        network();
+        let mut config = config();
+        for interface in &mut config.interfaces {
+            interface.queues = Some(1);
+        }
+        config.busy_poll = Some(Duration::from_micros(20));
+        let ledger = Ledger::open(&lab::PORTS);
+        let (handle, _events) = DataPlane::start(&config).unwrap();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let inner = Ipv4Addr::new(10, 9, 0, 5);
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 40, inner, 1456);
+        for queue in [0, 1, 0, 1] {
+            let up = packet(inner, SERVER, &[0xA5; 100]);
+            peer.send(queue, &ethernet(ACCESS, PEER_MAC, &subscriber.encrypt_packet(&up)));
+            assert_eq!(server.receive()[14..], one_hop_on(&up));
+        }
+        let gre = handle
+            .totals()
+            .ports
+            .iter()
+            .filter(|port| port.name == "gre")
+            .map(|port| port.received_packets)
+            .sum::<u64>();
+        assert_eq!(gre, 2, "those of the queue that is not driven");
+        ledger.balance(&handle);
+        handle.stop();
+
+        config.interfaces[1].queues = Some(3);
+        let Err(StartError::Config(reason)) = DataPlane::start(&config) else {
+            panic!("there are no three queues")
+        };
+        assert_eq!(reason, "core has 2 queues, of which 3 cannot be driven");
     });
 }

@@ -8,12 +8,19 @@ use serde::Deserialize;
 
 use super::{ConfigError, interface_name};
 
+/// The longest that the kernel may poll at a time, microseconds: packets of other ports wait meanwhile.
+const MAX_BUSY_POLL: u32 = 10_000;
+
 /// Threads, ports and drivers of the packet path.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Dataplane {
     /// Pinned worker threads; 0 is one for each core that we may run on.
     pub workers: u16,
+    /// The cores that workers are pinned to, one for each; empty: the first that we may run on.
+    pub cores: Vec<u16>,
+    /// Microseconds for which the kernel polls a queue for a worker that never sleeps; 0: it sleeps.
+    pub busy_poll: u32,
     /// Packets that each worker can hold at once, in 4 KiB each; 1024 at least.
     pub frames: u32,
     /// Name of the TUN interface.
@@ -24,7 +31,14 @@ pub struct Dataplane {
 
 impl Default for Dataplane {
     fn default() -> Self {
-        Self { workers: 0, frames: 4096, tun: "penstock".to_owned(), interface: Vec::new() }
+        Self {
+            workers: 0,
+            cores: Vec::new(),
+            busy_poll: 0,
+            frames: 4096,
+            tun: "penstock".to_owned(),
+            interface: Vec::new(),
+        }
     }
 }
 
@@ -36,6 +50,9 @@ pub struct Interface {
     pub name: String,
     /// Which side it serves.
     pub role: Role,
+    /// How many of its queues are driven, from the first on; 0: all.
+    #[serde(default)]
+    pub queues: u16,
     /// The ports by which its frames pass, where the kernel does not say it.
     #[serde(default)]
     pub ports: Vec<String>,
@@ -81,6 +98,19 @@ impl Dataplane {
             return Err(ConfigError::new(format!(
                 "`frames = {}`: a worker needs at least {MIN_FRAMES}",
                 self.frames
+            )));
+        }
+        let workers = if self.workers == 0 { 1 } else { usize::from(self.workers) };
+        if !self.cores.is_empty() && self.cores.len() < workers {
+            return Err(ConfigError::new(format!(
+                "`cores` names {} cores, and there are {workers} workers",
+                self.cores.len()
+            )));
+        }
+        if self.busy_poll > MAX_BUSY_POLL {
+            return Err(ConfigError::new(format!(
+                "`busy-poll = {}`: at most {MAX_BUSY_POLL} microseconds",
+                self.busy_poll
             )));
         }
         for Interface { name, ports, vlan, .. } in &self.interface {

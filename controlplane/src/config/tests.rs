@@ -40,6 +40,7 @@ fn what_the_example_comments_out_is_valid_too() {
         [Interface {
             name: "eth0".to_owned(),
             role: Role::Access,
+            queues: 0,
             ports: Vec::new(),
             vlan: Vlan::default(),
         }]
@@ -123,6 +124,8 @@ fn slips_are_answered_with_line_and_what_was_meant() {
         "[dataplane]\ntun = \"a-name-that-is-too-long\"\n",
         "[dataplane]\ntun = \"a\\nb\"\n",
         "[dataplane]\nframes = 0\n",
+        "[dataplane]\nworkers = 2\ncores = [1]\n",
+        "[dataplane]\nbusy-poll = 1000000\n",
         "[server\n",
     ]
     .map(|text| format!("{}\n    {}\n", text.trim().replace('\n', " ; "), says(text)))

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use dataplane::api;
 use dataplane::api::config::Below;
@@ -15,6 +16,7 @@ use crate::kernel::Kernel;
 pub fn data_plane(config: &Config) -> api::Config {
     let ours = &config.dataplane;
     let workers = match usize::from(ours.workers) {
+        0 if !ours.cores.is_empty() => ours.cores.len().min(64),
         0 => available_parallelism().map_or(1, usize::from).min(64),
         workers => workers,
     };
@@ -25,7 +27,7 @@ pub fn data_plane(config: &Config) -> api::Config {
             Role::Core => api::Role::Core,
             Role::Both => api::Role::Both,
         },
-        queues: None,
+        queues: (interface.queues != 0).then_some(interface.queues.into()),
         below: (!interface.ports.is_empty())
             .then(|| Below { ports: interface.ports.clone(), tags: interface.vlan.0 }),
     });
@@ -33,6 +35,8 @@ pub fn data_plane(config: &Config) -> api::Config {
     let pools = config.pool.iter().flat_map(|pool| &pool.ranges).flat_map(AddressRange::prefixes);
     api::Config {
         workers,
+        cores: ours.cores.iter().copied().map(usize::from).collect(),
+        busy_poll: (ours.busy_poll != 0).then(|| Duration::from_micros(ours.busy_poll.into())),
         interfaces: interfaces.collect(),
         listen: listen.filter(|address| !address.is_unspecified()).collect(),
         tun: api::Tun {

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 pub use ebpf::{Tag, TagKind, Tags, TagsError};
 
@@ -23,6 +24,9 @@ pub struct Config {
     /// The cores that the workers are pinned to, in order. Empty: the first ones that the process
     /// may use; a lone worker without interfaces is not pinned. Fewer than workers is refused.
     pub cores: Vec<usize>,
+    /// Workers never sleep, and have the kernel poll the queues of `interfaces` for so long at a time;
+    /// microseconds are kept. `None`: workers sleep until an interrupt wakes them.
+    pub busy_poll: Option<Duration>,
     /// Interfaces whose queues the workers drive by AF_XDP. Empty: all packets pass the kernel.
     pub interfaces: Vec<Interface>,
     /// Addresses that GRE comes to, for XDP's filter. Each tunnel's own local address is added
@@ -44,6 +48,7 @@ impl Default for Config {
         Self {
             workers: 1,
             cores: Vec::new(),
+            busy_poll: None,
             interfaces: Vec::new(),
             listen: Vec::new(),
             tun: Tun::default(),

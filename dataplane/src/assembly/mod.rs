@@ -25,7 +25,7 @@ use crate::io::Port;
 use crate::mailbox::Mailbox;
 use crate::mppe::Kernel;
 use crate::route::{Mirror, Routes};
-use crate::worker::{Attached, Lines, Surroundings, Worker};
+use crate::worker::{Attached, Lines, Sleep, Surroundings, Worker};
 
 use ports::Opened;
 
@@ -140,7 +140,8 @@ impl DataPlane {
             workers.push((worker, core));
         }
         let handle = Handle::new(parties, machinery, config.max_tunnels, epoch, report);
-        Ok(Assembled { handle, events: Events::new(events), workers, epoch })
+        let rest = if config.busy_poll.is_some() { Sleep::Never } else { Sleep::WhenIdle };
+        Ok(Assembled { handle, events: Events::new(events), workers, epoch, rest })
     }
 }
 
@@ -151,12 +152,13 @@ struct Assembled {
     /// Each with the core that it is to be pinned to.
     workers: Vec<(Worker, Option<CoreId>)>,
     epoch: Instant,
+    rest: Sleep,
 }
 
 impl Assembled {
     /// Starts the workers' threads.
     fn run(self) -> Result<(Handle, Events), StartError> {
-        let Self { handle, events, mut workers, epoch } = self;
+        let Self { handle, events, mut workers, epoch, rest } = self;
         let poll_sets = workers
             .iter_mut()
             .map(|(worker, _)| worker.poll_set())
@@ -172,7 +174,7 @@ impl Assembled {
                     {
                         tracing::warn!(worker = number, core = core.id, "worker is not pinned");
                     }
-                    worker.run(&poll_set, epoch);
+                    worker.run(&poll_set, epoch, rest);
                 })
                 .map_err(|error| StartError::system("starting a worker", error))?;
             handle.adopt(thread);

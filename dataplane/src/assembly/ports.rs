@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use ebpf::{Capacity, Roles, Steering};
 use nix::net::if_::if_nametoindex;
@@ -20,7 +21,7 @@ use crate::frame::{Pool, Region};
 use crate::io::nic::{self, LARGE_RECEIVE, STRIPPING};
 use crate::io::raw::RawPort;
 use crate::io::tun::{TunConfig, TunPort};
-use crate::io::xsk::{XskConfig, XskMode, XskPort};
+use crate::io::xsk::{BusyPoll, XskConfig, XskMode, XskPort};
 use crate::route::Mirror;
 use crate::steer::Steer;
 
@@ -28,6 +29,9 @@ use crate::steer::Steer;
 const RING: u32 = 1024;
 /// Frames that such a socket has in its hands at most.
 const FRAMES_PER_SOCKET: u32 = 3 * RING;
+
+/// Packets that the kernel takes from a card in one poll of ours: as many as it does by itself.
+const POLL_BUDGET: u16 = 64;
 
 /// Ports that are open.
 #[derive(Debug)]
@@ -72,7 +76,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
         let mut program = Steering::load(Capacity::default()).map_err(StartError::port)?;
         let mut pool = Pool::new(region, RING as usize);
         for (ifindex, port) in &physical {
-            open_port(*ifindex, port, &mut program, &mut pool, &mut ports)?;
+            open_port(*ifindex, port, config.busy_poll, &mut program, &mut pool, &mut ports)?;
         }
         let interfaces = passages.iter().map(|(_, passage)| passage.ifindex);
         machinery.mirror = Some(Mirror::start(interfaces).map_err(StartError::port)?);
@@ -110,7 +114,7 @@ fn physical(passages: &[(&Interface, Passage)]) -> Result<BTreeMap<u32, Physical
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
                     let queues = match interface.queues {
-                        Some(queues) => queues,
+                        Some(queues) => some_of(port_name, queues)?,
                         // All of them, for a NIC may hash GRE to any.
                         None => XskPort::queues(port_name).map_err(StartError::port)?,
                     };
@@ -134,10 +138,30 @@ fn physical(passages: &[(&Interface, Passage)]) -> Result<BTreeMap<u32, Physical
     Ok(all)
 }
 
+/// As many of a port's queues as the operator wants.
+fn some_of(port: &str, queues: u32) -> Result<u32, StartError> {
+    let has = XskPort::queues(port).map_err(StartError::port)?;
+    if !(1..=has).contains(&queues) {
+        return Err(StartError::Config(format!(
+            "{port} has {has} queues, of which {queues} cannot be driven"
+        )));
+    }
+    if queues < has {
+        tracing::warn!(
+            interface = port,
+            queues,
+            has,
+            "packets that the card spreads to its other queues go by the kernel"
+        );
+    }
+    Ok(queues)
+}
+
 /// Opens the queues of a port and deals them to the workers.
 fn open_port(
     ifindex: u32,
     physical: &Physical,
+    busy_poll: Option<Duration>,
     program: &mut Steering,
     pool: &mut Pool,
     ports: &mut [Vec<Attachment>],
@@ -164,7 +188,7 @@ fn open_port(
             queue,
             ring_size: RING,
             mode: None,
-            busy_poll: None,
+            busy_poll: busy_poll.map(|duration| BusyPoll { duration, budget: POLL_BUDGET }),
         };
         let port = XskPort::open(&config, pool).map_err(StartError::port)?;
         program.register_socket(ifindex, queue, port.as_fd()).map_err(StartError::port)?;

@@ -3,11 +3,12 @@
 //! cost fifty snapshots; dumps again where the kernel tells only part or a message was lost.
 //! Never makes a worker wait. If the kernel cannot be followed, the last snapshot stands.
 //!
-//! It changes one thing: it tells the kernel now and then that gateways are in use. The kernel sees
-//! none of the packets that workers send, and would neither look for a gateway nor notice that one
-//! has another MAC address now.
+//! It changes one thing: it tells the kernel which gateways are in use. The kernel sees none of the
+//! packets that workers send, and would neither look for a gateway nor notice that one has another
+//! MAC address now. From Linux 5.16 on it looks after them by itself once told (`NTF_EXT_MANAGED`);
+//! older ones are told again as long as routes lead there.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, mpsc};
@@ -17,7 +18,9 @@ use std::time::Duration;
 use futures_channel::mpsc::UnboundedReceiver as Messages;
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourState,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
@@ -33,8 +36,8 @@ const BATCH: Duration = Duration::from_millis(20);
 /// When to look again after the kernel told only part: what it does silently it may do after it has
 /// told the rest.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
-/// How often gateways are told to be in use: as long as a neighbour counts as reachable at least
-/// (RFC 4861 §6.3.2, which Linux follows for IPv4 too).
+/// How often it is seen to that gateways are looked after: as long as a neighbour counts as reachable
+/// at least (RFC 4861 §6.3.2, which Linux follows for IPv4 too).
 const USE: Duration = Duration::from_secs(15);
 /// Pause before following is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -138,7 +141,7 @@ async fn run(
         follower = loop {
             sleep(RETRY).await;
             match Follower::new(ports.clone()).await {
-                Ok(follower) => break follower,
+                Ok(new) => break Follower { managed: follower.managed, ..new },
                 Err(error) => tracing::debug!(%error, "routes are still not followed"),
             }
             if new_ports.is_closed() {
@@ -155,6 +158,15 @@ struct Follower {
     messages: RouteMessages,
     kernel: Handle,
     rib: Rib,
+    /// Gateways that the kernel was told to look after.
+    managed: BTreeSet<(u32, Ipv4Addr)>,
+}
+
+/// Whether the kernel is to look after a gateway from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    Managed,
+    Released,
 }
 
 impl Follower {
@@ -164,7 +176,7 @@ impl Follower {
         let (connection, kernel, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         let rib = dump(&kernel, ports).await?;
-        Ok(Self { messages, kernel, rib })
+        Ok(Self { messages, kernel, rib, managed: BTreeSet::new() })
     }
 
     /// Until the ports' sender is gone (`Ok`) or the kernel is lost.
@@ -191,7 +203,10 @@ impl Follower {
                     }
                 }
                 ports = new_ports.recv() => {
-                    let Some(ports) = ports else { return Ok(()) };
+                    let Some(ports) = ports else {
+                        self.release(&BTreeSet::new()).await;
+                        return Ok(());
+                    };
                     self.rib.set_ports(ports);
                     due = due.or_else(|| Some(Instant::now() + BATCH));
                 }
@@ -212,21 +227,42 @@ impl Follower {
         }
     }
 
-    async fn use_gateways(&self) {
-        for (ifindex, address) in self.rib.unsure_gateways() {
-            let used = self
-                .kernel
-                .neighbours()
-                .add(ifindex, address.into())
-                .state(NeighbourState::None)
-                .flags(NeighbourFlags::Use)
-                .replace()
-                .execute()
-                .await;
-            if let Err(error) = used {
-                tracing::debug!(%address, %error, "the kernel does not look for a gateway");
+    async fn use_gateways(&mut self) {
+        for gateway in self.rib.unsure_gateways() {
+            if self.tell(gateway, Care::Managed).await {
+                self.managed.insert(gateway);
             }
         }
+        self.release(&self.rib.gateways()).await;
+    }
+
+    /// Leaves those to the kernel that are not among the ones in use any more.
+    async fn release(&mut self, used: &BTreeSet<(u32, Ipv4Addr)>) {
+        let unused: Vec<_> = self.managed.difference(used).copied().collect();
+        for gateway in unused {
+            // With its interface gone, so is the neighbour.
+            self.tell(gateway, Care::Released).await;
+            self.managed.remove(&gateway);
+        }
+    }
+
+    async fn tell(&self, (ifindex, address): (u32, Ipv4Addr), care: Care) -> bool {
+        let mut request = self
+            .kernel
+            .neighbours()
+            .add(ifindex, address.into())
+            .state(NeighbourState::None)
+            .flags(NeighbourFlags::Use)
+            .replace();
+        if care == Care::Managed {
+            let managed = NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed);
+            request.message_mut().attributes.push(managed);
+        }
+        let told = request.execute().await;
+        if let Err(error) = &told {
+            tracing::debug!(%address, %error, "the kernel does not look for a gateway");
+        }
+        told.is_ok()
     }
 
     /// `None` if the message changes nothing.

@@ -165,10 +165,18 @@ impl Rib {
         self.unpainted.insert(place);
     }
 
-    /// The gateways that routes lead to by our ports and that the kernel would look for, or make
-    /// sure of, if it sent there. Never one with a static MAC address: to be told that it is in
+    /// Those of [`Rib::gateways`] that the kernel would look for, or make sure of, if it sent there. Never one with a static MAC address: to be told that it is in
     /// use makes the kernel forget that.
     pub(super) fn unsure_gateways(&self) -> BTreeSet<(u32, Ipv4Addr)> {
+        let mut gateways = self.gateways();
+        gateways.retain(|gateway| {
+            !self.neighbours.contains_key(gateway) || self.stale_neighbours.contains(gateway)
+        });
+        gateways
+    }
+
+    /// The gateways that routes lead to by our ports.
+    pub(super) fn gateways(&self) -> BTreeSet<(u32, Ipv4Addr)> {
         self.meanings
             .iter()
             .filter_map(|meaning| match meaning {
@@ -180,9 +188,6 @@ impl Rib {
             .filter_map(|hop| match hop.gateway {
                 Gateway::Address(address) => Some((hop.ifindex, address)),
                 Gateway::None | Gateway::Foreign => None,
-            })
-            .filter(|gateway| {
-                !self.neighbours.contains_key(gateway) || self.stale_neighbours.contains(gateway)
             })
             .collect()
     }

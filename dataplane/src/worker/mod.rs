@@ -36,6 +36,7 @@ pub(crate) use devices::Devices;
 pub(crate) use exits::{Exit, Exits, Remembered};
 pub use lines::Line;
 pub(crate) use lines::Lines;
+pub(crate) use run::Sleep;
 
 /// Packets taken from one port in a turn.
 pub(crate) const BURST: usize = 64;

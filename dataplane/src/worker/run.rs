@@ -19,6 +19,15 @@ const REFRESH: Duration = Duration::from_secs(1);
 /// wake the worker.
 const PENDING: Duration = Duration::from_millis(1);
 
+/// When a worker sleeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// When there is nothing to do.
+    WhenIdle,
+    /// Never: its core is its own.
+    Never,
+}
+
 impl Worker {
     /// The poll set: every port that has a descriptor, the devices of tunnels, and the mailbox.
     pub(crate) fn poll_set(&mut self) -> nix::Result<Epoll> {
@@ -35,7 +44,7 @@ impl Worker {
     }
 
     /// Works until the mailbox says stop.
-    pub(crate) fn run(mut self, epoll: &Epoll, epoch: System) {
+    pub(crate) fn run(mut self, epoll: &Epoll, epoch: System, rest: Sleep) {
         let wakes = self.ports.iter().all(|attached| attached.port.readiness().is_some());
         let mut idle = 0;
         let mut refreshed = clock::since(epoch);
@@ -52,8 +61,8 @@ impl Worker {
                 idle = 0;
                 continue;
             }
-            idle += 1;
-            if idle < SPIN {
+            idle = u32::saturating_add(idle, 1);
+            if idle < SPIN || rest == Sleep::Never {
                 std::hint::spin_loop();
                 continue;
             }

@@ -76,6 +76,11 @@ pub struct XskPort {
     continued: bool,
     mode: XskMode,
     busy_poll: bool,
+    /// The interface and the queue, for whoever reads the log.
+    interface: String,
+    queue: u32,
+    /// The kernel refuses to send.
+    dead: bool,
     counters: Arc<PortCounters>,
 }
 
@@ -110,6 +115,9 @@ impl XskPort {
             continued: false,
             mode,
             busy_poll: config.busy_poll.is_some(),
+            interface: config.interface.clone(),
+            queue: config.queue,
+            dead: false,
             counters: Arc::default(),
         };
         port.fill(pool);
@@ -159,6 +167,22 @@ impl XskPort {
         self.rings.fill.publish();
         if self.busy_poll || self.rings.fill.needs_wakeup() {
             socket::kick_receive(self.fd.as_fd());
+        }
+    }
+
+    /// Says once that the kernel sends no more, and that it does again.
+    fn note(&mut self, kick: &Kick) {
+        let Self { interface, queue, .. } = self;
+        match kick {
+            Kick::Dead(error) if !self.dead => {
+                self.dead = true;
+                tracing::warn!(interface, queue, %error, "the port sends nothing");
+            }
+            Kick::Done if self.dead => {
+                self.dead = false;
+                tracing::info!(interface, queue, "the port sends again");
+            }
+            Kick::Dead(_) | Kick::Done | Kick::Again => {}
         }
     }
 
@@ -264,9 +288,11 @@ impl Port for XskPort {
                 if !remains || !self.rings.transmit.needs_wakeup() {
                     break;
                 }
-                match socket::kick_transmit(self.fd.as_fd()) {
+                let kick = socket::kick_transmit(self.fd.as_fd());
+                self.note(&kick);
+                match kick {
                     Kick::Done | Kick::Again => self.complete(pool),
-                    Kick::Dead => {
+                    Kick::Dead(_) => {
                         remains = false;
                         break;
                     }

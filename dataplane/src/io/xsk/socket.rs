@@ -228,14 +228,14 @@ pub(super) fn busy_poll(fd: BorrowedFd<'_>, for_: Duration, budget: u16) -> Resu
 }
 
 /// What a kick left to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Kick {
     /// The kernel took what it could at once.
     Done,
     /// The kernel stopped early: kick again.
     Again,
     /// The interface is gone or down: kicking again is of no use.
-    Dead,
+    Dead(io::Error),
 }
 
 /// Tells the kernel to look at the transmit ring.
@@ -247,9 +247,10 @@ pub(super) fn kick_transmit(fd: BorrowedFd<'_>) -> Kick {
     if result >= 0 {
         return Kick::Done;
     }
-    match io::Error::last_os_error().raw_os_error() {
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
         Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR) => Kick::Again,
-        _ => Kick::Dead,
+        _ => Kick::Dead(error),
     }
 }
 

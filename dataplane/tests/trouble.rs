@@ -1,0 +1,261 @@
+//! What a data plane on AF_XDP makes of trouble on real interfaces: two ports with two queues each,
+//! two workers, the kernel's routes. What is lost is counted, and nothing that need not be lost is.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+#[path = "common/far.rs"]
+mod far;
+#[path = "common/lab.rs"]
+mod lab;
+#[path = "common/ledger.rs"]
+mod ledger;
+#[path = "common/redirect.rs"]
+mod redirect;
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use common::subscriber::{Subscriber, one_hop_on, packet};
+use common::{dial, eventually, in_namespace, ip};
+use far::Far;
+use lab::{
+    ACCESS, CORE, LOCAL, PEER, PEER_MAC, PORTS, SERVER, SERVER_MAC, ethernet, network, start,
+};
+use ledger::Ledger;
+
+/// The inner address of the tunnel with this Call ID.
+fn inner(call_id: u16) -> Ipv4Addr {
+    let [high, low] = call_id.to_be_bytes();
+    Ipv4Addr::new(10, 9, high, low)
+}
+
+/// Sends packets by the tunnel until one arrives at the server, and takes all that were sent so far.
+fn until_it_passes(subscriber: &mut Subscriber, peer: &mut Far, server: &mut Far) {
+    const MARK: &[u8] = b"passes";
+    let mut sent = 0_u32;
+    let heard = |server: &mut Far| {
+        let frame = server.try_receive()?;
+        let number = frame.get(34..)?.strip_prefix(MARK)?;
+        Some(u32::from_be_bytes(*number.first_chunk()?))
+    };
+    let mut newest = eventually("a packet passes", || {
+        sent += 1;
+        let payload = [MARK, &sent.to_be_bytes()].concat();
+        let up = subscriber.encrypt(SERVER, &payload);
+        peer.send(0, &ethernet(ACCESS, PEER_MAC, &up));
+        heard(server)
+    });
+    eventually("the others pass", || {
+        newest = heard(server).unwrap_or(newest);
+        (newest == sent).then_some(())
+    });
+}
+
+#[test]
+fn nothing_is_lost_with_every_packet_on_the_wrong_queue_and_its_owner_asleep() {
+    const BURST: usize = 24;
+    in_namespace(|| {
+        network();
+        let ledger = Ledger::open(&PORTS);
+        let handle = start();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let mut subscribers: Vec<Subscriber> =
+            (40..44).map(|id| dial(&handle, (LOCAL, PEER), id, inner(id), 1456)).collect();
+        let rounds = 20_u8;
+        for round in 0..rounds {
+            // Two workers: tunnels are dealt to them by their Call IDs.
+            for subscriber in &mut subscribers {
+                let wrong = 1 - usize::from(subscriber.own_call_id % 2);
+                for number in 0..BURST {
+                    let payload = vec![round; 1 + number * 50];
+                    let up = subscriber.encrypt(SERVER, &payload);
+                    peer.send(wrong, &ethernet(ACCESS, PEER_MAC, &up));
+                    let down = packet(SERVER, subscriber.inner, &payload);
+                    server.send(wrong, &ethernet(CORE, SERVER_MAC, &down));
+                }
+            }
+            let sent = BURST * subscribers.len();
+            let mut ups = vec![0; subscribers.len()];
+            let mut downs = ups.clone();
+            for _ in 0..sent {
+                let frame = server.receive();
+                let which = usize::from(frame[29] - 40);
+                let payload = vec![round; 1 + ups[which] * 50];
+                let up = packet(subscribers[which].inner, SERVER, &payload);
+                assert_eq!(frame[14..], one_hop_on(&up), "in the order of the tunnel");
+                ups[which] += 1;
+            }
+            while downs.iter().sum::<usize>() < sent {
+                let frame = peer.receive();
+                let call_id = u16::from_be_bytes([frame[40], frame[41]]);
+                let which = usize::from(call_id - 40);
+                let subscriber = &mut subscribers[which];
+                // Not the acknowledgements that go alone.
+                if subscriber.read(&frame[14..]).frame.is_empty() {
+                    continue;
+                }
+                let payload = vec![round; 1 + downs[which] * 50];
+                let down = packet(SERVER, subscriber.inner, &payload);
+                assert_eq!(subscriber.decrypt(&frame[14..]), one_hop_on(&down));
+                downs[which] += 1;
+            }
+            // They sleep as soon as a few turns found nothing.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let totals = handle.totals();
+        assert_eq!(totals.drops().total(), 0, "{:?}", totals.workers);
+        let handed: u64 = totals.workers.iter().map(|worker| worker.handed_over).sum();
+        let all = 2 * BURST * subscribers.len() * usize::from(rounds);
+        assert_eq!(handed, all as u64, "every packet was handed over");
+        for port in &totals.ports {
+            assert!(port.drops.iter().all(|&(_, count)| count == 0), "{port:?}");
+        }
+        ledger.balance(&handle);
+        handle.stop();
+    });
+}
+
+#[test]
+fn a_route_moves_under_traffic_without_loss_and_in_time() {
+    const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 3];
+    const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+    const MOVES: usize = 15;
+    in_namespace(|| {
+        network();
+        ip("neigh add 203.0.113.81 lladdr 02:00:00:00:01:03 nud permanent dev core");
+        ip("route add 198.51.100.0/24 via 203.0.113.80");
+        let ledger = Ledger::open(&PORTS);
+        let handle = start();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 40, inner(40), 1456);
+        let mut number = 0_u32;
+        let mut ways = Vec::new();
+        let mut times = Vec::new();
+        let mut arrived = 0;
+        // A packet now and whatever has arrived: numbers in their order, and by which way.
+        let mut send = |ways: &mut Vec<[u8; 6]>| {
+            let up = subscriber.encrypt(FAR, &number.to_be_bytes());
+            peer.send((number % 2) as usize, &ethernet(ACCESS, PEER_MAC, &up));
+            number += 1;
+            std::thread::sleep(Duration::from_micros(500));
+            while let Some(frame) = server.try_receive() {
+                ways.push(*frame.first_chunk().unwrap());
+            }
+            number
+        };
+        for turn in 0..MOVES {
+            for _ in 0..20 {
+                send(&mut ways);
+            }
+            let (next, mac) = if turn % 2 == 0 { (81, OTHER_MAC) } else { (80, SERVER_MAC) };
+            ip(&format!("route replace 198.51.100.0/24 via 203.0.113.{next}"));
+            let moved = Instant::now();
+            while ways.last() != Some(&mac) {
+                assert!(moved.elapsed() < Duration::from_secs(10), "the route moves");
+                send(&mut ways);
+            }
+            times.push(moved.elapsed());
+        }
+        let sent = send(&mut ways) as usize;
+        eventually("all arrive", || {
+            while let Some(frame) = server.try_receive() {
+                ways.push(*frame.first_chunk().unwrap());
+            }
+            arrived = ways.len();
+            (arrived == sent).then_some(())
+        });
+        let changes = ways.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert_eq!(changes, MOVES, "each packet went by one of the ways, and none by an older one");
+        // Most moves, for the machine may be busy with other things during some.
+        times.sort_unstable();
+        assert!(times[MOVES / 2] <= Duration::from_millis(100), "{times:?}");
+        ledger.balance(&handle);
+        handle.stop();
+    });
+}
+
+#[test]
+fn neighbours_and_routes_that_flap_cost_no_packet_uncounted() {
+    in_namespace(|| {
+        network();
+        let ledger = Ledger::open(&PORTS);
+        let handle = start();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 40, inner(40), 1456);
+        for round in 0..10 {
+            for words in [
+                "neigh replace 203.0.113.80 lladdr 02:00:00:00:01:02 nud permanent dev core",
+                "route replace blackhole 203.0.113.80/32",
+                "route del blackhole 203.0.113.80/32",
+                "neigh del 203.0.113.80 dev core",
+            ] {
+                ip(words);
+                for number in 0..8_u8 {
+                    let up = subscriber.encrypt(SERVER, &[round, number]);
+                    peer.send(usize::from(number % 2), &ethernet(ACCESS, PEER_MAC, &up));
+                    let down = packet(SERVER, subscriber.inner, &[round, number]);
+                    server.send(usize::from(number % 2), &ethernet(CORE, SERVER_MAC, &down));
+                }
+                while server.try_receive().is_some() {}
+                while peer.try_receive().is_some() {}
+            }
+        }
+        ip("neigh replace 203.0.113.80 lladdr 02:00:00:00:01:02 nud permanent dev core");
+        until_it_passes(&mut subscriber, &mut peer, &mut server);
+        ledger.balance(&handle);
+        handle.stop();
+    });
+}
+
+#[test]
+fn a_link_that_goes_down_and_up_carries_again_and_a_lost_port_leaves_the_other() {
+    in_namespace(|| {
+        network();
+        let ledger = Ledger::open(&PORTS);
+        let handle = start();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 40, inner(40), 1456);
+        let mut other = dial(&handle, (LOCAL, PEER), 41, inner(41), 1456);
+        until_it_passes(&mut subscriber, &mut peer, &mut server);
+        for end in ["server", "core"] {
+            ip(&format!("link set {end} down"));
+            // More than all rings hold.
+            for number in 0..3000_u16 {
+                let up = subscriber.encrypt(SERVER, &number.to_be_bytes());
+                peer.send(usize::from(number % 2), &ethernet(ACCESS, PEER_MAC, &up));
+            }
+            // Another subscriber needs not the port that is down.
+            let up = packet(other.inner, subscriber.inner, b"hello");
+            peer.send(0, &ethernet(ACCESS, PEER_MAC, &other.encrypt_packet(&up)));
+            let said = eventually("the other is heard", || {
+                let frame = peer.try_receive()?;
+                let is_data = frame[41] == 40 && !subscriber.read(&frame[14..]).frame.is_empty();
+                is_data.then(|| subscriber.decrypt(&frame[14..]))
+            });
+            assert_eq!(said, one_hop_on(&up));
+            ip(&format!("link set {end} up"));
+            // Neighbours go with their interface.
+            ip("neigh replace 203.0.113.80 lladdr 02:00:00:00:01:02 nud permanent dev core");
+            until_it_passes(&mut subscriber, &mut peer, &mut server);
+        }
+        ledger.balance(&handle);
+
+        // The port's sockets are of no interface from now on.
+        drop(server);
+        ip("link del core");
+        for number in 0..3000_u16 {
+            let up = subscriber.encrypt(SERVER, &number.to_be_bytes());
+            peer.send(usize::from(number % 2), &ethernet(ACCESS, PEER_MAC, &up));
+        }
+        let up = packet(other.inner, subscriber.inner, b"still there");
+        peer.send(1, &ethernet(ACCESS, PEER_MAC, &other.encrypt_packet(&up)));
+        let said = eventually("the other is heard", || {
+            let frame = peer.try_receive()?;
+            let is_data = frame[41] == 40 && !subscriber.read(&frame[14..]).frame.is_empty();
+            is_data.then(|| subscriber.decrypt(&frame[14..]))
+        });
+        assert_eq!(said, one_hop_on(&up));
+        handle.stop();
+    });
+}
