@@ -130,6 +130,41 @@ fn two_bridges_are_one_lan_with_full_frames_and_tags_beside_routed_packets() {
     }
 }
 
+/// The manual: a bridge should have an administrative MAC, for links of PPP have none. Ours have one
+/// that no bridge takes for its own, even where the operator gave it none.
+#[test]
+fn a_bridge_keeps_its_mac_and_mtu_while_sessions_come_and_go() {
+    let network = Network::new().unwrap();
+    let far = network.subscriber(2).unwrap();
+    let _here = office(&network.concentrator, "here", "10.50.0.1/24", "stp_state 0");
+    let _there = office(&far, "there", "10.50.0.2/24", "stp_state 0");
+    let of_bridge = || {
+        let shown = network.concentrator.ip("-o link show br0").unwrap();
+        let after = |word: &str| {
+            let rest = shown.split(word).nth(1).unwrap_or_default();
+            rest.split_whitespace().next().unwrap_or_default().to_owned()
+        };
+        (after("link/ether "), after(" mtu "))
+    };
+    let before = of_bridge();
+    assert!(!before.0.is_empty() && before.1 == "1500", "{before:?}");
+    let text = settings("require", "");
+    let server = Server::start(&network.concentrator, Driver::RawTun, &USERS, &text).unwrap();
+    let daemon = branch(&far, "require", &[("one", "alice"), ("two", "bob")]);
+    for user in ["alice", "bob"] {
+        server.session_of(user).unwrap();
+    }
+    let ports = || network.concentrator.ip("-o link show master br0").unwrap();
+    wait::until("both ports", SOON, || Ok((ports().matches("ptap").count() == 2).then_some(())))
+        .unwrap();
+    assert!(ports().contains("link/ether fe:"), "{}", ports());
+    assert_eq!(of_bridge(), before);
+    daemon.stop().unwrap();
+    wait::until("no port", SOON, || Ok((!ports().contains("ptap")).then_some(()))).unwrap();
+    assert_eq!(of_bridge(), before);
+    server.stop().unwrap();
+}
+
 /// Without `mrru` a full frame does not fit, and nothing can cut it.
 #[test]
 fn frames_that_are_too_long_are_dropped_counted_and_said() {

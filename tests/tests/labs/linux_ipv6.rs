@@ -204,6 +204,43 @@ fn a_dhcpv6_client_gets_its_prefix_and_gives_it_back() {
     server.stop().unwrap();
 }
 
+/// `/ppp secret` with prefixes of its own: they are the link's and the router's behind it, and the
+/// kernel knows them while the session lasts.
+#[test]
+fn a_users_own_prefixes_are_the_sessions() {
+    let network = Network::new().unwrap();
+    give_ipv6(&network);
+    let mut guest = guest(&network);
+    let server = Server::start(&network.concentrator, Driver::RawTun, &USERS, SETTINGS).unwrap();
+    let add = ["user", "add", "carol", "--remote-ipv6-prefix", "2001:db8:300:7::/64"];
+    let more = ["--delegated-ipv6-prefix", "2001:db8:301::/56"];
+    let routes = ["--ipv6-routes", "2001:db8:302::/48,2001:db8:303::/64"];
+    server.command_with_input(&[&add[..], &more, &routes].concat(), "pw\n").unwrap();
+    let told = || {
+        let routes = network.concentrator.ip("-6 route show").unwrap();
+        let own = routes.lines().filter(|line| line.starts_with("2001:db8:30"));
+        own.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(), Vec::<String>::new());
+    dial(&server, &mut guest, ("carol", "pw"), OPTIONS);
+    let own = address(&server, &mut guest, "2001:db8:300:7:");
+    core_pings(&network, &server, &own);
+    guest.run("ip -6 address add 2001:db8:302:9::9/128 dev lo", LIMIT).unwrap();
+    core_pings(&network, &server, "2001:db8:302:9::9");
+    let session = server.session_of("carol").unwrap();
+    assert_eq!(session.ipv6_prefix.as_deref(), Some("2001:db8:300:7::/64"));
+    assert_eq!(session.delegated_ipv6_prefix.as_deref(), Some("2001:db8:301::/56"));
+    let prefixes = ["2001:db8:300:7::/64", "2001:db8:301::/56", "2001:db8:302::/48"];
+    let told_now = told();
+    for prefix in prefixes.iter().chain(&["2001:db8:303::/64"]) {
+        assert!(told_now.iter().any(|told| told == prefix), "{prefix}: {told_now:?}");
+    }
+    server.command(&["session", "disconnect", "--user", "carol"]).unwrap();
+    wait::until("the end of the routes", LIMIT, || Ok(told().is_empty().then_some(()))).unwrap();
+    guest.power_off().unwrap();
+    server.stop().unwrap();
+}
+
 /// What Windows asks after IPCP, and what it is told (RFC 2131 §4.3.5, RFC 3442).
 #[test]
 fn a_dhcpinform_through_the_tunnel_is_answered_from_the_profile() {
