@@ -64,7 +64,8 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// `name` is as the peer sent it. `None` if nothing is accounted.
+    /// `name` is as the peer sent it: that is how RADIUS knows its users, if it gives them no other
+    /// name. Ours have one each, whatever Windows puts in front. `None` if nothing is accounted.
     pub(super) fn open(
         daemon: &Daemon,
         session: &Session,
@@ -74,7 +75,11 @@ impl Account {
     ) -> Option<Self> {
         let Ends { peer, local, remote: address, .. } = ends;
         let (id, terms) = (session.id(), session.terms()?);
-        let name = terms.account_name.as_deref().unwrap_or(name);
+        let name = match &terms.account_name {
+            Some(given) => given,
+            None if terms.by_radius => name,
+            None => terms.user.as_bytes(),
+        };
         let identity = identity::session(daemon, id, name, peer, local);
         let interim = daemon.config.aaa.interim_update.unless_zero();
         let attributes = match attributes(&identity, &terms, address, session) {
