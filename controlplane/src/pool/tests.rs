@@ -110,6 +110,32 @@ fn a_user_gets_the_same_address_again_while_others_come_and_go() {
     assert_eq!(addresses.from_pool("p", "ivan").unwrap().address(), first);
 }
 
+/// Every subscriber of a large concentrator, and all of them again after a power cut, in another
+/// order.
+#[test]
+fn sixty_thousand_users_have_their_own_address_twice() {
+    const USERS: usize = 60_000;
+    let addresses = addresses(&["10.64.0.0-10.64.234.95"], [10, 9, 9, 9]);
+    let all = |order: &mut dyn Iterator<Item = usize>| {
+        let mut given = vec![None; USERS];
+        let leases: Vec<_> = order
+            .map(|user| {
+                let lease = addresses.from_pool("p", &format!("user{user}")).unwrap();
+                given[user] = Some(lease.address());
+                lease
+            })
+            .collect();
+        assert!(addresses.from_pool("p", "one too many").is_err());
+        drop(leases);
+        given
+    };
+    let first = all(&mut (0..USERS));
+    let unique: HashSet<_> = first.iter().collect();
+    assert_eq!(unique.len(), USERS);
+    // 7919 is a prime: every user once.
+    assert_eq!(all(&mut (0..USERS).map(|user| user * 7919 % USERS)), first);
+}
+
 #[test]
 fn a_reserved_address_waits_for_its_user() {
     let addresses = addresses(&["10.0.0.1-10.0.0.2"], [10, 9, 9, 9]);

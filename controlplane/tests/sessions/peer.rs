@@ -49,6 +49,8 @@ impl<'a> Caller<'a> {
 /// A client's end of one call.
 pub struct Line {
     link: Link,
+    /// Where the server's frames come; it may be another than the call is asked for with.
+    call_id: u16,
     /// What arrives for its Call ID.
     frames: mpsc::UnboundedReceiver<Vec<u8>>,
     server_call_id: u16,
@@ -68,6 +70,7 @@ impl Line {
         let config = link::Config { encryption: caller.encryption, ..link::Config::new(role) };
         Self {
             link: Link::new(config, [caller.host; 32]),
+            call_id: caller.call_id,
             frames,
             server_call_id: 0,
             call: None,
@@ -222,6 +225,7 @@ impl Peer {
 
     /// All of it: the network, or why there is none.
     pub async fn log_in(&mut self, call_id: u16) -> Result<Network, String> {
+        assert_eq!(call_id, self.line.call_id, "frames would come to nobody");
         self.call(call_id).await;
         self.open().await;
         self.until("the network", |news| match news {
