@@ -1,13 +1,14 @@
 //! What an operator does: look at sessions, end them, add users, stop the daemon.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use lab::capture::Capture;
 use lab::client::Client;
-use lab::network::{ACCESS_LINK, CORE_LINK, SERVER, address_of};
+use lab::network::{ACCESS_LINK, CORE, CORE_LINK, Network, SERVER, address_of};
 use lab::scene::Scene;
-use lab::server::Driver;
-use lab::wait;
+use lab::server::{Driver, Server};
+use lab::{traffic, wait};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -128,7 +129,7 @@ fn a_stop_ends_all_calls_and_leaves_no_xdp_program() {
 #[test]
 fn a_second_daemon_is_told_who_has_the_port() {
     let scene = Scene::new(Driver::RawTun, "").unwrap();
-    let refused = lab::server::Server::start(
+    let refused = Server::start(
         &scene.network.concentrator,
         Driver::RawTun,
         &[],
@@ -137,4 +138,37 @@ fn a_second_daemon_is_told_who_has_the_port() {
     let message = format!("{:?}", refused.map(drop).unwrap_err());
     assert!(message.contains("1723") && message.contains("penstock"), "{message}");
     scene.witness_is_well().unwrap();
+}
+
+/// The client takes GRE from the address alone that it dialled.
+fn each_of_our_addresses_answers_for_itself(driver: Driver, settings: &str) {
+    const OTHER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+    let network = Network::new().unwrap();
+    network.concentrator.ip(&format!("address add {OTHER}/32 dev lo")).unwrap();
+    network.internet.route(&format!("{OTHER}/32"), SERVER).unwrap();
+    let users = [("alice", "secret123"), ("bob", "hunter2")];
+    let server = Server::start(&network.concentrator, driver, &users, settings).unwrap();
+    let subscriber = network.subscriber(1).unwrap();
+    for ((user, password), address) in users.into_iter().zip([SERVER, OTHER]) {
+        let mut client = Client::dial(&subscriber, address, user, password).unwrap();
+        let up = client.wait_up();
+        assert!(up.is_ok(), "{up:?}\n{}", server.log());
+        let exchanged = subscriber.run(|| traffic::ping_exchange(CORE, [56, 1200], 3));
+        assert!(exchanged.unwrap().whole(), "{}", server.log());
+        client.hang_up().unwrap();
+    }
+}
+
+const TWO: &str = "[server]\nlisten = [\"192.0.2.1:1723\", \"198.51.100.1:1723\"]\n";
+
+#[test]
+fn each_of_our_addresses_answers_for_itself_over_raw_socket_and_tun() {
+    each_of_our_addresses_answers_for_itself(Driver::RawTun, "");
+    each_of_our_addresses_answers_for_itself(Driver::RawTun, TWO);
+}
+
+#[test]
+fn each_of_our_addresses_answers_for_itself_over_af_xdp() {
+    each_of_our_addresses_answers_for_itself(Driver::AfXdp, "");
+    each_of_our_addresses_answers_for_itself(Driver::AfXdp, TWO);
 }
