@@ -7,12 +7,16 @@ export PATH := $(PATH):/usr/sbin:/sbin
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DURATION)
 # With cargo-nextest each test is a process with a time limit; without it, cargo's own runner.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+# This machine as rustc calls it, and as cargo's variables do.
+TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+HOST = $(shell echo $(TRIPLE) | tr a-z- A-Z_)
+FIRMWARE := dataplane/tests/bochs/Cargo.toml
 
 .DEFAULT_GOAL := help
-.PHONY: $(shell awk -F: '/^[a-z-]+:/ { print $$1 }' Makefile)
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:/ { print $$1 }' Makefile)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 run: ## dial 20 subscribers in a lab and show their traffic (DURATION=seconds, YES=1 to install unasked)
 	@scripts/setup run
@@ -31,7 +35,7 @@ endif
 # Tests of guests are built for where they run: without a library to load.
 GUEST := x86_64-unknown-linux-gnu
 test-zerocopy: ## AF_XDP in zero-copy mode, in a QEMU guest (x86-64 alone; YES=1 to install unasked)
-	@scripts/setup zerocopy
+	@scripts/setup test-zerocopy
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static" \
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$(CURDIR)/scripts/in-guest \
 	cargo test --locked --target $(GUEST) -p penstock-dataplane --test zero_copy -- --ignored --test-threads=1
@@ -43,9 +47,28 @@ else
 	cargo test --locked -p penstock-protocol -p penstock --lib
 endif
 
+test-avx512: ## the MPPE kernel for AVX-512, on a CPU that bochs emulates
+	@scripts/setup test-avx512
+	cargo test --locked -p penstock-dataplane --test avx512
+
+test-valgrind: ## the MPPE kernels of this CPU under valgrind, which sees what their assembly touches
+	@scripts/setup test-valgrind
+	CARGO_TARGET_$(HOST)_RUNNER="valgrind --quiet --error-exitcode=1" \
+		cargo test --locked -p penstock-dataplane --lib -- mppe::kernel --test-threads=1
+
+test-asan: ## the MPPE engine of this CPU under AddressSanitizer
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --locked --target $(TRIPLE) \
+		--target-dir target/asan -p penstock-dataplane --lib -- mppe::
+
+test-miri: ## the portable MPPE kernel and the transposition for AVX2 under Miri
+	@scripts/setup test-miri
+	cargo +nightly miri test --locked --target-dir target/miri -p penstock-dataplane --lib -- mppe::kernel
+
 lint: ## format and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo fmt --check --manifest-path $(FIRMWARE)
+	cargo clippy --locked --manifest-path $(FIRMWARE) --target-dir target/tmp/firmware -- -D warnings
 
 ebpf: ## rebuild the steering program's committed object; needs clang
 	@scripts/setup ebpf

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use dataplane::api::config::Choice;
 use tokio::net::UnixStream;
 
 use super::{Failure, runtime};
@@ -73,6 +74,7 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
     }
     findings.extend(ports(config, running));
     findings.extend(rights(config));
+    findings.push(mppe(config));
     findings.extend(interfaces(config, running));
     findings.extend(kernel(config));
     findings.extend(accounts(config));
@@ -164,6 +166,13 @@ fn rights(config: &Config) -> Vec<Finding> {
         }
     };
     vec![rights, tun, doorkeeper]
+}
+
+fn mppe(config: &Config) -> Finding {
+    match Choice::of(config.dataplane.mppe.kernel()) {
+        Ok(choice) => fine(format!("MPPE by {choice}")),
+        Err(reason) => error(format!("{reason}; set `mppe = \"auto\"`")),
+    }
 }
 
 fn interfaces(config: &Config, running: bool) -> Vec<Finding> {

@@ -3,7 +3,7 @@
 //! Never looks at the machine: whether a port exists is found out at the start and by
 //! `penstock check`.
 
-use dataplane::api::config::{MIN_FRAMES, Tags, TagsError};
+use dataplane::api::config::{Kernel, MIN_FRAMES, Tags, TagsError};
 use serde::Deserialize;
 
 use super::{ConfigError, interface_name};
@@ -25,6 +25,8 @@ pub struct Dataplane {
     pub frames: u32,
     /// Name of the TUN interface.
     pub tun: String,
+    /// How MPPE is computed.
+    pub mppe: Mppe,
     /// Ports that AF_XDP drives. None: raw GRE socket and TUN.
     pub interface: Vec<Interface>,
 }
@@ -37,7 +39,35 @@ impl Default for Dataplane {
             busy_poll: 0,
             frames: 4096,
             tun: "penstock".to_owned(),
+            mppe: Mppe::Auto,
             interface: Vec::new(),
+        }
+    }
+}
+
+/// How MPPE is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mppe {
+    /// As a short measurement at the start finds fastest.
+    Auto,
+    /// Packets side by side in lanes, with AVX-512 and its byte permutes (VBMI).
+    Avx512,
+    /// The same with AVX2.
+    Avx2,
+    /// On every CPU.
+    Portable,
+}
+
+impl Mppe {
+    /// The data plane's word for it.
+    #[must_use]
+    pub const fn kernel(self) -> Option<Kernel> {
+        match self {
+            Self::Auto => None,
+            Self::Avx512 => Some(Kernel::Avx512),
+            Self::Avx2 => Some(Kernel::Avx2),
+            Self::Portable => Some(Kernel::Portable),
         }
     }
 }

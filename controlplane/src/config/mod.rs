@@ -39,7 +39,7 @@ pub use accounting::Accounting;
 pub use address_list::{AddressList, Table};
 pub use binding::Binding;
 pub use client::{Client, Secret, interface_name};
-pub use dataplane::{Dataplane, Interface, Role, Vlan};
+pub use dataplane::{Dataplane, Interface, Mppe, Role, Vlan};
 pub use encryption::{Encryption, EncryptionMode, KeyBits, policy};
 pub use error::ConfigError;
 pub use filter::Filter;

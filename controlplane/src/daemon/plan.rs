@@ -47,6 +47,7 @@ pub fn data_plane(config: &Config) -> api::Config {
             exempt: local_addresses(config),
         },
         frames: ours.frames,
+        mppe: ours.mppe.kernel(),
         ..api::Config::default()
     }
 }

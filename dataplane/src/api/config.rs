@@ -11,6 +11,7 @@ use std::time::Duration;
 pub use ebpf::{Tag, TagKind, Tags, TagsError};
 
 use super::Prefix;
+pub use crate::mppe::{Choice, Kernel};
 
 /// The fewest frames that a worker can do with.
 pub const MIN_FRAMES: u32 = 1024;
@@ -39,8 +40,8 @@ pub struct Config {
     /// Frames of packet memory per worker, each of 4 KiB, beyond those that AF_XDP's rings hold;
     /// [`MIN_FRAMES`] at least.
     pub frames: u32,
-    /// The MPPE implementation by name; `None` takes the best that the machine has.
-    pub mppe: Option<String>,
+    /// How MPPE is computed; `None` takes what is fastest on this machine.
+    pub mppe: Option<Kernel>,
 }
 
 impl Default for Config {
@@ -147,12 +148,12 @@ impl Default for Tun {
 }
 
 /// What was chosen at the start, to be logged and printed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Workers in the order of their numbers.
     pub workers: Vec<WorkerReport>,
-    /// The MPPE implementation.
-    pub mppe: String,
+    /// How MPPE is computed, and why so.
+    pub mppe: Choice,
 }
 
 /// Where a worker runs and what it drives.

@@ -401,6 +401,7 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::api::{Network, Prefix};
+    use crate::mppe::Choice;
 
     /// Two workers that never take their orders.
     fn handle(limit: u32) -> Handle {
@@ -410,7 +411,8 @@ mod tests {
             ports: vec![],
         };
         let workers = vec![party(), party()];
-        Handle::new(workers, Machinery::default(), limit, Instant::now(), Report::default())
+        let report = Report { workers: Vec::new(), mppe: Choice::fastest().clone() };
+        Handle::new(workers, Machinery::default(), limit, Instant::now(), report)
     }
 
     fn outer(own_call_id: u16) -> Outer {

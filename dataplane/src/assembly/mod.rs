@@ -23,7 +23,7 @@ use crate::counters::WorkerMeter;
 use crate::frame::{Pool, Region};
 use crate::io::Port;
 use crate::mailbox::Mailbox;
-use crate::mppe::Kernel;
+use crate::mppe::Choice;
 use crate::route::{Mirror, Routes};
 use crate::worker::{Attached, Lines, Sleep, Surroundings, Worker};
 
@@ -106,8 +106,9 @@ impl DataPlane {
         }
         let epoch = Instant::now();
         let cores = cores(config)?;
-        let kernel = Kernel::choose(config.mppe.as_deref())
-            .map_err(|error| StartError::Config(error.to_string()))?;
+        let mppe =
+            Choice::of(config.mppe).map_err(|error| StartError::Config(error.to_string()))?;
+        tracing::info!(kernel = %mppe, "MPPE");
         let mailboxes = (0..config.workers)
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
@@ -117,12 +118,12 @@ impl DataPlane {
             mailboxes: mailboxes.clone(),
             events: Arc::clone(&events),
             routes,
-            kernel,
+            kernel: mppe.kernel,
             queued: config.frames as usize / QUEUED_SHARE,
             fragments: config.frames as usize / FRAGMENTS_SHARE,
         };
 
-        let mut report = Report { workers: Vec::new(), mppe: kernel.to_string() };
+        let mut report = Report { workers: Vec::new(), mppe };
         let mut parties = Vec::new();
         let mut workers = Vec::new();
         for ((number, ports), mailbox) in (0..).zip(ports).zip(mailboxes) {

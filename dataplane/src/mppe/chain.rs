@@ -6,8 +6,7 @@
 use protocol::mppe::Strength;
 use zeroize::Zeroize;
 
-/// A key of any strength: 40- and 56-bit keys use the first 8 octets, the others are zero.
-pub type Key = [u8; 16];
+use super::kernel::packet::Key;
 
 /// A piece of one direction's key chain that a burst needs.
 #[derive(Debug, Clone, Copy)]

@@ -4,10 +4,11 @@
 
 use protocol::mppe::Strength;
 
-use super::chain::{Chain, Chains, Key};
+use super::chain::{Chain, Chains};
+use super::kernel::Rc4;
+use super::kernel::packet::{Key, Packet};
 use super::kernel::sha::{Change, Sha};
-use super::kernel::{Packet, Rc4};
-use super::{Kernel, Payloads, ReceiveBurst, SendBurst};
+use super::{Choice, Kernel, Payloads, ReceiveBurst, SendBurst};
 
 /// A burst whose keys can be derived: [`ReceiveBurst`] and [`SendBurst`].
 pub trait Burst: sealed::Burst {}
@@ -75,7 +76,8 @@ impl Engine {
     /// An engine with the fastest kernel that this CPU can run.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(Rc4::fastest())
+        let fastest = Rc4::new(Choice::fastest().kernel);
+        Self::of(fastest.unwrap_or_else(Rc4::portable))
     }
 
     /// An engine with this kernel. `None` if the CPU cannot run it.
@@ -86,7 +88,7 @@ impl Engine {
 
     fn of(rc4: Rc4) -> Self {
         let sha = match rc4.kernel() {
-            Kernel::Avx2 => Sha::fastest(),
+            Kernel::Avx512 | Kernel::Avx2 => Sha::fastest(),
             Kernel::Portable => Sha::Portable,
         };
         let (walking, interim, packets) = Default::default();

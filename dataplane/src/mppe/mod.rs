@@ -37,7 +37,8 @@ mod tests;
 
 pub use cipher::Cipher;
 pub use engine::Engine;
-pub use kernel::{Kernel, KernelError};
+pub use kernel::packet::Payloads;
+pub use kernel::{Choice, Kernel, Unavailable};
 pub use receive::{ReceiveBurst, Refused};
 pub use send::SendBurst;
 pub use state::{ReceiveState, SendState};
@@ -51,18 +52,5 @@ pub trait States<S> {
 impl<S> States<S> for [S] {
     fn state(&mut self, slot: u32) -> Option<&mut S> {
         usize::try_from(slot).ok().and_then(|slot| self.get_mut(slot))
-    }
-}
-
-/// Where the payloads of a burst are: what follows the MPPE header, from the inner protocol
-/// number to the end of the packet.
-pub trait Payloads {
-    /// The payload of the packet that `push` gave this index. It has the length that was pushed.
-    fn payload(&mut self, packet: usize) -> &mut [u8];
-}
-
-impl<P: AsMut<[u8]>> Payloads for [P] {
-    fn payload(&mut self, packet: usize) -> &mut [u8] {
-        self[packet].as_mut()
     }
 }

@@ -8,8 +8,9 @@ use protocol::mppe::{Header, Strength};
 use protocol::time::Instant;
 use thiserror::Error;
 
-use super::chain::{Chains, Key, Keyed};
+use super::chain::{Chains, Keyed};
 use super::groups::Groups;
+use super::kernel::packet::Key;
 use super::state::{Place, REKEYS_PER_SECOND_OF_WORKER, SkippedKey};
 use super::{ReceiveState, States};
 use crate::limit::Bucket;

@@ -8,7 +8,7 @@ use protocol::mppe::{CoherencyCount, SessionKey, Strength};
 use protocol::time::Instant;
 use zeroize::Zeroize;
 
-use super::chain::Key;
+use super::kernel::packet::Key;
 
 /// Skipped keys that a direction keeps for late packets.
 pub const SKIPPED_KEYS: usize = 64;

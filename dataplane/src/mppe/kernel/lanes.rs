@@ -38,7 +38,7 @@ pub struct Slots {
     i: u8,
 }
 
-const _: () = assert!(std::mem::offset_of!(Slots, j) == 8192);
+const _: () = assert!(core::mem::offset_of!(Slots, j) == 8192);
 
 /// Key octets of up to four slots, as the key schedule reads them: row i holds octet i of all
 /// lanes. The last row is padding: a routine reads 16 octets for a row's last eight.

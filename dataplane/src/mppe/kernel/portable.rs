@@ -5,9 +5,7 @@
 
 use zeroize::Zeroize;
 
-use super::super::Payloads;
-use super::super::chain::Key;
-use super::Packet;
+use super::packet::{Key, Packet, Payloads};
 
 /// Streams that are worked on at once.
 pub const STREAMS: usize = 4;
@@ -117,7 +115,7 @@ impl Streams {
         let mut j = [0_u8; N];
         // The next S[i] is loaded before S[j] is stored, or the CPU bets that they differ and
         // starts over when it has lost. Three streams and more have others to go on with.
-        let mut next: [u32; N] = std::array::from_fn(|n| self.s[n][0]);
+        let mut next: [u32; N] = core::array::from_fn(|n| self.s[n][0]);
         for sixteen in 0..16 {
             for octet in 0..16 {
                 let i = 16 * sixteen + octet;

@@ -6,7 +6,7 @@
 use protocol::mppe::Strength;
 use sha1::block_api::compress;
 
-use super::super::chain::Key;
+use super::packet::Key;
 #[cfg(target_arch = "x86_64")]
 use super::sha_ni::ShaNi;
 

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use protocol::mppe::Strength;
 
-use super::super::chain::Key;
+use super::packet::Key;
 use super::sha::{Change, IV, PAD2};
 
 /// Proof that the CPU has SHA-NI and what goes with it.

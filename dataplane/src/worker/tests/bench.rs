@@ -19,7 +19,7 @@ use crate::frame::{Frame, Pool, Region};
 use crate::io::memory::{MemoryPort, cable};
 use crate::io::{Link, Port};
 use crate::mailbox::Mailbox;
-use crate::mppe::Kernel;
+use crate::mppe::Choice;
 use crate::route::tests::{Port as Neighbour, links};
 use crate::worker::{Attached, Kind, Line, Lines, Surroundings, Worker};
 
@@ -86,7 +86,7 @@ impl Bench {
             mailboxes: mailboxes.clone(),
             events: Arc::clone(&events),
             routes: Some(routes),
-            kernel: Kernel::choose(None).unwrap_or(Kernel::Portable),
+            kernel: Choice::fastest().kernel,
             queued: QUEUED,
             fragments: FRAGMENTS,
         };
@@ -119,7 +119,13 @@ impl Bench {
         Self {
             region,
             pool: Pool::new(region, 64),
-            handle: Handle::new(parties, machinery, 1000, System::now(), Report::default()),
+            handle: Handle::new(
+                parties,
+                machinery,
+                1000,
+                System::now(),
+                Report { workers: Vec::new(), mppe: Choice::fastest().clone() },
+            ),
             events: Events::new(events),
             workers: made,
             far,

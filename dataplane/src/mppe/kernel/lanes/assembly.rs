@@ -18,7 +18,7 @@
 //! | xmm14 | slot 0's j before the item that is prepared in vain at the end |
 //! | xmm15 | zero |
 
-use std::arch::naked_asm;
+use core::arch::naked_asm;
 
 use super::{KeyRows, Keystream, Slots};
 

@@ -2,12 +2,10 @@
 //!
 //! Implements no RFC section. Holds no unsafe code: the lanes and the transposition are next door.
 
-use super::super::Payloads;
-use super::super::chain::Key;
 use super::lanes::{Avx, KeyRows, Keystream, LANES, MAX_STEPS, SLOTS, Slots};
+use super::packet::{KEY_LEN, Key, Packet, Payloads};
 use super::portable::{STREAMS, Streams};
-use super::transpose::{self, Avx2, LaneStreams};
-use super::{KEY_LEN, Packet};
+use super::transpose::{LaneStreams, Transpose};
 
 /// With fewer packets than this a slot of its own costs more than scalar streams.
 const LEAST_IN_FIRST_SLOT: usize = 7;
@@ -16,8 +14,10 @@ const LEAST_IN_FURTHER_SLOT: usize = 3;
 /// Octets that must be left for at most [`STREAMS`] lanes to leave a lone slot.
 const WORTH_LEAVING: usize = 64;
 
-/// Scratch of the lanes, used again for every set.
-pub struct Lanes {
+/// The lanes with their scratch, used again for every set.
+pub struct Lanes<T> {
+    avx: Avx,
+    transpose: T,
     slots: Slots,
     key_rows: KeyRows,
     keystream: Keystream,
@@ -25,47 +25,30 @@ pub struct Lanes {
     streams: Streams,
 }
 
-impl Default for Lanes {
-    fn default() -> Self {
-        Self {
+impl<T: Transpose> Lanes<T> {
+    /// `None` if the CPU lacks what it needs.
+    pub fn detect() -> Option<Self> {
+        Some(Self {
+            avx: Avx::detect()?,
+            transpose: T::detect()?,
             slots: Slots::default(),
             key_rows: KeyRows::default(),
             keystream: Keystream::default(),
             octets: [[0; MAX_STEPS]; LANES],
             streams: Streams::default(),
-        }
+        })
     }
-}
 
-/// Proof of the CPU's features.
-#[derive(Debug, Clone, Copy)]
-pub struct Features {
-    avx: Avx,
-    avx2: Avx2,
-}
-
-impl Features {
-    pub fn detect() -> Option<Self> {
-        Some(Self { avx: Avx::detect()?, avx2: Avx2::detect()? })
-    }
-}
-
-impl Lanes {
     /// Gives the first 16 octets of each key's keystream.
-    pub fn first_octets(
-        &mut self,
-        features: Features,
-        keys: &[Key],
-        mut each: impl FnMut(usize, Key),
-    ) {
+    pub fn first_octets(&mut self, keys: &[Key], mut each: impl FnMut(usize, Key)) {
         let mut done = 0;
         for (slots, lanes) in Sets::of(keys.len()) {
             let set = &keys[done..done + lanes];
-            self.schedule(features, slots, set.iter());
-            self.slots.generate(features.avx, slots, KEY_LEN, &mut self.keystream);
+            self.schedule(slots, set.iter());
+            self.slots.generate(self.avx, slots, KEY_LEN, &mut self.keystream);
             for (slot, lanes) in set.chunks(LANES).enumerate() {
                 let Some(rows) = self.keystream.rows(slot).first_chunk() else { continue };
-                let octets = transpose::rows_to_octets(features.avx2, rows);
+                let octets = self.transpose.rows_to_octets(rows);
                 for (lane, octets) in octets.into_iter().take(lanes.len()).enumerate() {
                     each(done + LANES * slot + lane, octets);
                 }
@@ -76,44 +59,34 @@ impl Lanes {
     }
 
     /// Applies keystream to packets, the longest first.
-    pub fn apply(
-        &mut self,
-        features: Features,
-        packets: &[Packet],
-        payloads: &mut (impl Payloads + ?Sized),
-    ) {
+    pub fn apply(&mut self, packets: &[Packet], payloads: &mut (impl Payloads + ?Sized)) {
         let mut done = 0;
         for (slots, lanes) in Sets::of(packets.len()) {
             let set = &packets[done..done + lanes];
-            self.schedule(features, slots, set.iter().map(|packet| &packet.key));
-            self.run(features, set, payloads);
+            self.schedule(slots, set.iter().map(|packet| &packet.key));
+            self.run(set, payloads);
             done += lanes;
         }
         self.streams.apply(&packets[done..], payloads);
     }
 
-    fn schedule<'a>(
-        &mut self,
-        features: Features,
-        slots: usize,
-        mut keys: impl Iterator<Item = &'a Key>,
-    ) {
+    fn schedule<'a>(&mut self, slots: usize, mut keys: impl Iterator<Item = &'a Key>) {
         for slot in 0..slots {
             let mut lanes = [[0; KEY_LEN]; LANES];
             for (lane, key) in lanes.iter_mut().zip(&mut keys) {
                 *lane = *key;
             }
-            let rows = transpose::keys_to_rows(features.avx2, &lanes);
+            let rows = self.transpose.keys_to_rows(&lanes);
             for (into, row) in self.key_rows.rows_mut().iter_mut().zip(rows) {
                 into[slot] = row;
             }
         }
-        self.slots.schedule(features.avx, slots, &self.key_rows);
+        self.slots.schedule(self.avx, slots, &self.key_rows);
     }
 
     /// Runs scheduled slots until the last packet of the set ends. Slots end one by one, since
     /// the longest packets are in the first ones.
-    fn run(&mut self, features: Features, set: &[Packet], payloads: &mut (impl Payloads + ?Sized)) {
+    fn run(&mut self, set: &[Packet], payloads: &mut (impl Payloads + ?Sized)) {
         let mut at = 0;
         loop {
             let live = set.iter().take_while(|packet| packet.length > at).count();
@@ -132,15 +105,14 @@ impl Lanes {
             } else {
                 left.min(MAX_STEPS)
             };
-            let steps =
-                self.slots.generate(features.avx, last_slot + 1, wanted, &mut self.keystream);
+            let steps = self.slots.generate(self.avx, last_slot + 1, wanted, &mut self.keystream);
             for (slot, packets) in set[..live].chunks(LANES).enumerate() {
                 let rows = self.keystream.rows(slot);
-                transpose::rows_to_lanes(features.avx2, rows, steps, &mut self.octets);
+                self.transpose.rows_to_lanes(rows, steps, &mut self.octets);
                 for (packet, octets) in packets.iter().zip(&self.octets) {
                     let payload = payloads.payload(packet.index);
                     if let Some(payload) = payload.get_mut(at..packet.length.min(at + steps)) {
-                        transpose::xor(features.avx2, payload, octets);
+                        self.transpose.xor(payload, octets);
                     }
                 }
             }

@@ -1,53 +1,49 @@
-//! From keys to rows and from rows to keystream: octets change between lane order and step order.
+//! The transposition for CPUs with AVX2.
 //!
 //! Implements no RFC section. Unsafe: loads and stores of vectors in arrays of their size, and
 //! the calls of functions that need AVX2.
 
-use std::arch::x86_64::*;
+use core::arch::x86_64::*;
 
-use super::super::chain::Key;
-use super::lanes::{LANES, MAX_STEPS, Row};
+use super::super::lanes::{LANES, MAX_STEPS, Row};
+use super::super::packet::Key;
+use super::{LaneStreams, Transpose};
 
-/// Proof that the CPU has AVX2.
+/// Proof that the CPU has AVX2, and that the system saves its registers.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx2(());
 
-impl Avx2 {
-    pub fn detect() -> Option<Self> {
+/// Octets of a vector.
+const VECTOR: usize = 32;
+
+impl Transpose for Avx2 {
+    fn detect() -> Option<Self> {
         is_x86_feature_detected!("avx2").then_some(Self(()))
+    }
+
+    fn keys_to_rows(self, keys: &[Key; LANES]) -> [Row; 16] {
+        // SAFETY: that `self` exists proves the feature.
+        unsafe { keys_to_rows(keys) }
+    }
+
+    fn rows_to_octets(self, rows: &[Row; 16]) -> [Key; LANES] {
+        // SAFETY: that `self` exists proves the feature.
+        unsafe { rows_to_octets(rows) }
+    }
+
+    fn rows_to_lanes(self, rows: &[Row; MAX_STEPS], steps: usize, into: &mut LaneStreams) {
+        // SAFETY: that `self` exists proves the feature.
+        unsafe { rows_to_lanes(rows, steps, into) }
+    }
+
+    fn xor(self, payload: &mut [u8], keystream: &[u8; MAX_STEPS]) {
+        // SAFETY: that `self` exists proves the feature.
+        unsafe { xor(payload, keystream) }
     }
 }
 
-/// Keystream of the lanes of one slot, each in order.
-pub type LaneStreams = [[u8; MAX_STEPS]; LANES];
-
-/// Turns the keys of a slot's lanes into rows: row i holds octet i of each.
-pub fn keys_to_rows(_: Avx2, keys: &[Key; LANES]) -> [Row; 16] {
-    // SAFETY: `Avx2` proves the feature.
-    unsafe { keys_to_rows_avx2(keys) }
-}
-
-/// Turns 16 rows into the first 16 octets of each lane.
-pub fn rows_to_octets(_: Avx2, rows: &[Row; 16]) -> [Key; LANES] {
-    // SAFETY: `Avx2` proves the feature.
-    unsafe { rows_to_octets_avx2(rows) }
-}
-
-/// Turns the first `steps` rows into each lane's keystream. Octets beyond `steps` are undefined
-/// keystream or left as they were.
-pub fn rows_to_lanes(_: Avx2, rows: &[Row; MAX_STEPS], steps: usize, into: &mut LaneStreams) {
-    // SAFETY: `Avx2` proves the feature.
-    unsafe { rows_to_lanes_avx2(rows, steps, into) }
-}
-
-/// XORs keystream into a payload that is not longer.
-pub fn xor(_: Avx2, payload: &mut [u8], keystream: &[u8]) {
-    // SAFETY: `Avx2` proves the feature.
-    unsafe { xor_avx2(payload, keystream) }
-}
-
 #[target_feature(enable = "avx2")]
-fn keys_to_rows_avx2(keys: &[Key; LANES]) -> [Row; 16] {
+fn keys_to_rows(keys: &[Key; LANES]) -> [Row; 16] {
     let key = keys.each_ref().map(|key| load(key));
     let mut rows = [[0; LANES]; 16];
     // Octets of two lanes, then of four, then of eight, side by side.
@@ -72,7 +68,7 @@ fn keys_to_rows_avx2(keys: &[Key; LANES]) -> [Row; 16] {
 }
 
 #[target_feature(enable = "avx2")]
-fn rows_to_octets_avx2(rows: &[Row; 16]) -> [Key; LANES] {
+fn rows_to_octets(rows: &[Row; 16]) -> [Key; LANES] {
     let octets = rows.as_flattened();
     let lane_pairs = lane_pairs();
     let mut pairs = [_mm_setzero_si128(); 8];
@@ -100,43 +96,51 @@ fn rows_to_octets_avx2(rows: &[Row; 16]) -> [Key; LANES] {
     lanes
 }
 
-/// 32 steps at a time: the low half of each vector holds steps 0 to 15, the high half 16 to 31.
 #[target_feature(enable = "avx2")]
-fn rows_to_lanes_avx2(rows: &[Row; MAX_STEPS], steps: usize, into: &mut LaneStreams) {
-    let lane_pairs = _mm256_broadcastsi128_si256(lane_pairs());
-    let blocks = rows.as_flattened().as_chunks::<{ 32 * LANES }>().0;
-    for (block, rows) in blocks.iter().take(steps.div_ceil(32)).enumerate() {
-        let pairs = rows.as_chunks::<16>().0;
-        let pair = |at: usize| {
-            let both = _mm256_set_m128i(load(&pairs[at + 8]), load(&pairs[at]));
-            _mm256_shuffle_epi8(both, lane_pairs)
-        };
-        let fours = [0, 2, 4, 6].map(|at| {
-            let (x, y) = (pair(at), pair(at + 1));
-            (_mm256_unpacklo_epi16(x, y), _mm256_unpackhi_epi16(x, y))
-        });
-        let [(a, b), (c, d), (e, f), (g, h)] = fours;
-        let lanes = [(a, c, e, g), (b, d, f, h)].map(|(w, x, y, z)| {
-            let (first, second) = (_mm256_unpacklo_epi32(w, x), _mm256_unpacklo_epi32(y, z));
-            let (third, fourth) = (_mm256_unpackhi_epi32(w, x), _mm256_unpackhi_epi32(y, z));
-            [
-                _mm256_unpacklo_epi64(first, second),
-                _mm256_unpackhi_epi64(first, second),
-                _mm256_unpacklo_epi64(third, fourth),
-                _mm256_unpackhi_epi64(third, fourth),
-            ]
-        });
-        for (lane, octets) in into.iter_mut().zip(lanes.as_flattened()) {
-            store256(*octets, &mut lane.as_chunks_mut::<32>().0[block]);
+fn rows_to_lanes(rows: &[Row; MAX_STEPS], steps: usize, into: &mut LaneStreams) {
+    let blocks = rows.as_flattened().as_chunks::<{ VECTOR * LANES }>().0;
+    for (block, rows) in blocks.iter().take(steps.div_ceil(VECTOR)).enumerate() {
+        for (lane, octets) in into.iter_mut().zip(lanes(rows)) {
+            store256(octets, &mut lane.as_chunks_mut::<VECTOR>().0[block]);
         }
     }
 }
 
+/// 32 steps of eight lanes, each lane's in order.
 #[target_feature(enable = "avx2")]
-fn xor_avx2(payload: &mut [u8], keystream: &[u8]) {
+fn lanes(rows: &[u8; VECTOR * LANES]) -> [__m256i; LANES] {
+    let lane_pairs = _mm256_broadcastsi128_si256(lane_pairs());
+    let pairs = rows.as_chunks::<16>().0;
+    // The low half of each vector is of steps 0 to 15, the high half of steps 16 to 31.
+    let pair = |at: usize| {
+        let both = _mm256_set_m128i(load(&pairs[at + 8]), load(&pairs[at]));
+        _mm256_shuffle_epi8(both, lane_pairs)
+    };
+    let fours = [0, 2, 4, 6].map(|at| {
+        let (x, y) = (pair(at), pair(at + 1));
+        (_mm256_unpacklo_epi16(x, y), _mm256_unpackhi_epi16(x, y))
+    });
+    let [(a, b), (c, d), (e, f), (g, h)] = fours;
+    let mut lanes = [_mm256_setzero_si256(); LANES];
+    let eights = [(a, c, e, g), (b, d, f, h)];
+    for (lanes, (w, x, y, z)) in lanes.as_chunks_mut::<4>().0.iter_mut().zip(eights) {
+        let (first, second) = (_mm256_unpacklo_epi32(w, x), _mm256_unpacklo_epi32(y, z));
+        let (third, fourth) = (_mm256_unpackhi_epi32(w, x), _mm256_unpackhi_epi32(y, z));
+        *lanes = [
+            _mm256_unpacklo_epi64(first, second),
+            _mm256_unpackhi_epi64(first, second),
+            _mm256_unpacklo_epi64(third, fourth),
+            _mm256_unpackhi_epi64(third, fourth),
+        ];
+    }
+    lanes
+}
+
+#[target_feature(enable = "avx2")]
+fn xor(payload: &mut [u8], keystream: &[u8; MAX_STEPS]) {
     let keystream = &keystream[..payload.len()];
-    let (blocks, rest) = payload.as_chunks_mut::<32>();
-    let (key_blocks, key_rest) = keystream.as_chunks::<32>();
+    let (blocks, rest) = payload.as_chunks_mut::<VECTOR>();
+    let (key_blocks, key_rest) = keystream.as_chunks::<VECTOR>();
     for (block, key) in blocks.iter_mut().zip(key_blocks) {
         store256(_mm256_xor_si256(load256(block), load256(key)), block);
     }
