@@ -66,8 +66,8 @@ pub struct Spread {
     pub min: f64,
     pub median: f64,
     pub max: f64,
-    /// Jain's index: 1 if all have the same, 1/n if one has everything.
-    pub fairness: f64,
+    /// Jain's index: 1 if all have the same, 1/n if one has everything; none where nothing came back.
+    pub fairness: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -85,13 +85,12 @@ impl Spread {
         let middle = median(values.to_vec())?;
         let sum: f64 = values.iter().sum();
         let squares: f64 = values.iter().map(|value| value * value).sum();
-        let fairness =
-            if squares > 0.0 { sum * sum / (values.len() as f64 * squares) } else { 1.0 };
+        let fairness = (squares > 0.0).then(|| sum * sum / (values.len() as f64 * squares));
         Some(Self {
             min: round(values.iter().copied().fold(f64::INFINITY, f64::min), 2),
             median: round(middle, 2),
             max: round(values.iter().copied().fold(0.0, f64::max), 2),
-            fairness: round(fairness, 4),
+            fairness: fairness.map(|index| round(index, 4)),
         })
     }
 }
@@ -245,9 +244,12 @@ mod tests {
     fn fairness_is_one_for_equals_and_falls_to_a_share() {
         assert_eq!(Spread::of(&[]), None);
         let equal = Spread::of(&[10.0; 4]).unwrap();
-        assert_eq!((equal.min, equal.median, equal.max, equal.fairness), (10.0, 10.0, 10.0, 1.0));
+        assert_eq!(
+            (equal.min, equal.median, equal.max, equal.fairness),
+            (10.0, 10.0, 10.0, Some(1.0))
+        );
         let one = Spread::of(&[0.0, 0.0, 0.0, 8.0]).unwrap();
-        assert_eq!((one.min, one.max, one.fairness), (0.0, 8.0, 0.25));
-        assert_eq!(Spread::of(&[0.0; 3]).unwrap().fairness, 1.0);
+        assert_eq!((one.min, one.max, one.fairness), (0.0, 8.0, Some(0.25)));
+        assert_eq!(Spread::of(&[0.0; 3]).unwrap().fairness, None);
     }
 }

@@ -110,18 +110,17 @@ impl Kind {
             (Self::Echo, ICMP) if a == ECHO_REPLY => {}
             // RFC 792: Destination Unreachable, Source Quench, Redirect, Time Exceeded and
             // Parameter Problem.
-            (_, ICMP) if matches!(a, 3 | 4 | 5 | 11 | 12) => return Err(Unexpected::Error(a, b)),
+            (_, ICMP) if matches!(a, 3 | 4 | 5 | 11 | 12) => {
+                let is_older = mark(contents.get(IP_HEADER + INNER_HEADER..).unwrap_or_default())
+                    .is_some_and(|(mark, proof, _)| mark.proof(run) != proof);
+                // With fewer octets of the packet than say whose it was, it is ours.
+                return Err(if is_older { Unexpected::Foreign } else { Unexpected::Error(a, b) });
+            }
             (Self::Datagram(port), UDP) if u16::from_be_bytes([c, d]) == port => {}
             _ => return Err(Unexpected::Foreign),
         }
-        let (&[s0, s1, s2, s3, t0, t1, t2, t3, n0, n1, p0, p1], rest) =
-            contents.split_first_chunk::<MARK>().ok_or(Unexpected::Foreign)?;
-        let mark = Mark {
-            tunnel: u16::from_be_bytes([n0, n1]),
-            sequence: u32::from_be_bytes([s0, s1, s2, s3]),
-            micros: u32::from_be_bytes([t0, t1, t2, t3]),
-        };
-        if mark.proof(run) != u16::from_be_bytes([p0, p1]) {
+        let (mark, proof, rest) = mark(contents).ok_or(Unexpected::Foreign)?;
+        if mark.proof(run) != proof {
             return Err(Unexpected::Foreign);
         }
         let is_whole = rest.iter().copied().eq(filling(mark.sequence).take(rest.len()));
@@ -137,6 +136,18 @@ impl Mark {
         hash = hash.wrapping_mul(0x85EB_CA6B);
         (hash >> 16) as u16
     }
+}
+
+/// The mark that contents begin with, its proof, and what follows.
+fn mark(contents: &[u8]) -> Option<(Mark, u16, &[u8])> {
+    let (&[s0, s1, s2, s3, t0, t1, t2, t3, n0, n1, p0, p1], rest) =
+        contents.split_first_chunk::<MARK>()?;
+    let mark = Mark {
+        tunnel: u16::from_be_bytes([n0, n1]),
+        sequence: u32::from_be_bytes([s0, s1, s2, s3]),
+        micros: u32::from_be_bytes([t0, t1, t2, t3]),
+    };
+    Some((mark, u16::from_be_bytes([p0, p1]), rest))
 }
 
 /// Octets that the next packet's differ from everywhere.
@@ -210,8 +221,18 @@ mod tests {
         let echo = packet(Kind::Echo, 64, mark);
         assert_eq!(Kind::Echo.parse(&echo, RUN + 1), Err(Unexpected::Foreign));
         assert_eq!(Kind::Datagram(9).parse(&echo, RUN), Err(Unexpected::Foreign));
-        let mut error = echo;
-        error[IP_HEADER..IP_HEADER + 2].copy_from_slice(&[3, 1]);
-        assert_eq!(Kind::Echo.parse(&error, RUN), Err(Unexpected::Error(3, 1)));
+        let error = |about: &[u8]| {
+            let mut error = echo.clone();
+            error.truncate(IP_HEADER + INNER_HEADER);
+            error.extend_from_slice(about);
+            let length = u16::try_from(error.len()).unwrap().to_be_bytes();
+            error[2..4].copy_from_slice(&length);
+            error[IP_HEADER..IP_HEADER + 2].copy_from_slice(&[3, 1]);
+            error
+        };
+        for about in [&echo[..], &echo[..IP_HEADER + INNER_HEADER]] {
+            assert_eq!(Kind::Echo.parse(&error(about), RUN), Err(Unexpected::Error(3, 1)));
+        }
+        assert_eq!(Kind::Echo.parse(&error(&echo), RUN + 1), Err(Unexpected::Foreign));
     }
 }

@@ -38,8 +38,13 @@ pub struct Options {
     #[arg(long, global = true, value_name = "FOLDER", default_value = "target/bench")]
     pub out: PathBuf,
     /// Name of the result in that folder [default: the subcommand's]
-    #[arg(long, global = true)]
+    #[arg(long, global = true, value_parser = file_name)]
     pub name: Option<String>,
+}
+
+fn file_name(text: &str) -> Result<String, String> {
+    let is_plain = !text.is_empty() && !text.starts_with('.') && !text.contains('/');
+    is_plain.then(|| text.to_owned()).ok_or_else(|| "a name without a folder".to_owned())
 }
 
 /// What a result comes from.

@@ -33,7 +33,10 @@ pub(super) struct Call {
     is_open: bool,
     early: VecDeque<Vec<u8>>,
     pub(super) is_up: bool,
+    /// Why the link is down.
     pub(super) ended: Option<String>,
+    /// Why the server, or we, cleared the call.
+    pub(super) cleared: Option<String>,
 }
 
 impl Call {
@@ -72,6 +75,7 @@ impl Call {
             early: VecDeque::new(),
             is_up: false,
             ended: None,
+            cleared: None,
         }
     }
 
@@ -139,7 +143,10 @@ impl Call {
                     self.carry(shared, network);
                 }
                 link::Event::NetworkDown => self.close(shared),
-                link::Event::Down(reason) => self.end(format!("link: {reason}")),
+                link::Event::Down(reason) => {
+                    // The first reason counts.
+                    self.ended.get_or_insert(format!("link: {reason}"));
+                }
                 _ => {}
             }
         }
@@ -163,10 +170,5 @@ impl Call {
         if let Some(carrier) = shared.wire.carrier() {
             carrier.close(self.client);
         }
-    }
-
-    /// The first reason counts.
-    pub(super) fn end(&mut self, reason: String) {
-        self.ended.get_or_insert(reason);
     }
 }

@@ -18,7 +18,13 @@ use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
 use super::call::Call;
 use super::wire::Frame;
-use super::{Plan, Shared, Up};
+use super::{Plan, Shared, Tally, Up};
+
+/// Reasons of failures that are told apart.
+const REASONS: usize = 50;
+
+/// How long it waits for the reason of a call that the server cleared: TCP overtakes GRE.
+const LATE: Duration = Duration::from_millis(300);
 
 /// How long it waits for the end of a session that it hung up.
 const LEAVE: Duration = Duration::from_secs(5);
@@ -84,7 +90,12 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// A connection that fails takes its calls along.
 fn count_failures(shared: &Shared, calls: usize, reason: String) {
-    shared.tally(|tally| *tally.failures.entry(reason).or_default() += calls as u64);
+    shared.tally(|Tally { failures, .. }| {
+        // A server may choose the words.
+        let is_kept = failures.len() < REASONS || failures.contains_key(&reason);
+        let reason = if is_kept { reason } else { "other reasons".to_owned() };
+        *failures.entry(reason).or_default() += calls as u64;
+    });
 }
 
 /// A dial and what comes of it.
@@ -146,8 +157,8 @@ impl<'a> Session<'a> {
         };
         session.control(pptp::Input::Opened).await;
         while !session.calls.iter().all(|call| call.is_up) {
-            if let Some(reason) = session.ended() {
-                return Err(reason);
+            if session.is_over() {
+                return Err(session.reason().await);
             }
             if timeout_at(deadline.into(), session.turn()).await.is_err() {
                 let waiting = session.calls.iter().find(|call| !call.is_up);
@@ -158,20 +169,35 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    /// Why it is over, if it is.
-    fn ended(&mut self) -> Option<String> {
-        let of_call = self.calls.iter_mut().find_map(|call| call.ended.take());
-        of_call.or_else(|| self.ended.take())
+    /// Whether a call of it, or all of it, is over.
+    fn is_over(&self) -> bool {
+        let mut calls = self.calls.iter();
+        self.ended.is_some() || calls.any(|call| call.ended.is_some() || call.cleared.is_some())
+    }
+
+    /// Why it is over: what the link said of itself tells more than how the call was cleared.
+    async fn reason(&mut self) -> String {
+        let last_frames = async {
+            while self.calls.iter().all(|call| call.ended.is_none()) {
+                let Some((client, frame)) = self.frames.recv().await else { break };
+                self.frame(client, frame);
+            }
+        };
+        // Without a reason of the link there is the call's.
+        let _ = timeout(LATE, last_frames).await;
+        let mut calls = self.calls.iter();
+        let of_link = calls.find_map(|call| call.ended.clone());
+        let of_call = || self.calls.iter().find_map(|call| call.cleared.clone());
+        let reason = of_link.or_else(of_call).or_else(|| self.ended.clone());
+        reason.unwrap_or_else(|| "it is over".to_owned())
     }
 
     /// Keeps the session until it ends.
     async fn hold(&mut self) -> String {
-        loop {
-            if let Some(reason) = self.ended() {
-                return reason;
-            }
+        while !self.is_over() {
             self.turn().await;
         }
+        self.reason().await
     }
 
     async fn hang_up(&mut self) {
@@ -179,7 +205,9 @@ impl<'a> Session<'a> {
         for call in calls {
             let result = DisconnectResult::Request;
             self.control(pptp::Input::ClearCall { call, result }).await;
-            self.hold().await;
+        }
+        while self.ended.is_none() && self.calls.iter().any(|call| call.cleared.is_none()) {
+            self.turn().await;
         }
     }
 
@@ -193,11 +221,7 @@ impl<'a> Session<'a> {
                 Ok(0) | Err(_) => self.control(pptp::Input::PeerClosed).await,
                 Ok(length) => self.control(pptp::Input::Received(&buffer[..length])).await,
             },
-            Some((client, frame)) = self.frames.recv() => {
-                if let Some(call) = self.calls.get_mut(client.wrapping_sub(self.first)) {
-                    call.frame(self.shared, frame);
-                }
-            }
+            Some((client, frame)) = self.frames.recv() => self.frame(client, frame),
             () = at(connection) => self.control(pptp::Input::DeadlinePassed).await,
             () = at(link) => {
                 let now = self.shared.now();
@@ -207,6 +231,12 @@ impl<'a> Session<'a> {
                     }
                 }
             }
+        }
+    }
+
+    fn frame(&mut self, client: usize, frame: Vec<u8>) {
+        if let Some(call) = self.calls.get_mut(client.wrapping_sub(self.first)) {
+            call.frame(self.shared, frame);
         }
     }
 
@@ -246,7 +276,7 @@ impl<'a> Session<'a> {
                 }
                 pptp::Event::CallCleared { call: handle, cause, .. } => {
                     for call in self.calls.iter_mut().filter(|call| call.handle == Some(handle)) {
-                        call.end(format!("call: {cause}"));
+                        call.cleared.get_or_insert(format!("call: {cause}"));
                     }
                 }
                 pptp::Event::Closed(reason) => {
