@@ -434,9 +434,15 @@ impl Trial {
             failed
         });
         let failures = failed.as_ref().map(|failed| failed.failures);
-        // The form of these two lines is what deploy/fail2ban reads: `from` stands first, before
-        // anything that the peer chose.
-        warn!(from = %peer, user = name.shown, reason, failures, "authentication failed");
+        // The form of the second line is what deploy/fail2ban reads: `from` stands first, before
+        // anything that the peer chose. The first one it must not read: a ban would block those
+        // who are only slowed down here.
+        if has_sessions {
+            let user = &name.shown;
+            warn!(from = %peer, user, reason, failures, "authentication failed beside sessions");
+        } else {
+            warn!(from = %peer, user = name.shown, reason, failures, "authentication failed");
+        }
         for (subject, lock) in failed.map(|failed| failed.locked).into_iter().flatten() {
             let length = lock.until.saturating_duration_since(Instant::now());
             let time =

@@ -120,7 +120,11 @@ fn fail2ban_reads_wrong_passwords_and_nothing_else() {
         ];
         for name in names {
             guess(&guesser, name);
+            // Behind the witness's address are others, who would be banned with the guesser.
+            guess(&scene.subscriber, name);
         }
+        let besides = scene.server.log().matches("authentication failed beside sessions").count();
+        assert_eq!(besides, names.len(), "{format}: {}", scene.server.log());
         let log = scene.server.directory().join("log");
         std::fs::write(&log, scene.server.log()).unwrap();
 
