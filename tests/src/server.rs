@@ -56,6 +56,7 @@ pub struct Session {
     pub rx_lost: u64,
     pub rx_reordered: u64,
     pub rx_duplicate: u64,
+    pub round_trip_micros: Option<u64>,
     pub drops: BTreeMap<String, u64>,
 }
 

@@ -46,4 +46,5 @@ mod radius_storm;
 mod real_client;
 mod spelling;
 mod storm;
+mod tcp;
 mod terms;
