@@ -22,6 +22,7 @@ use crate::mailbox::Handed;
 use crate::mppe::{Payloads, SendBurst};
 use crate::multilink::{self, Outgoing};
 use crate::shape::{Offer, Release, Store};
+use crate::stage::Stage;
 use crate::table::{Direction, Half, Place, Protection, Tunnel};
 use crate::worker::{BURST, Core, From, Sink};
 
@@ -95,6 +96,10 @@ impl Payloads for [Ready] {
 
 /// Finds the tunnels of packets that start with the inner IP header.
 pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
+    if frames.is_empty() {
+        return;
+    }
+    core.watch.begin();
     core.table
         .expect_destinations(frames.iter().filter_map(|frame| ipv4::destination(frame.data())));
     for mut frame in frames.drain(..) {
@@ -135,6 +140,7 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
             Place::Worker(owner) => core.hand_over(owner, Handed::Downlink(frame), from),
         }
     }
+    core.watch.end(Stage::Destination);
 }
 
 /// Puts packets into the tunnel in `slot`: the kernel sent them by the tunnel's own device.
@@ -166,6 +172,7 @@ pub(crate) fn run(core: &mut Core) -> bool {
     if core.downlink.waiting.is_empty() && !is_due {
         return false;
     }
+    core.watch.begin();
     let mut stages = std::mem::take(&mut core.downlink);
     stages.waiting.iter().for_each(|packet| packet.frame.prefetch_headroom());
     let slots = stages.waiting.iter().map(|packet| packet.slot);
@@ -180,6 +187,7 @@ pub(crate) fn run(core: &mut Core) -> bool {
         release(core, &mut stages);
     }
     core.sink.meter.queued.set(core.waiting.len() as u64);
+    core.watch.end(Stage::Prepare);
     for mut packet in stages.plain.drain(..) {
         let protocol = take_protocol(&mut packet.frame);
         send(core, packet, protocol);
@@ -188,9 +196,12 @@ pub(crate) fn run(core: &mut Core) -> bool {
         encrypt_stateful(core, packet);
     }
     if !stages.encrypted.is_empty() {
+        core.watch.end(Stage::Envelope);
         stages.mppe.plan(&mut core.table);
         core.cipher.derive_keys(&mut stages.mppe);
+        core.watch.end(Stage::Keys);
         core.cipher.apply(&stages.mppe, stages.encrypted.as_mut_slice());
+        core.watch.end(Stage::Keystream);
         for (index, mut packet) in stages.encrypted.drain(..).enumerate() {
             let header = stages.mppe.header(index).map(MppeHeader::to_octets);
             match (header, packet.frame.push_front(MppeHeader::LEN)) {
@@ -203,6 +214,7 @@ pub(crate) fn run(core: &mut Core) -> bool {
         }
         stages.mppe.commit(&mut core.table);
     }
+    core.watch.end(Stage::Envelope);
     core.downlink = stages;
     is_due
 }

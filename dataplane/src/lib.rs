@@ -17,6 +17,7 @@
 //! | `steer` | what the XDP program is told |
 //! | `mailbox`, `counters` | what crosses between threads |
 //! | `prefetch` | hints to the processor |
+//! | `stage` | what each stage costs, where a bench asks |
 //! | [`frame`] | packet memory: regions, frames, pools |
 //! | [`io`] | drivers that bring frames in and out |
 //! | [`mppe`] | encryption of bursts |
@@ -43,9 +44,11 @@ mod multilink;
 mod prefetch;
 pub mod route;
 mod shape;
+mod stage;
 mod steer;
 mod table;
 mod uplink;
 mod worker;
 
 pub use assembly::{Attachment, DataPlane, Kind, Line, ManualWorker};
+pub use stage::Stage;

@@ -22,6 +22,7 @@ use crate::mailbox::Handed;
 use crate::mppe::state::SKIPPED_KEYS;
 use crate::mppe::{Payloads, ReceiveBurst, Refused, stateful};
 use crate::multilink::{self, Fragment, Whole};
+use crate::stage::Stage;
 use crate::table::{Call, Half, Inside, Place, Protection, Table, Tunnel, Way};
 use crate::worker::{BURST, Core, From};
 
@@ -89,6 +90,10 @@ enum Kind {
 /// Takes packets that start with the outer IP header through all stages. What is for another
 /// subscriber waits for the downlink afterwards.
 pub(crate) fn run(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
+    if frames.is_empty() {
+        return;
+    }
+    core.watch.begin();
     let mut stages = std::mem::take(&mut core.uplink);
     for frames in frames.chunks(BURST) {
         expect(core, frames);
@@ -98,12 +103,14 @@ pub(crate) fn run(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
             classify(core, admitted, &mut stages);
         }
     }
+    core.watch.end(Stage::Admit);
     for data in stages.plain.drain(..) {
         inspect_plain(core, data);
     }
     for (data, header) in stages.stateful.drain(..) {
         decrypt_stateful(core, data, header);
     }
+    core.watch.end(Stage::Forward);
     decrypt(core, &mut stages);
     core.uplink = stages;
 }
@@ -382,7 +389,9 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
     }
     mppe.plan(core.now, &mut core.table);
     core.cipher.derive_keys(mppe);
+    core.watch.end(Stage::Keys);
     core.cipher.apply(mppe, encrypted.as_mut_slice());
+    core.watch.end(Stage::Keystream);
     for (index, packet) in encrypted.iter_mut().enumerate() {
         let Some(tunnel) = core.table.tunnel(packet.data.slot) else { continue };
         if mppe.status(index).is_ok() {
@@ -395,6 +404,7 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
         }
     }
     mppe.commit(&mut core.table);
+    core.watch.end(Stage::Inspect);
     let accepted = encrypted.iter().filter(|packet| packet.verdict.is_ok());
     let destinations = accepted.filter_map(|packet| ipv4::destination(packet.data.frame.data()));
     core.table.expect_destinations(destinations.clone());
@@ -420,6 +430,7 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
             Err(reason) => core.sink.drop_of(data.frame, reason, &tunnel.shared),
         }
     }
+    core.watch.end(Stage::Forward);
 }
 
 /// Takes the inner protocol number off and looks at the packet.

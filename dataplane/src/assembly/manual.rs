@@ -4,6 +4,7 @@
 //! They are the workers that the threads of [`DataPlane::start`] turn. Never sleeps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::time::Instant;
 
@@ -13,6 +14,7 @@ use crate::api::{Config, Handle, StartError};
 use crate::frame::Region;
 use crate::mppe::Cipher;
 use crate::route::Routes;
+use crate::stage::Stage;
 use crate::worker::{Turn, Worker};
 
 /// A worker that does nothing by itself.
@@ -28,6 +30,17 @@ impl ManualWorker {
     /// One round: receive, take orders, process, send. `true` if there was anything to do.
     pub fn turn(&mut self, now: Instant) -> bool {
         self.0.turn(now) == Turn::Busy
+    }
+
+    /// Measures what each stage costs, from now on and from zero, or no more.
+    pub fn measure_stages(&mut self, on: bool) {
+        self.0.measure_stages(on);
+    }
+
+    /// What was measured so far.
+    #[must_use]
+    pub fn stages(&self) -> Vec<(Stage, Duration)> {
+        self.0.watch().spent()
     }
 
     /// What packets are encrypted and decrypted with from now on.

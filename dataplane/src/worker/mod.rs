@@ -29,6 +29,7 @@ use crate::mppe::{Cipher, Engine, Kernel};
 use crate::multilink::Fragments;
 use crate::route::Routes;
 use crate::shape::Store;
+use crate::stage::{Stage, Stopwatch};
 use crate::table::{Inside, Table, Tunnel, Way};
 use crate::{downlink, uplink};
 use acks::Acks;
@@ -81,6 +82,7 @@ pub(crate) struct Core {
     pub(crate) exits: Exits,
     pub(crate) devices: Devices,
     pub(crate) cipher: Cipher,
+    pub(crate) watch: Stopwatch,
     pub(crate) acks: Acks,
     pub(crate) icmp: icmp::Limits,
     /// Packets that wait for their tunnel's rate.
@@ -351,6 +353,7 @@ impl Worker {
             sink: Sink { pool, meter },
             exits: Exits::new(&ports, routes),
             devices: Devices::default(),
+            watch: Stopwatch::default(),
             cipher: Cipher::Mppe(Engine::with_kernel(kernel).unwrap_or_default()),
             acks: Acks::default(),
             icmp: icmp::Limits::default(),
@@ -377,6 +380,16 @@ impl Worker {
         }
     }
 
+    /// What its stages cost, where that is measured.
+    pub(crate) fn watch(&self) -> &Stopwatch {
+        &self.core.watch
+    }
+
+    /// Measures that from now on, or no more.
+    pub(crate) fn measure_stages(&mut self, on: bool) {
+        self.core.watch.measure(on);
+    }
+
     /// What packets are encrypted and decrypted with from now on.
     pub(crate) fn set_cipher(&mut self, cipher: Cipher) {
         self.core.cipher = cipher;
@@ -385,13 +398,19 @@ impl Worker {
     /// One round: receive, take orders, process, send.
     pub(crate) fn turn(&mut self, now: Instant) -> Turn {
         self.core.now = now;
+        self.core.watch.begin();
         self.core.exits.begin();
         let received = self.receive();
+        self.core.watch.end(Stage::Receive);
         let ordered = self.take_orders();
+        self.core.watch.end(Stage::Orders);
         let released = self.process();
         self.core.ring();
+        self.core.watch.begin();
         let acknowledged = self.acknowledge();
+        self.core.watch.end(Stage::Acknowledge);
         let pending = self.transmit();
+        self.core.watch.end(Stage::Transmit);
         if std::mem::take(&mut self.core.events_pushed) {
             self.core.events.ring();
         }
