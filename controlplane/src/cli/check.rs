@@ -355,13 +355,9 @@ mod tests {
 
     #[test]
     fn an_interface_for_proxy_arp_that_does_not_exist_is_a_warning() {
-        let config = Config::parse("[server]\nproxy-arp = [\"lo\", \"nosuch0\"]\n").unwrap();
-        let found: Vec<_> = interfaces(&config, true)
-            .into_iter()
-            .map(|finding| (finding.level, finding.text))
-            .collect();
-        let missing = "interface nosuch0 does not exist: nobody there will find subscribers";
-        let expected = [(Level::Fine, "interface lo exists"), (Level::Warning, missing)];
-        assert_eq!(found, expected.map(|(level, text)| (level, format!("proxy-arp: {text}"))));
+        let config = Config::parse("[server]\nproxy-arp = [\"nosuch0\"]\n").unwrap();
+        let [finding] = &interfaces(&config, true)[..] else { panic!("more is found") };
+        assert_eq!(finding.level, Level::Warning);
+        assert!(finding.text.starts_with("proxy-arp: interface nosuch0 does not exist"));
     }
 }

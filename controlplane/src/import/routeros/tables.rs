@@ -5,7 +5,7 @@ use toml::{Table, Value};
 use super::lexer::Command;
 use super::properties::{Properties, flag, size, text, time, words};
 use super::radius;
-use crate::config::{AddressRange, Mrru, interface_name};
+use crate::config::{AddressRange, Mrru, interface_name, server_name};
 use crate::import::Imported;
 use crate::import::draft::{ipv6_pools_hold, profile_takes};
 use crate::ipv6::Prefix;
@@ -201,8 +201,11 @@ pub(super) fn client(command: &Command, imported: &mut Imported) {
         properties.leave("use-peer-dns", "the name servers are shown by `penstock client monitor`");
     }
     let left = properties.finish();
-    let wrong = match (table.contains_key("connect-to"), table.contains_key("user")) {
-        (true, true) => interface_name(&name).err(),
+    let server = table.get("connect-to").and_then(Value::as_str);
+    let wrong = match (server, table.contains_key("user")) {
+        (Some(server), true) => {
+            interface_name(&name).and_then(|()| server_name(server).map(drop)).err()
+        }
         _ => Some("it names no server or no user".to_owned()),
     };
     match wrong {
