@@ -60,9 +60,14 @@ test-asan: ## the MPPE engine of this CPU under AddressSanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --locked --target $(TRIPLE) \
 		--target-dir target/asan -p penstock-dataplane --lib -- mppe::
 
+MIRI = MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --target-dir target/miri \
+	-p penstock-dataplane --lib
+WITH_AVX2 := 'profile.dev.package.penstock-dataplane.rustflags=["-Ctarget-feature=+avx2"]'
+
 test-miri: ## the portable MPPE kernel and the transposition for AVX2 under Miri
 	@scripts/setup test-miri
-	cargo +nightly miri test --locked --target-dir target/miri -p penstock-dataplane --lib -- mppe::kernel
+	$(MIRI) -- mppe::kernel::tests
+	$(MIRI) -Zprofile-rustflags --config $(WITH_AVX2) -- mppe::kernel::transpose
 
 lint: ## format and clippy, warnings are errors
 	cargo fmt --all --check

@@ -9,11 +9,12 @@ use std::net::Ipv4Addr;
 
 use common::subscriber::packet;
 use common::{dial, eventually};
-use dataplane::api::config::PortReport;
+use dataplane::api::config::{Kernel, PortReport};
 use dataplane::api::{Config, Event, Role, StartError};
 use dataplane::frame::{Pool, Region};
 use dataplane::io::Link;
 use dataplane::io::memory::{MemoryPort, cable};
+use dataplane::mppe::Unavailable;
 use dataplane::{Attachment, DataPlane, Kind};
 
 const FRAMES: u32 = 4096;
@@ -94,6 +95,23 @@ fn two_threads_hand_every_packet_over_and_lose_none() {
     handle.stop();
     drop(far);
     assert_eq!(region.depot().len() + pool.len(), FRAMES as usize, "all frames came home");
+}
+
+#[test]
+fn an_mppe_kernel_that_is_asked_for_is_taken_or_refused() {
+    let region = Region::new(64).unwrap();
+    for kernel in [Kernel::Avx512, Kernel::Avx2, Kernel::Portable] {
+        let config = Config { mppe: Some(kernel), ..Config::default() };
+        let launched = DataPlane::launch(&config, region, vec![Vec::new()]);
+        if Kernel::available().any(|available| available == kernel) {
+            let (handle, _events) = launched.unwrap();
+            assert_eq!(handle.report().mppe.to_string(), kernel.to_string());
+            handle.stop();
+        } else {
+            let reason = launched.err().unwrap().to_string();
+            assert_eq!(reason, format!("data plane configuration: {}", Unavailable(kernel)));
+        }
+    }
 }
 
 #[test]

@@ -216,6 +216,10 @@ fn check(config: &Config) -> Result<(), StartError> {
     if config.tun.pools.iter().any(|pool| pool.length > 32) {
         return refuse("a prefix has at most 32 bits");
     }
+    // A kernel that was asked for is not measured, so this costs nothing.
+    if let Some(kernel) = config.mppe {
+        Choice::of(Some(kernel)).map_err(|error| StartError::Config(error.to_string()))?;
+    }
     Ok(())
 }
 

@@ -182,6 +182,12 @@ impl Drop for Slots {
     }
 }
 
+impl Drop for Keystream {
+    fn drop(&mut self) {
+        self.rows.as_flattened_mut().as_flattened_mut().zeroize();
+    }
+}
+
 impl Drop for KeyRows {
     fn drop(&mut self) {
         self.rows.as_flattened_mut().as_flattened_mut().zeroize();

@@ -2,12 +2,15 @@
 //!
 //! Implements no RFC section. Holds no unsafe code: the lanes and the transposition are next door.
 
+use zeroize::Zeroize;
+
 use super::lanes::{Avx, KeyRows, Keystream, LANES, MAX_STEPS, SLOTS, Slots};
 use super::packet::{KEY_LEN, Key, Packet, Payloads};
 use super::portable::{STREAMS, Streams};
 use super::transpose::{LaneStreams, Transpose};
 
-/// With fewer packets than this a slot of its own costs more than scalar streams.
+/// With fewer packets than this a slot of its own costs more than scalar streams: a slot takes as long
+/// with six packets as with eight, which is when the two break even.
 const LEAST_IN_FIRST_SLOT: usize = 7;
 /// The same beside other slots, whose latency it helps to hide.
 const LEAST_IN_FURTHER_SLOT: usize = 3;
@@ -23,6 +26,12 @@ pub struct Lanes<T> {
     keystream: Keystream,
     octets: LaneStreams,
     streams: Streams,
+}
+
+impl<T> Drop for Lanes<T> {
+    fn drop(&mut self) {
+        self.octets.as_flattened_mut().zeroize();
+    }
 }
 
 impl<T: Transpose> Lanes<T> {
