@@ -3,7 +3,7 @@
 //! Never looks at the machine: whether a port exists is found out at the start and by
 //! `penstock check`.
 
-use dataplane::api::config::{Kernel, MIN_FRAMES, Tags, TagsError};
+use dataplane::api::config::{Kernel, MIN_FRAMES, RouteTable, Tags, TagsError};
 use serde::Deserialize;
 
 use super::{ConfigError, interface_name};
@@ -21,6 +21,8 @@ pub struct Dataplane {
     pub cores: Vec<u16>,
     /// Microseconds for which the kernel polls a queue for a worker that never sleeps; 0: it sleeps.
     pub busy_poll: u32,
+    /// The table that workers route subscribers' packets by.
+    pub table: Table,
     /// Packets that each worker can hold at once, in 4 KiB each; 1024 at least.
     pub frames: u32,
     /// Name of the TUN interface.
@@ -37,6 +39,7 @@ impl Default for Dataplane {
             workers: 0,
             cores: Vec::new(),
             busy_poll: 0,
+            table: Table::default(),
             frames: 4096,
             tun: "penstock".to_owned(),
             mppe: Mppe::Auto,
@@ -89,6 +92,31 @@ pub struct Interface {
     /// The VLAN tags that they have there. Empty: none.
     #[serde(default)]
     pub vlan: Vlan,
+}
+
+/// A table of routes as an operator names it: "main", a number, or a VRF.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub struct Table(pub RouteTable);
+
+impl TryFrom<toml::Value> for Table {
+    type Error = &'static str;
+
+    fn try_from(value: toml::Value) -> Result<Self, Self::Error> {
+        const WRONG: &str = "a table is \"main\", its number, or the name of a VRF";
+        match value {
+            toml::Value::String(name) if name == "main" => Ok(Self(RouteTable::Main)),
+            toml::Value::String(name) => {
+                interface_name(&name).map_err(|_| WRONG)?;
+                Ok(Self(RouteTable::Vrf(name)))
+            }
+            toml::Value::Integer(number) => match u32::try_from(number) {
+                Ok(number @ 1..) => Ok(Self(RouteTable::Number(number))),
+                _ => Err(WRONG),
+            },
+            _ => Err(WRONG),
+        }
+    }
 }
 
 /// VLAN tags as an operator writes them: `100`, or `100.200` for VLAN 200 in service VLAN 100.

@@ -126,6 +126,8 @@ fn slips_are_answered_with_line_and_what_was_meant() {
         "[dataplane]\nframes = 0\n",
         "[dataplane]\nworkers = 2\ncores = [1]\n",
         "[dataplane]\nbusy-poll = 1000000\n",
+        "[dataplane]\ntable = 0\n",
+        "[dataplane]\ntable = true\n",
         "[dataplane]\nmppe = \"avx\"\n",
         "[server\n",
     ]

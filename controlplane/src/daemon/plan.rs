@@ -46,6 +46,7 @@ pub fn data_plane(config: &Config) -> api::Config {
             pools: pools.map(|(address, length)| api::Prefix { address, length }).collect(),
             exempt: local_addresses(config),
         },
+        table: ours.table.0.clone(),
         frames: ours.frames,
         mppe: ours.mppe.kernel(),
         ..api::Config::default()

@@ -35,6 +35,8 @@ pub struct Config {
     pub listen: Vec<Ipv4Addr>,
     /// The way to and from the kernel.
     pub tun: Tun,
+    /// The table that subscribers' packets are routed by.
+    pub table: RouteTable,
     /// Tunnels that can be open at once.
     pub max_tunnels: u32,
     /// Frames of packet memory per worker, each of 4 KiB, beyond those that AF_XDP's rings hold;
@@ -53,11 +55,24 @@ impl Default for Config {
             interfaces: Vec::new(),
             listen: Vec::new(),
             tun: Tun::default(),
+            table: RouteTable::Main,
             max_tunnels: 65_535,
             frames: 4096,
             mppe: None,
         }
     }
+}
+
+/// A table of the kernel's routes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RouteTable {
+    /// The main table, which peers of tunnels are always routed by.
+    #[default]
+    Main,
+    /// The one with this number.
+    Number(u32),
+    /// That of the VRF with this name.
+    Vrf(String),
 }
 
 /// An interface that is driven by AF_XDP: itself, or the ports below it if it is a VLAN or a bond.

@@ -3,7 +3,7 @@
 use std::io;
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::link::{InfoData, InfoVrf, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::{Error, Handle};
 
 use crate::api::StartError;
@@ -42,10 +42,53 @@ pub(super) fn links() -> Result<Vec<LinkMessage>, StartError> {
     })
 }
 
+/// The number of a VRF's table.
+pub(super) fn table_of(links: &[LinkMessage], vrf: &str) -> Option<u32> {
+    let is_named = |link: &&LinkMessage| {
+        link.attributes.iter().any(|it| matches!(it, LinkAttribute::IfName(name) if name == vrf))
+    };
+    let infos = links.iter().find(is_named)?.attributes.iter().find_map(|it| match it {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    })?;
+    let data = infos.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vrf(data)) => Some(data),
+        _ => None,
+    })?;
+    data.iter().find_map(|info| match info {
+        InfoVrf::TableId(number) => Some(*number),
+        _ => None,
+    })
+}
+
 /// What the kernel said.
 pub(super) fn reason(error: &Error) -> io::Error {
     match error {
         Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::InfoKind;
+
+    use super::*;
+
+    #[test]
+    fn a_vrf_is_known_by_its_name_and_nothing_else_is_one() {
+        let link = |name: &str, info| {
+            let mut link = LinkMessage::default();
+            link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+            link.attributes.push(LinkAttribute::LinkInfo(vec![info]));
+            link
+        };
+        let links = [
+            link("dummy0", LinkInfo::Kind(InfoKind::Dummy)),
+            link("blue", LinkInfo::Data(InfoData::Vrf(vec![InfoVrf::TableId(10)]))),
+        ];
+        assert_eq!(table_of(&links, "blue"), Some(10));
+        assert_eq!(table_of(&links, "dummy0"), None);
+        assert_eq!(table_of(&links, "red"), None);
     }
 }

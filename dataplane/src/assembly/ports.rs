@@ -14,7 +14,7 @@ use nix::net::if_::if_nametoindex;
 
 use super::topology::{Passage, Topology, TopologyError};
 use super::{Attachment, Kind, Line, netlink, pools};
-use crate::api::config::{PortReport, Tags};
+use crate::api::config::{PortReport, RouteTable, Tags};
 use crate::api::handle::Machinery;
 use crate::api::{Config, Interface, Role, StartError};
 use crate::frame::{Pool, Region};
@@ -32,6 +32,9 @@ const FRAMES_PER_SOCKET: u32 = 3 * RING;
 
 /// Packets that the kernel takes from a card in one poll of ours: as many as it does by itself.
 const POLL_BUDGET: u16 = 64;
+
+/// `RT_TABLE_MAIN` of linux/rtnetlink.h.
+const MAIN_TABLE: u32 = 254;
 
 /// Ports that are open.
 #[derive(Debug)]
@@ -79,11 +82,24 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
             open_port(*ifindex, port, config.busy_poll, &mut program, &mut pool, &mut ports)?;
         }
         let interfaces = passages.iter().map(|(_, passage)| passage.ifindex);
-        machinery.mirror = Some(Mirror::start(interfaces).map_err(StartError::port)?);
+        let table = table(&config.table)?;
+        machinery.mirror = Some(Mirror::start(interfaces, table).map_err(StartError::port)?);
         let steer = Steer::new(program, &config.listen, &config.tun).map_err(StartError::port)?;
         machinery.steer = Some(steer);
     }
     Ok(Opened { ports, machinery, region })
+}
+
+/// The number of the table that is not main.
+fn table(table: &RouteTable) -> Result<Option<u32>, StartError> {
+    match table {
+        RouteTable::Main => Ok(None),
+        RouteTable::Number(number) => Ok(Some(*number).filter(|&number| number != MAIN_TABLE)),
+        RouteTable::Vrf(name) => match netlink::table_of(&netlink::links()?, name) {
+            Some(number) => Ok(Some(number)),
+            None => Err(StartError::Config(format!("there is no VRF named {name}"))),
+        },
+    }
 }
 
 /// Where the frames of all interfaces pass.

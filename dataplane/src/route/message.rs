@@ -1,5 +1,5 @@
 //! Netlink's messages as changes of what we mirror. Whatever does not concern IPv4 unicast in the
-//! main and local tables is no change. Never keeps anything.
+//! tables that we know is no change. Never keeps anything.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -76,6 +76,8 @@ pub(super) struct Route {
 pub(super) enum Table {
     Local,
     Main,
+    /// The one that subscribers' packets are routed by, where that is another.
+    Chosen,
 }
 
 /// What a route does with packets.
@@ -106,8 +108,13 @@ pub(super) enum Gateway {
     Foreign,
 }
 
-/// What a message changes, if it concerns us. `flags` are those of its netlink header.
-pub(super) fn change(message: &RouteNetlinkMessage, flags: u16) -> Option<Change> {
+/// What a message changes, if it concerns us. `flags` are those of its netlink header, `chosen` is
+/// the table's number that is [`Table::Chosen`].
+pub(super) fn change(
+    message: &RouteNetlinkMessage,
+    flags: u16,
+    chosen: Option<u32>,
+) -> Option<Change> {
     match message {
         RouteNetlinkMessage::NewLink(message) => link(message),
         RouteNetlinkMessage::DelLink(message) => {
@@ -129,17 +136,17 @@ pub(super) fn change(message: &RouteNetlinkMessage, flags: u16) -> Option<Change
                 flags if flags & NLM_F_APPEND != 0 => Act::Append,
                 _ => Act::Prepend,
             };
-            route(message, act)
+            route(message, act, chosen)
         }
-        RouteNetlinkMessage::DelRoute(message) => route(message, Act::Remove),
+        RouteNetlinkMessage::DelRoute(message) => route(message, Act::Remove, chosen),
         _ => None,
     }
 }
 
 /// What an answer to a dump says. A route comes after those told before it: the kernel tells the
 /// best of a prefix first.
-pub(super) fn dumped(message: &RouteNetlinkMessage) -> Option<Change> {
-    change(message, NLM_F_APPEND)
+pub(super) fn dumped(message: &RouteNetlinkMessage, chosen: Option<u32>) -> Option<Change> {
+    change(message, NLM_F_APPEND, chosen)
 }
 
 /// Bridges send messages about their ports in a family of their own; they say less.
@@ -215,7 +222,7 @@ fn usable_mac(message: &NeighbourMessage) -> Option<[u8; 6]> {
     })
 }
 
-fn route(message: &RouteMessage, act: Act) -> Option<Change> {
+fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change> {
     const LOCAL: u32 = 255;
     const MAIN: u32 = 254;
 
@@ -249,6 +256,7 @@ fn route(message: &RouteMessage, act: Act) -> Option<Change> {
     let table = match table {
         LOCAL => Table::Local,
         MAIN => Table::Main,
+        number if Some(number) == chosen => Table::Chosen,
         _ => return None,
     };
     let meaning = match header.kind {

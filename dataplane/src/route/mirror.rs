@@ -69,11 +69,15 @@ pub struct Mirror {
 
 impl Mirror {
     /// Follows the kernel's routes in the caller's network namespace; the first snapshot is there
-    /// when this returns. `ports` are the interface indices that workers can send by.
+    /// when this returns. `ports` are the interface indices that workers can send by, `table` is the
+    /// number of the table that subscribers' packets are routed by; `None`: the main table.
     ///
     /// # Errors
     /// [`MirrorError`], if nothing can be learned at all. Later troubles are logged.
-    pub fn start(ports: impl IntoIterator<Item = u32>) -> Result<Self, MirrorError> {
+    pub fn start(
+        ports: impl IntoIterator<Item = u32>,
+        table: Option<u32>,
+    ) -> Result<Self, MirrorError> {
         let routes = Arc::new(Routes::default());
         let (ports_sender, ports_receiver) = unbounded_channel();
         let (started_sender, started) = mpsc::sync_channel(1);
@@ -81,7 +85,7 @@ impl Mirror {
         let ports = ports.into_iter().collect();
         let thread = thread::Builder::new().name("routes".into()).spawn({
             let routes = Arc::clone(&routes);
-            move || runtime.block_on(run(&routes, ports, ports_receiver, &started_sender))
+            move || runtime.block_on(run(&routes, (ports, table), ports_receiver, &started_sender))
         })?;
         let mirror = Self { routes, ports: Some(ports_sender), thread: Some(thread) };
         started.recv().map_err(|_| MirrorError::Lost)??;
@@ -114,11 +118,11 @@ impl Drop for Mirror {
 
 async fn run(
     routes: &Routes,
-    ports: HashSet<u32>,
+    (ports, table): (HashSet<u32>, Option<u32>),
     mut new_ports: UnboundedReceiver<HashSet<u32>>,
     started: &mpsc::SyncSender<Result<(), MirrorError>>,
 ) {
-    let first = Follower::new(ports).await;
+    let first = Follower::new(ports, table).await;
     let mut follower = match first {
         Ok(mut follower) => {
             routes.publish(follower.rib.snapshot());
@@ -140,7 +144,7 @@ async fn run(
         let ports = follower.rib.ports().clone();
         follower = loop {
             sleep(RETRY).await;
-            match Follower::new(ports.clone()).await {
+            match Follower::new(ports.clone(), table).await {
                 Ok(new) => break Follower { managed: follower.managed, ..new },
                 Err(error) => tracing::debug!(%error, "routes are still not followed"),
             }
@@ -158,6 +162,7 @@ struct Follower {
     messages: RouteMessages,
     kernel: Handle,
     rib: Rib,
+    table: Option<u32>,
     /// Gateways that the kernel was told to look after.
     managed: BTreeSet<(u32, Ipv4Addr)>,
 }
@@ -170,13 +175,13 @@ enum Care {
 }
 
 impl Follower {
-    async fn new(ports: HashSet<u32>) -> Result<Self, MirrorError> {
+    async fn new(ports: HashSet<u32>, table: Option<u32>) -> Result<Self, MirrorError> {
         let messages = subscribe()?;
         // A socket of its own: answers do not compete with messages for room.
         let (connection, kernel, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        let rib = dump(&kernel, ports).await?;
-        Ok(Self { messages, kernel, rib, managed: BTreeSet::new() })
+        let rib = dump(&kernel, ports, table).await?;
+        Ok(Self { messages, kernel, rib, table, managed: BTreeSet::new() })
     }
 
     /// Until the ports' sender is gone (`Ok`) or the kernel is lost.
@@ -214,7 +219,8 @@ impl Follower {
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     let look_again = second_look.take_if(|at| *at <= Instant::now()).is_some();
                     if told == Told::Part || look_again {
-                        self.rib = dump(&self.kernel, self.rib.ports().clone()).await?;
+                        let ports = self.rib.ports().clone();
+                        self.rib = dump(&self.kernel, ports, self.table).await?;
                     }
                     if told == Told::Part {
                         second_look = Some(Instant::now() + SECOND_LOOK);
@@ -269,7 +275,8 @@ impl Follower {
     fn apply(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Told> {
         match &message.payload {
             NetlinkPayload::InnerMessage(inner) => {
-                change(inner, message.header.flags).map(|change| self.rib.apply(change))
+                let change = change(inner, message.header.flags, self.table);
+                change.map(|change| self.rib.apply(change))
             }
             NetlinkPayload::Overrun(_) => {
                 tracing::debug!("the kernel told of routes faster than we read: asking for all");
@@ -295,10 +302,14 @@ fn subscribe() -> Result<RouteMessages, MirrorError> {
 }
 
 /// Asks for all there is.
-async fn dump(kernel: &Handle, ports: HashSet<u32>) -> Result<Rib, MirrorError> {
-    let mut rib = Rib::new(ports);
+async fn dump(
+    kernel: &Handle,
+    ports: HashSet<u32>,
+    table: Option<u32>,
+) -> Result<Rib, MirrorError> {
+    let mut rib = Rib::new(ports, table.is_some());
     let mut learn = |message: RouteNetlinkMessage| {
-        if let Some(change) = dumped(&message) {
+        if let Some(change) = dumped(&message, table) {
             rib.apply(change);
         }
     };

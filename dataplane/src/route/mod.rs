@@ -1,9 +1,11 @@
 //! The kernel's IPv4 routes, neighbours, addresses and links, mirrored for the workers, so that
 //! BIRD, FRR and `ip route` work as usual.
 //!
-//! Decides as a router does (RFC 1812 §5.2.4: longest match; metrics break ties), over the main and
-//! local tables. Never waits, never asks the kernel on the path of a packet, and knows no policy
-//! rules or VRFs: what they route goes by a profile that forwards by the kernel.
+//! Decides as a router does (RFC 1812 §5.2.4: longest match; metrics break ties), over the local
+//! table and main, or for subscribers' packets another table or that of a VRF. Never waits, never
+//! asks the kernel on the path of a packet, and knows no policy rules: what is in none of these
+//! tables is the kernel's to decide, and what rules are to route goes by a profile that forwards by
+//! the kernel.
 //!
 //! | module | what |
 //! |---|---|

@@ -18,15 +18,24 @@ use super::{Decision, Unreachable};
 pub(super) struct Rib {
     /// Interfaces of our ports: the only ones that packets leave by without the kernel.
     ports: HashSet<u32>,
-    /// Routes of each prefix, best first. Prefixes of one trie node lie side by side, shorter ones
-    /// before those that they cover.
-    routes: BTreeMap<(Place, u32, u8), Vec<Entry>>,
+    /// The routes of this machine: the local and the main table.
+    own: Tables,
+    /// The routes of subscribers' packets: the local table and another than main.
+    chosen: Option<Tables>,
     meanings: Meanings,
     /// Shared with the snapshots and copied when it changes under one.
     interfaces: Arc<HashMap<u32, Interface>>,
     neighbours: Arc<Neighbours>,
     /// Those of which the kernel would make sure if it sent there.
     stale_neighbours: HashSet<(u32, Ipv4Addr)>,
+}
+
+/// Tables of routes that are asked together.
+#[derive(Debug, Default)]
+struct Tables {
+    /// Routes of each prefix, best first. Prefixes of one trie node lie side by side, shorter ones
+    /// before those that they cover.
+    routes: BTreeMap<(Place, u32, u8), Vec<Entry>>,
     prefixes: Trie,
     /// Nodes of the trie that are to be painted.
     unpainted: BTreeSet<Place>,
@@ -51,8 +60,9 @@ pub(super) enum Told {
 }
 
 impl Rib {
-    pub(super) fn new(ports: HashSet<u32>) -> Self {
-        Self { ports, ..Self::default() }
+    /// `has_chosen`: whether subscribers' packets are routed by another table than main.
+    pub(super) fn new(ports: HashSet<u32>, has_chosen: bool) -> Self {
+        Self { ports, chosen: has_chosen.then(Tables::default), ..Self::default() }
     }
 
     pub(super) fn set_ports(&mut self, ports: HashSet<u32>) {
@@ -91,7 +101,15 @@ impl Rib {
                 }
             }
             Change::Route { network, length, act, route } => {
-                self.change_route(network, length, act, &route);
+                let Self { own, chosen, meanings, .. } = self;
+                if route.table != Table::Chosen {
+                    own.change(meanings, (network, length), act, &route);
+                }
+                if let Some(chosen) = chosen
+                    && route.table != Table::Main
+                {
+                    chosen.change(meanings, (network, length), act, &route);
+                }
             }
         }
         Told::All
@@ -129,42 +147,6 @@ impl Rib {
         };
     }
 
-    fn change_route(&mut self, network: u32, length: u8, act: Act, route: &Route) {
-        let place = Place::of(network, length);
-        let key = (place, network, length);
-        let entries = self.routes.entry(key).or_default();
-        let rank = (route.table, route.metric);
-        let first = entries.partition_point(|entry| entry.rank() < rank);
-        let last = entries.partition_point(|entry| entry.rank() <= rank);
-        let same = (first..last)
-            .find(|&index| self.meanings.get(entries[index].meaning).is_same_way(&route.meaning));
-        // What a message replaces or removes without being the same way is the first of its rank.
-        let rival = same.or((first < last).then_some(first));
-
-        match (act, same, rival) {
-            (Act::Remove, _, Some(index)) => {
-                self.meanings.release(entries.remove(index).meaning);
-            }
-            (Act::Remove, _, None) => {}
-            // Told again, perhaps with other next hops alive.
-            (_, Some(index), _) | (Act::Replace, None, Some(index)) => {
-                let meaning = self.meanings.take(&route.meaning);
-                let old = std::mem::replace(&mut entries[index].meaning, meaning);
-                self.meanings.release(old);
-            }
-            (act, None, _) => {
-                let meaning = self.meanings.take(&route.meaning);
-                let index = if act == Act::Append { last } else { first };
-                let entry = Entry { table: route.table, metric: route.metric, meaning };
-                entries.insert(index, entry);
-            }
-        }
-        if entries.is_empty() {
-            self.routes.remove(&key);
-        }
-        self.unpainted.insert(place);
-    }
-
     /// Those of [`Rib::gateways`] that the kernel would look for, or make sure of, if it sent there. Never one with a static MAC address: to be told that it is in
     /// use makes the kernel forget that.
     pub(super) fn unsure_gateways(&self) -> BTreeSet<(u32, Ipv4Addr)> {
@@ -194,30 +176,17 @@ impl Rib {
 
     /// What the workers shall see from now on.
     pub(super) fn snapshot(&mut self) -> Snapshot {
-        for place in std::mem::take(&mut self.unpainted) {
-            let slots = self.slots(place);
-            self.prefixes.paint(place, &slots);
-        }
+        let Self { own, chosen, meanings, .. } = self;
+        let peers = own.paint(meanings);
+        let prefixes = chosen.as_mut().map_or_else(|| peers.clone(), |it| it.paint(meanings));
         Snapshot {
-            prefixes: self.prefixes.clone(),
+            prefixes,
+            peers,
             targets: self.meanings.iter().map(|meaning| self.target(meaning)).collect(),
             neighbours: Arc::clone(&self.neighbours),
             interfaces: Arc::clone(&self.interfaces),
             version: VERSIONS.fetch_add(1, Ordering::Relaxed),
         }
-    }
-
-    fn slots(&self, place: Place) -> [u32; 256] {
-        let mut slots = [NONE; 256];
-        for (&(_, network, length), entries) in
-            self.routes.range((place, 0, 0)..=(place, u32::MAX, u8::MAX))
-        {
-            let best = entries.iter().find(|entry| self.meanings.get(entry.meaning).is_alive());
-            if let Some(best) = best {
-                slots[place.slots(network, length)].fill(best.meaning);
-            }
-        }
-        slots
     }
 
     fn target(&self, meaning: &Meaning) -> Target {
@@ -258,6 +227,73 @@ impl Rib {
                 })
             }
         }
+    }
+}
+
+impl Tables {
+    /// A route of a prefix comes or goes.
+    fn change(
+        &mut self,
+        meanings: &mut Meanings,
+        (network, length): (u32, u8),
+        act: Act,
+        route: &Route,
+    ) {
+        let place = Place::of(network, length);
+        let key = (place, network, length);
+        let entries = self.routes.entry(key).or_default();
+        let rank = (route.table, route.metric);
+        let first = entries.partition_point(|entry| entry.rank() < rank);
+        let last = entries.partition_point(|entry| entry.rank() <= rank);
+        let same = (first..last)
+            .find(|&index| meanings.get(entries[index].meaning).is_same_way(&route.meaning));
+        // What a message replaces or removes without being the same way is the first of its rank.
+        let rival = same.or((first < last).then_some(first));
+
+        match (act, same, rival) {
+            (Act::Remove, _, Some(index)) => {
+                meanings.release(entries.remove(index).meaning);
+            }
+            (Act::Remove, _, None) => {}
+            // Told again, perhaps with other next hops alive.
+            (_, Some(index), _) | (Act::Replace, None, Some(index)) => {
+                let meaning = meanings.take(&route.meaning);
+                let old = std::mem::replace(&mut entries[index].meaning, meaning);
+                meanings.release(old);
+            }
+            (act, None, _) => {
+                let meaning = meanings.take(&route.meaning);
+                let index = if act == Act::Append { last } else { first };
+                let entry = Entry { table: route.table, metric: route.metric, meaning };
+                entries.insert(index, entry);
+            }
+        }
+        if entries.is_empty() {
+            self.routes.remove(&key);
+        }
+        self.unpainted.insert(place);
+    }
+
+    /// The prefixes as they are now.
+    fn paint(&mut self, meanings: &Meanings) -> Trie {
+        for place in std::mem::take(&mut self.unpainted) {
+            let slots = self.slots(meanings, place);
+            self.prefixes.paint(place, &slots);
+        }
+        self.prefixes.clone()
+    }
+
+    fn slots(&self, meanings: &Meanings, place: Place) -> [u32; 256] {
+        let mut slots = [NONE; 256];
+        for (&(_, network, length), entries) in
+            self.routes.range((place, 0, 0)..=(place, u32::MAX, u8::MAX))
+        {
+            let best = entries.iter().find(|entry| meanings.get(entry.meaning).is_alive());
+            if let Some(best) = best {
+                slots[place.slots(network, length)].fill(best.meaning);
+            }
+        }
+        slots
     }
 }
 

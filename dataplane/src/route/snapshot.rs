@@ -13,7 +13,11 @@ use super::{Decision, Unreachable};
 /// Routes, neighbours and interfaces at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
+    /// Of subscribers' packets.
     pub(super) prefixes: Trie,
+    /// Of packets to tunnels' peers: the main table's. The same, where subscribers have no table of
+    /// their own.
+    pub(super) peers: Trie,
     pub(super) targets: Arc<[Target]>,
     pub(super) neighbours: Arc<Neighbours>,
     pub(super) interfaces: Arc<HashMap<u32, Interface>>,
@@ -53,10 +57,20 @@ pub(super) enum Target {
 }
 
 impl Snapshot {
-    /// Where a packet to this address goes.
+    /// Where a subscriber's packet to this address goes.
     #[inline]
     pub fn lookup(&self, destination: Ipv4Addr) -> Decision {
-        match self.prefixes.lookup(destination.to_bits()) {
+        self.lookup_in(&self.prefixes, destination)
+    }
+
+    /// Where a packet to a tunnel's peer goes.
+    pub fn lookup_peer(&self, peer: Ipv4Addr) -> Decision {
+        self.lookup_in(&self.peers, peer)
+    }
+
+    #[inline]
+    fn lookup_in(&self, prefixes: &Trie, destination: Ipv4Addr) -> Decision {
+        match prefixes.lookup(destination.to_bits()) {
             NONE => Decision::Unreachable(Unreachable::Network),
             target => self.decide(&self.targets[target as usize], destination),
         }

@@ -59,7 +59,7 @@ fn add(prefix: &str, meaning: Meaning) -> Change {
 
 /// Two ports with a neighbour each, and an interface that is no port.
 fn rib() -> Rib {
-    let mut rib = Rib::new([PORT, OTHER_PORT].into());
+    let mut rib = Rib::new([PORT, OTHER_PORT].into(), false);
     rib.apply(link(PORT, MAC, true));
     rib.apply(link(OTHER_PORT, OTHER_MAC, true));
     rib.apply(link(NO_PORT, [2, 0, 0, 0, 0, 9], true));
@@ -282,7 +282,7 @@ fn a_member_that_its_bond_keeps_in_reserve_is_not_active() {
         let facts = vec![InfoBondPort::BondPortState(state)];
         let info = LinkInfo::PortData(InfoPortData::BondPort(facts));
         message.attributes.push(LinkAttribute::LinkInfo(vec![info]));
-        let told = change(&RouteNetlinkMessage::NewLink(message), 0).unwrap();
+        let told = change(&RouteNetlinkMessage::NewLink(message), 0, None).unwrap();
         let mut rib = rib();
         rib.apply(told);
         assert_eq!(rib.snapshot().interface(PORT).unwrap().active, active);
@@ -299,7 +299,7 @@ pub(crate) struct Port {
 
 /// Routes to the links of these ports that stay as they are.
 pub(crate) fn links(ports: &[Port]) -> Arc<Routes> {
-    let mut rib = Rib::new(ports.iter().map(|port| port.ifindex).collect());
+    let mut rib = Rib::new(ports.iter().map(|port| port.ifindex).collect(), false);
     for &Port { ifindex, mac, prefix, neighbour: (address, neighbour_mac) } in ports {
         rib.apply(link(ifindex, mac, true));
         rib.apply(neighbour(ifindex, address, Some(neighbour_mac)));

@@ -199,7 +199,8 @@ impl Exits {
         let way = match self.recent[place].way(destination, self.version) {
             Some(way) => way,
             None => {
-                let way = self.find(destination, Role::is_core)?;
+                let decision = self.snapshot.as_ref()?.lookup(destination);
+                let way = self.find(destination, decision, Role::is_core)?;
                 self.recent[place].keep(destination, way);
                 way
             }
@@ -228,7 +229,9 @@ impl Exits {
         way: &mut Remembered,
     ) {
         if way.version != self.version {
-            *way = self.find(peer, Role::is_access).unwrap_or(Remembered::NOTHING);
+            let decision = self.snapshot.as_ref().map(|snapshot| snapshot.lookup_peer(peer));
+            let found = decision.and_then(|decision| self.find(peer, decision, Role::is_access));
+            *way = found.unwrap_or(Remembered::NOTHING);
         }
         // What is too big the kernel fragments, or answers.
         if frame.len() <= way.mtu as usize {
@@ -249,8 +252,12 @@ impl Exits {
         }));
     }
 
-    fn find(&self, destination: Ipv4Addr, may: fn(Role) -> bool) -> Option<Remembered> {
-        let decision = self.snapshot.as_ref()?.lookup(destination);
+    fn find(
+        &self,
+        destination: Ipv4Addr,
+        decision: Decision,
+        may: fn(Role) -> bool,
+    ) -> Option<Remembered> {
         let Decision::Via { ifindex, source_mac, next_hop_mac, mtu } = decision else {
             return None;
         };

@@ -34,7 +34,7 @@ fn with_a_mirror(test: impl FnOnce(&Lab) + Send) {
             ip("addr add 192.0.2.2/24 dev near");
             ip("neigh add 192.0.2.1 lladdr 02:00:00:00:00:22 nud permanent dev near");
             let near = if_nametoindex("near").unwrap();
-            test(&Lab { mirror: Mirror::start([near]).unwrap(), near });
+            test(&Lab { mirror: Mirror::start([near], None).unwrap(), near });
         });
         if let Err(panic) = thread.join() {
             std::panic::resume_unwind(panic);
@@ -120,6 +120,36 @@ fn routes_are_followed_as_they_come_change_and_go() {
     });
 }
 
+/// Peers of tunnels are where this machine has them, subscribers' packets go by a table of their own.
+#[test]
+fn subscribers_may_have_a_table_of_their_own() {
+    with_a_mirror(|lab| {
+        ip("route add 10.0.0.0/8 via 192.0.2.1");
+        ip("route add 10.1.0.0/16 via 192.0.2.1 table 100");
+        let lab = Lab { mirror: Mirror::start([lab.near], Some(100)).unwrap(), near: lab.near };
+        let peer = |address_of: &str| lab.mirror.routes().load().lookup_peer(address(address_of));
+        let nowhere = Decision::Unreachable(Unreachable::Network);
+        lab.expect("10.1.0.1", lab.via(1500));
+        assert_eq!((lab.lookup("10.2.0.1"), peer("10.2.0.1")), (nowhere, lab.via(1500)));
+        // Told later, too; and the local table is everyone's.
+        ip("route add 10.3.0.0/16 via 192.0.2.1 table 100");
+        lab.expect("10.3.0.1", lab.via(1500));
+        ip("route add blackhole 10.3.0.0/24");
+        lab.wait_for(
+            || peer("10.3.0.1") == Decision::Unreachable(Unreachable::Blackhole),
+            || format!("{:?}", peer("10.3.0.1")),
+        );
+        assert_eq!(lab.lookup("10.3.0.1"), lab.via(1500));
+        ip("route add 10.1.0.0/16 via 192.0.2.1 table 101");
+        ip("route del 10.1.0.0/16 table 100");
+        lab.expect("10.1.0.1", nowhere);
+        assert_eq!(
+            (lab.lookup("192.0.2.2"), peer("192.0.2.2")),
+            (Decision::Local, Decision::Local)
+        );
+    });
+}
+
 #[test]
 fn neighbours_are_followed() {
     with_a_mirror(|lab| {
@@ -162,7 +192,7 @@ fn gateways_are_found_before_a_packet_needs_them() {
                 ip("link set far up");
             });
             // The next mirror does so as it starts; this one would in its own time.
-            let lab = Lab { mirror: Mirror::start([lab.near]).unwrap(), near: lab.near };
+            let lab = Lab { mirror: Mirror::start([lab.near], None).unwrap(), near: lab.near };
             lab.expect("10.0.0.1", lab.via(1500));
             // From Linux 5.16 on the kernel keeps it found, until nobody asks for that.
             assert!(is_managed("192.0.2.1"));
