@@ -6,9 +6,10 @@
 
 mod ipv6;
 
+use std::net::Ipv4Addr;
+
 use protocol::gre;
-use protocol::mppe::Header as MppeHeader;
-use protocol::ppp::frame::{Header as PppHeader, Protocol};
+use protocol::ppp::frame::{Framing, Header as PppHeader, Protocol};
 use protocol::time::Instant;
 
 use crate::api::{DropReason, Outer, TunnelId};
@@ -41,6 +42,8 @@ const RELEASES_PER_TURN: usize = BURST / 2;
 /// What waits between stages. Empty between bursts; kept for its capacity.
 #[derive(Debug, Default)]
 pub(crate) struct Stages {
+    /// The slots of the tunnels that the packets of a burst are for.
+    slots: Vec<u32>,
     /// Packets whose tunnel is known, in the order in which they came.
     waiting: Vec<Inner>,
     /// All but the first piece of the packet that was cut last.
@@ -81,6 +84,8 @@ struct Ready {
     /// Starts with the inner protocol number if it is to be encrypted, with the IP header if not.
     frame: Frame,
     slot: u32,
+    /// What the frame is to PPP.
+    protocol: Protocol,
     /// Octets of the inner packet.
     length: usize,
     /// The inner type of service, which is the outer one too: DSCP (RFC 2983 §3) and ECN
@@ -100,9 +105,12 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
         return;
     }
     core.watch.begin();
-    core.table
-        .expect_destinations(frames.iter().filter_map(|frame| ipv4::destination(frame.data())));
-    for mut frame in frames.drain(..) {
+    let mut slots = std::mem::take(&mut core.downlink.slots);
+    slots.extend(frames.iter().map(|frame| {
+        let destination = ipv4::destination(frame.data()).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        core.table.expect_destination(destination)
+    }));
+    for (mut frame, slot) in frames.drain(..).zip(slots.drain(..)) {
         let inner = match view(&mut frame) {
             Ok(inner) => inner,
             Err(DropReason::NotIpv4) => {
@@ -114,11 +122,11 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
                 continue;
             }
         };
-        let Some(to) = core.table.destination(inner.destination) else {
+        let Some(to) = core.table.destination_in(slot) else {
             if from == From::Worker {
                 core.sink.drop(frame, DropReason::HandoverStale);
             } else {
-                icmp::refuse(core, frame, &inner, DropReason::NoTunnel, Error::HostUnreachable);
+                icmp::refuse(core, frame, inner, DropReason::NoTunnel, Error::HostUnreachable);
             }
             continue;
         };
@@ -130,7 +138,7 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
                 continue;
             }
             if inner.ttl <= 1 {
-                icmp::refuse(core, frame, &inner, DropReason::TtlExceeded, Error::TimeExceeded);
+                icmp::refuse(core, frame, inner, DropReason::TtlExceeded, Error::TimeExceeded);
                 continue;
             }
             ipv4::decrement_ttl(frame.data_mut());
@@ -140,6 +148,7 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
             Place::Worker(owner) => core.hand_over(owner, Handed::Downlink(frame), from),
         }
     }
+    core.downlink.slots = slots;
     core.watch.end(Stage::Destination);
 }
 
@@ -156,6 +165,8 @@ pub(crate) fn enter(core: &mut Core, frames: &mut Vec<Frame>, slot: u32) {
 
 /// The header of a packet that starts with one, without the padding of short Ethernet frames. A
 /// packet of IPv6 has another one.
+#[expect(clippy::inline_always, reason = "fields are to stay in registers, not to be copied")]
+#[inline(always)]
 fn view(frame: &mut Frame) -> Result<View, DropReason> {
     let Some(inner) = View::parse(frame.data()) else {
         let is_ipv6 = crate::ipv6::is_ipv6(frame.data());
@@ -175,8 +186,9 @@ pub(crate) fn run(core: &mut Core) -> bool {
     core.watch.begin();
     let mut stages = std::mem::take(&mut core.downlink);
     stages.waiting.iter().for_each(|packet| packet.frame.prefetch_headroom());
-    let slots = stages.waiting.iter().map(|packet| packet.slot);
-    core.table.expect_tunnels(slots, Direction::Downlink);
+    stages.slots.extend(stages.waiting.iter().map(|packet| packet.slot));
+    core.table.expect_tunnels(&stages.slots, Direction::Downlink);
+    stages.slots.clear();
     stages.mppe.clear();
     let mut waiting = std::mem::take(&mut stages.waiting);
     for packet in waiting.drain(..) {
@@ -188,9 +200,8 @@ pub(crate) fn run(core: &mut Core) -> bool {
     }
     core.sink.meter.queued.set(core.waiting.len() as u64);
     core.watch.end(Stage::Prepare);
-    for mut packet in stages.plain.drain(..) {
-        let protocol = take_protocol(&mut packet.frame);
-        send(core, packet, protocol);
+    for packet in stages.plain.drain(..) {
+        send(core, packet);
     }
     for packet in stages.stateful.drain(..) {
         encrypt_stateful(core, packet);
@@ -203,13 +214,11 @@ pub(crate) fn run(core: &mut Core) -> bool {
         core.cipher.apply(&stages.mppe, stages.encrypted.as_mut_slice());
         core.watch.end(Stage::Keystream);
         for (index, mut packet) in stages.encrypted.drain(..).enumerate() {
-            let header = stages.mppe.header(index).map(MppeHeader::to_octets);
-            match (header, packet.frame.push_front(MppeHeader::LEN)) {
-                (Some(octets), Some(room)) => {
-                    room.copy_from_slice(&octets);
-                    send(core, packet, Protocol::COMPRESSED);
-                }
-                _ => core.sink.drop(packet.frame, DropReason::NetworkClosed),
+            let header = stages.mppe.header(index);
+            if header.is_some_and(|header| packet.frame.push_front_array(&header.to_octets())) {
+                send(core, packet);
+            } else {
+                core.sink.drop(packet.frame, DropReason::NetworkClosed);
             }
         }
         stages.mppe.commit(&mut core.table);
@@ -257,20 +266,13 @@ fn release(core: &mut Core, stages: &mut Stages) {
 }
 
 /// Makes the packet one that the tunnel takes, or several, or sends it back.
+#[inline]
 fn prepare(core: &mut Core, packet: Inner, stages: &mut Stages) {
     let Inner { mut frame, slot } = packet;
-    if crate::ipv6::is_ipv6(frame.data()) {
-        return ipv6::prepare(core, frame, slot, stages);
+    if frame.data().first().is_none_or(|octet| octet >> 4 != 4) {
+        return prepare_other(core, Inner { frame, slot }, stages);
     }
     let Core { table, sink, waiting, now, .. } = core;
-    if bridge::is_bridged(frame.data()) {
-        let Some(tunnel) = table.tunnel(slot) else {
-            return sink.drop(frame, DropReason::NoTunnel);
-        };
-        // Of best effort: what it carries is the bridge's business.
-        let fit = Fit { frame, slot, tos: 0 };
-        return shape(sink, tunnel, fit, waiting, *now, stages);
-    }
     // Read again rather than kept: its line of memory is at hand, and a copy would be as long.
     let Some(view) = View::read(frame.data()) else {
         return sink.drop(frame, DropReason::CoreMalformed);
@@ -284,7 +286,7 @@ fn prepare(core: &mut Core, packet: Inner, stages: &mut Stages) {
         return;
     };
     if let Some(policy) = &tunnel.policy
-        && let Err(reason) = policy.judge_downlink(frame.data(), &view)
+        && let Err(reason) = policy.judge_downlink(frame.data(), view)
     {
         sink.drop_of(frame, reason, &tunnel.shared);
         return;
@@ -293,29 +295,52 @@ fn prepare(core: &mut Core, packet: Inner, stages: &mut Stages) {
         sink.meter.mss_clamped.add(1);
     }
     let (mtu, tos) = (network.mtu, view.tos);
-    let mut submit = |sink: &mut Sink, frame, stages: &mut Stages| {
-        let fit = Fit { frame, slot, tos };
-        match tunnel.policy {
-            None => protect(sink, tunnel, fit, stages),
-            Some(_) => shape(sink, tunnel, fit, waiting, *now, stages),
-        }
-    };
-    if frame.len() <= usize::from(mtu) {
-        return submit(sink, frame, stages);
+    if frame.len() > usize::from(mtu) {
+        return cut(core, Inner { frame, slot }, view, mtu, stages);
     }
+    let fit = Fit { frame, slot, tos };
+    match tunnel.policy {
+        None => protect(sink, tunnel, fit, stages),
+        Some(_) => shape(sink, tunnel, fit, waiting, *now, stages),
+    }
+}
+
+/// The same for what is no packet of IPv4.
+#[inline(never)]
+fn prepare_other(core: &mut Core, packet: Inner, stages: &mut Stages) {
+    let Inner { frame, slot } = packet;
+    if !bridge::is_bridged(frame.data()) {
+        return ipv6::prepare(core, frame, slot, stages);
+    }
+    let Core { table, sink, waiting, now, .. } = core;
+    let Some(tunnel) = table.tunnel(slot) else {
+        return sink.drop(frame, DropReason::NoTunnel);
+    };
+    // Of best effort: what it carries is the bridge's business.
+    let fit = Fit { frame, slot, tos: 0 };
+    shape(sink, tunnel, fit, waiting, *now, stages);
+}
+
+/// Makes several packets of one that its tunnel does not take whole, or answers it.
+#[inline(never)]
+fn cut(core: &mut Core, packet: Inner, view: View, mtu: u16, stages: &mut Stages) {
+    let Inner { mut frame, slot } = packet;
     if view.dont_fragment {
         let error = Error::FragmentationNeeded { mtu };
-        icmp::refuse_of(core, frame, &view, slot, DropReason::TooBig, error);
-        return;
+        return icmp::refuse_of(core, frame, view, slot, DropReason::TooBig, error);
     }
+    let Core { table, sink, waiting, now, .. } = core;
+    let Some(tunnel) = table.tunnel(slot) else {
+        return sink.drop(frame, DropReason::NoTunnel);
+    };
     let mut pieces = std::mem::take(&mut stages.pieces);
     match fragment::split(&mut frame, &view, mtu, &mut sink.pool, &mut pieces) {
         Ok(()) => {
             sink.meter.fragmented.add(1);
             sink.meter.originated.add(pieces.len() as u64);
-            submit(sink, frame, stages);
-            for piece in pieces.drain(..) {
-                submit(sink, piece, stages);
+            for frame in std::iter::once(frame).chain(pieces.drain(..)) {
+                let fit = Fit { frame, slot, tos: view.tos };
+                shape(sink, tunnel, fit, waiting, *now, stages);
             }
         }
         Err(fragment::Refused::Shape) => sink.drop_of(frame, DropReason::TooBig, &tunnel.shared),
@@ -347,38 +372,42 @@ fn shape(
 }
 
 /// Puts a packet on the way through the stages that it needs.
+#[inline]
 fn protect(sink: &mut Sink, tunnel: &Tunnel, fit: Fit, stages: &mut Stages) {
     let Fit { mut frame, slot, tos } = fit;
-    let is_bridged = bridge::is_bridged(frame.data());
-    let length = if is_bridged { bridge::payload(frame.len()) } else { frame.len() };
-    let reason = match tunnel.protection {
-        Protection::Unset => DropReason::NetworkClosed,
-        _ if frame.headroom() < HEADERS => DropReason::NoHeadroom,
-        Protection::None => {
-            stages.plain.push(Ready { frame, slot, length, tos });
-            return;
-        }
-        Protection::Mppe(_) | Protection::Stateful(_) => {
-            // The inner protocol field is inside of what is encrypted (RFC 3078 §3.1).
-            let [high, low] = take_protocol(&mut frame).number().to_be_bytes();
-            let field: &[u8] = if tunnel.framing.compress_protocol { &[low] } else { &[high, low] };
-            if let Some(room) = frame.push_front(field.len()) {
-                room.copy_from_slice(field);
-            }
-            let is_stateful = matches!(
-                &tunnel.protection,
-                Protection::Stateful(mppe) if matches!(mppe.send, Half::Stateful(_))
-            );
-            if is_stateful {
-                stages.stateful.push(Ready { frame, slot, length, tos });
-            } else {
-                stages.mppe.push(slot, frame.len());
-                stages.encrypted.push(Ready { frame, slot, length, tos });
-            }
-            return;
-        }
+    if matches!(tunnel.protection, Protection::Unset) {
+        return sink.drop_of(frame, DropReason::NetworkClosed, &tunnel.shared);
+    }
+    if frame.headroom() < HEADERS {
+        return sink.drop_of(frame, DropReason::NoHeadroom, &tunnel.shared);
+    }
+    let protocol = take_protocol(&mut frame);
+    let length = match protocol {
+        Protocol::BRIDGED => bridge::payload(bridge::MARK_LEN + frame.len()),
+        _ => frame.len(),
     };
-    sink.drop_of(frame, reason, &tunnel.shared);
+    if matches!(tunnel.protection, Protection::None) {
+        return stages.plain.push(Ready { frame, slot, protocol, length, tos });
+    }
+    // The inner protocol field is inside of what is encrypted (RFC 3078 §3.1).
+    let [high, low] = protocol.number().to_be_bytes();
+    let fits = if tunnel.framing.compress_protocol {
+        frame.push_front_array(&[low])
+    } else {
+        frame.push_front_array(&[high, low])
+    };
+    debug_assert!(fits, "there is room for all headers");
+    let octets = frame.len();
+    let ready = Ready { frame, slot, protocol: Protocol::COMPRESSED, length, tos };
+    match &tunnel.protection {
+        Protection::Stateful(mppe) if matches!(mppe.send, Half::Stateful(_)) => {
+            stages.stateful.push(ready);
+        }
+        _ => {
+            stages.mppe.push(slot, octets);
+            stages.encrypted.push(ready);
+        }
+    }
 }
 
 /// PPP's number for a packet that starts with its IP header, or with the mark of bridged ones,
@@ -401,17 +430,16 @@ fn encrypt_stateful(core: &mut Core, mut packet: Ready) {
         .tunnel(packet.slot)
         .and_then(|tunnel| tunnel.protection.sender())
         .map(|sender| sender.encrypt(packet.frame.data_mut()).to_octets());
-    match (header, packet.frame.push_front(MppeHeader::LEN)) {
-        (Some(octets), Some(room)) => {
-            room.copy_from_slice(&octets);
-            send(core, packet, Protocol::COMPRESSED);
-        }
-        _ => core.sink.drop(packet.frame, DropReason::NetworkClosed),
+    if header.is_some_and(|octets| packet.frame.push_front_array(&octets)) {
+        send(core, packet);
+    } else {
+        core.sink.drop(packet.frame, DropReason::NetworkClosed);
     }
 }
 
-fn send(core: &mut Core, packet: Ready, protocol: Protocol) {
-    let Ready { mut frame, slot, length, tos } = packet;
+#[inline]
+fn send(core: &mut Core, packet: Ready) {
+    let Ready { mut frame, slot, protocol, length, tos } = packet;
     let Some(tunnel) = core.table.tunnel(slot) else {
         core.sink.drop(frame, DropReason::NoTunnel);
         return;
@@ -421,8 +449,9 @@ fn send(core: &mut Core, packet: Ready, protocol: Protocol) {
     {
         return multilink::send(core, Outgoing { frame, slot, protocol, length, tos });
     }
-    let header = PppHeader::new(protocol, tunnel.framing);
-    if !push(&mut frame, header.as_bytes()) || !envelope(&mut frame, tunnel, tos, core.now) {
+    if !push_ppp(&mut frame, protocol, tunnel.framing)
+        || !envelope(&mut frame, tunnel, tos, core.now)
+    {
         core.sink.drop_of(frame, DropReason::NoHeadroom, &tunnel.shared);
         return;
     }
@@ -445,9 +474,8 @@ pub(crate) fn send_control(core: &mut Core, id: TunnelId, bytes: &[u8]) {
         .split_first_chunk()
         .and_then(|(number, payload)| Some((Protocol::new(u16::from_be_bytes(*number))?, payload)));
     let sent = parts.is_some_and(|(protocol, payload)| {
-        let header = PppHeader::new(protocol, tunnel.framing);
         frame.fill(payload)
-            && push(&mut frame, header.as_bytes())
+            && push_ppp(&mut frame, protocol, tunnel.framing)
             && envelope(&mut frame, tunnel, CONTROL_TOS, core.now)
     });
     if sent {
@@ -501,6 +529,7 @@ pub(crate) fn send_acknowledgement(core: &mut Core, id: TunnelId) {
 
 /// GRE and outer IP around a PPP frame: the tunnel's next sequence number, and the acknowledgement
 /// that is owed (RFC 2637 §4.1).
+#[inline]
 pub(crate) fn envelope(frame: &mut Frame, tunnel: &mut Tunnel, tos: u8, now: Instant) -> bool {
     let Ok(payload_len) = u16::try_from(frame.len()) else { return false };
     let header = gre::Header {
@@ -512,10 +541,17 @@ pub(crate) fn envelope(frame: &mut Frame, tunnel: &mut Tunnel, tos: u8, now: Ins
     push_outer(frame, header, tunnel.outer, ecn::encapsulate(tos))
 }
 
+#[inline]
 fn push_outer(frame: &mut Frame, header: gre::Header, outer: Outer, tos: u8) -> bool {
     let mut octets = [0; gre::MAX_HEADER_LEN];
     let len = header.emit(&mut octets);
-    if !push(frame, octets.get(..len).unwrap_or_default()) {
+    // Of data, which has one number or two, the length is known here: it is not copied by a call.
+    let fits = match (octets, len) {
+        (octets, gre::MAX_HEADER_LEN) => frame.push_front_array(&octets),
+        ([octets @ .., _, _, _, _], _) if len == octets.len() => frame.push_front_array(&octets),
+        (octets, _) => push(frame, octets.get(..len).unwrap_or_default()),
+    };
+    if !fits {
         return false;
     }
     let Ok(payload) = u16::try_from(frame.len()) else { return false };
@@ -524,7 +560,17 @@ fn push_outer(frame: &mut Frame, header: gre::Header, outer: Outer, tos: u8) -> 
     let [_, _, high, low] = header.sequence.unwrap_or_default().to_be_bytes();
     let identification = u16::from_be_bytes([high, low]);
     let ip = ipv4::header(payload, tos, identification, gre::IP_PROTOCOL, outer.local, outer.peer);
-    push(frame, &ip)
+    frame.push_front_array(&ip)
+}
+
+/// PPP's header. That of a peer that wants it whole, as most do, has a length that is known here.
+#[inline]
+fn push_ppp(frame: &mut Frame, protocol: Protocol, framing: Framing) -> bool {
+    let header = PppHeader::new(protocol, framing);
+    match header.as_bytes().as_array() {
+        Some(octets) => frame.push_front_array::<4>(octets),
+        None => push(frame, header.as_bytes()),
+    }
 }
 
 fn push(frame: &mut Frame, bytes: &[u8]) -> bool {

@@ -15,7 +15,7 @@ use crate::worker::{Core, Exit, From};
 /// Forwards an accepted packet that came by the tunnel of this worker in the slot `from`.
 #[inline]
 pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, from: u32, way: Way) {
-    if inner.destination.is_broadcast() && is_dhcp(frame.data(), &inner) {
+    if inner.destination.is_broadcast() && is_dhcp(frame.data(), inner) {
         return uplink::to_router(core, frame, from);
     }
     match way {
@@ -52,13 +52,14 @@ pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, fr
         To::Tunnel(Place::Worker(owner)) => {
             core.hand_over(owner, Handed::Downlink(frame), From::Port);
         }
-        To::Core(exit) => core.exits.by(&mut core.sink, frame, exit),
+        To::Core(exit) => core.exits.by(&mut core.sink, frame, &exit),
     }
 }
 
 /// Whether a packet is for a DHCP server (RFC 2131 §4.1): a host asks its router what IPCP could not
 /// say.
-fn is_dhcp(packet: &[u8], inner: &View) -> bool {
+#[cold]
+fn is_dhcp(packet: &[u8], inner: View) -> bool {
     const UDP: u8 = 17;
     const PORT: [u8; 2] = 67_u16.to_be_bytes();
     inner.protocol == UDP

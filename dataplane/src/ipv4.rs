@@ -49,7 +49,7 @@ impl View {
         }
         // Nearly all have no options.
         let is_right = if header_len == HEADER_LEN {
-            sums_to_ones(fixed)
+            long_sum(fixed) == 0xFFFF
         } else {
             sum(packet.get(..header_len)?) == 0xFFFF
         };
@@ -153,21 +153,22 @@ pub(crate) fn header(
     header[9] = protocol;
     header[12..16].copy_from_slice(&source.octets());
     header[16..20].copy_from_slice(&destination.octets());
-    let checksum = !sum(&header);
-    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let checksum = !long_sum(&header);
+    header[10..12].copy_from_slice(&checksum.to_ne_bytes());
     header
 }
 
-/// Whether the ones' complement sum of a header is all ones. That is so in any order of octets and
-/// for words of any length (RFC 1071 §2 (B), (C)), so the longest at hand are added.
+/// The ones' complement sum of a header in the processor's order of octets. Any order gives the same
+/// sum in that order, and so do words of any length (RFC 1071 §2 (B), (C)): the longest at hand are
+/// added.
 #[inline]
-fn sums_to_ones(header: &[u8; HEADER_LEN]) -> bool {
+fn long_sum(header: &[u8; HEADER_LEN]) -> u16 {
     let (words, _) = header.as_chunks::<4>();
     let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
-    let sum = (sum >> 32) + (sum & 0xFFFF_FFFF);
-    let sum = (sum >> 32) + (sum & 0xFFFF_FFFF);
+    // Five words: 35 bits, 20, 17, 16.
     let sum = (sum >> 16) + (sum & 0xFFFF);
-    (sum >> 16) + (sum & 0xFFFF) == 0xFFFF
+    let sum = (sum >> 16) + (sum & 0xFFFF);
+    (((sum >> 16) + (sum & 0xFFFF)) & 0xFFFF) as u16
 }
 
 /// The ones' complement sum of 16-bit words (RFC 1071). `bytes` are no more than a packet's.

@@ -49,8 +49,18 @@ pub(crate) fn strip_tagged(frame: &mut Frame) -> Option<Tags> {
 
 /// Puts an Ethernet header on. `false` if there is no room.
 #[inline]
-pub(crate) fn add(frame: &mut Frame, to: [u8; 6], from: [u8; 6], tags: Tags) -> bool {
-    let tags = tags.as_slice();
+pub(crate) fn add(frame: &mut Frame, to: [u8; 6], from: [u8; 6], tags: &Tags) -> bool {
+    if !matches!(tags, Tags::None) {
+        return add_tagged(frame, to, from, tags.as_slice());
+    }
+    let mut header = [0; HEADER_LEN];
+    header[..6].copy_from_slice(&to);
+    header[6..TYPE].copy_from_slice(&from);
+    header[TYPE..].copy_from_slice(&IPV4);
+    frame.push_front_array(&header)
+}
+
+fn add_tagged(frame: &mut Frame, to: [u8; 6], from: [u8; 6], tags: &[Tag]) -> bool {
     let Some(header) = frame.push_front(HEADER_LEN + tags.len() * TAG_LEN) else { return false };
     let (addresses, mut rest) = header.split_at_mut(TYPE);
     let (destination, source) = addresses.split_at_mut(6);
@@ -77,7 +87,7 @@ mod tests {
     fn tags_are_announced_by_their_ethertypes() {
         let mut frame = Pool::new(Region::new(64).unwrap(), 64).take().unwrap();
         assert!(frame.fill(&[0x45]));
-        assert!(add(&mut frame, [1; 6], [2; 6], "4094.7".parse().unwrap()));
+        assert!(add(&mut frame, [1; 6], [2; 6], &"4094.7".parse().unwrap()));
         let header = [0x88, 0xA8, 0x0F, 0xFE, 0x81, 0x00, 0x00, 0x07, 0x08, 0x00];
         assert_eq!(frame.data(), [&[1; 6][..], &[2; 6], &header, &[0x45]].concat());
     }
@@ -114,7 +124,7 @@ mod tests {
             };
             let payload = &octets[header..];
             prop_assert_eq!(frame.data(), payload);
-            prop_assert!(add(&mut frame, [1; 6], [2; 6], tags));
+            prop_assert!(add(&mut frame, [1; 6], [2; 6], &tags));
             prop_assert_eq!(strip_tagged(&mut frame), Some(tags));
             prop_assert_eq!(frame.data(), payload);
         }

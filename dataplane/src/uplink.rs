@@ -23,7 +23,7 @@ use crate::mppe::state::SKIPPED_KEYS;
 use crate::mppe::{Payloads, ReceiveBurst, Refused, stateful};
 use crate::multilink::{self, Fragment, Whole};
 use crate::stage::Stage;
-use crate::table::{Call, Half, Inside, Place, Protection, Table, Tunnel, Way};
+use crate::table::{Call, Half, Inside, Place, Protection, Table, Tunnel};
 use crate::worker::{BURST, Core, From};
 
 /// What waits between stages. Empty between bursts; kept for its capacity.
@@ -60,7 +60,6 @@ struct Data {
 #[derive(Debug)]
 struct Encrypted {
     data: Data,
-    header: MppeHeader,
     /// Whether the plaintext is a packet of the tunnel's, once there is one.
     verdict: Result<(), DropReason>,
 }
@@ -98,10 +97,9 @@ pub(crate) fn run(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     for frames in frames.chunks(BURST) {
         expect(core, frames);
     }
+    stages.mppe.clear();
     for frame in frames.drain(..) {
-        if let Some(admitted) = admit(core, frame, from) {
-            classify(core, admitted, &mut stages);
-        }
+        admit(core, frame, from, &mut stages);
     }
     core.watch.end(Stage::Admit);
     for data in stages.plain.drain(..) {
@@ -127,28 +125,25 @@ fn expect(core: &Core, frames: &[Frame]) {
 }
 
 /// Takes the outer headers off and finds the tunnel. Leaves GRE's payload in the frame.
-fn admit(core: &mut Core, mut frame: Frame, from: From) -> Option<Admitted> {
-    let reason = match outer(frame.data()) {
-        Err(reason) => reason,
-        // Never by Call ID alone: two peers may share an address, and anyone may guess a number.
-        Ok((ip, gre)) => match core.table.call(ip.source, ip.destination, gre.call_id) {
-            Call::Known(Place::Here(slot)) => {
-                let fits = frame.pull_front(ip.header_len + gre.header_len());
-                debug_assert!(fits, "both headers were parsed out of this frame");
-                // The key's length, for Ethernet pads short frames (RFC 2637 §4.1).
-                frame.truncate(usize::from(gre.payload_len));
-                return Some(Admitted { frame, slot, header: gre, tos: ip.tos });
-            }
-            Call::Known(Place::Worker(owner)) => {
-                core.hand_over(owner, Handed::Uplink(frame), from);
-                return None;
-            }
-            Call::OtherPeer => DropReason::PeerForeign,
-            Call::Unknown => DropReason::TunnelUnknown,
-        },
+#[inline]
+fn admit(core: &mut Core, mut frame: Frame, from: From, stages: &mut Stages) {
+    let (ip, header) = match outer(frame.data()) {
+        Ok(headers) => headers,
+        Err(reason) => return core.sink.drop(frame, reason),
     };
-    core.sink.drop(frame, reason);
-    None
+    // Never by Call ID alone: two peers may share an address, and anyone may guess a number.
+    match core.table.call(ip.source, ip.destination, header.call_id) {
+        Call::Known(Place::Here(slot)) => {
+            let fits = frame.pull_front(ip.header_len + header.header_len());
+            debug_assert!(fits, "both headers were parsed out of this frame");
+            // The key's length, for Ethernet pads short frames (RFC 2637 §4.1).
+            frame.truncate(usize::from(header.payload_len));
+            classify(core, Admitted { frame, slot, header, tos: ip.tos }, stages);
+        }
+        Call::Known(Place::Worker(owner)) => core.hand_over(owner, Handed::Uplink(frame), from),
+        Call::OtherPeer => core.sink.drop(frame, DropReason::PeerForeign),
+        Call::Unknown => core.sink.drop(frame, DropReason::TunnelUnknown),
+    }
 }
 
 /// Whether a packet that came by a port of both roles is a subscriber's GRE of a tunnel of ours;
@@ -159,6 +154,8 @@ pub(crate) fn is_for(table: &Table, packet: &[u8]) -> bool {
     })
 }
 
+#[expect(clippy::inline_always, reason = "fields are to stay in registers, not to be copied")]
+#[inline(always)]
 fn outer(packet: &[u8]) -> Result<(View, gre::Header), DropReason> {
     let ip = View::parse(packet)
         .filter(|ip| ip.protocol == gre::IP_PROTOCOL && !ip.is_fragment())
@@ -172,6 +169,8 @@ fn outer(packet: &[u8]) -> Result<(View, gre::Header), DropReason> {
 }
 
 /// Control frames leave here; data frames go on if the tunnel takes such frames now.
+#[expect(clippy::inline_always, reason = "a header is to stay in registers, not to be copied")]
+#[inline(always)]
 fn classify(
     core: &mut Core,
     Admitted { mut frame, slot, header, tos }: Admitted,
@@ -201,13 +200,7 @@ fn classify(
         Ok(Kind::Fragment) => {
             let fits = frame.pull_front(start);
             debug_assert!(fits, "the header was parsed out of this frame");
-            let fragment = Fragment { frame, slot, sequence, tos };
-            if let Some(Whole { frame, sequence, tos }) = multilink::receive(core, fragment) {
-                // Once more at most: no fragment is inside of one.
-                let header = gre::Header { sequence: Some(sequence), ..header };
-                classify(core, Admitted { frame, slot, header, tos }, stages);
-            }
-            return;
+            return join(core, Fragment { frame, slot, sequence, tos }, stages);
         }
         Ok(kind) => kind,
         Err(reason) => return core.sink.drop_of(frame, reason, &tunnel.shared),
@@ -217,29 +210,47 @@ fn classify(
         core.sink.drop_of(frame, DropReason::SequenceReplayed, &tunnel.shared);
         return;
     }
-    // The low octet of a bridged packet's protocol stays as its mark.
-    let fits = frame.pull_front(start - usize::from(protocol == Protocol::BRIDGED));
-    debug_assert!(fits, "the header was parsed out of this frame");
-    if matches!(kind, Kind::PlainIpv6) {
-        return ipv6::inspect_plain(core, Data { frame, slot, sequence, tos });
-    }
-    if matches!(kind, Kind::Plain) {
-        stages.plain.push(Data { frame, slot, sequence, tos });
+    if matches!(kind, Kind::Plain | Kind::PlainIpv6) {
+        // The low octet of a bridged packet's protocol stays as its mark.
+        let fits = frame.pull_front(start - usize::from(protocol == Protocol::BRIDGED));
+        debug_assert!(fits, "the header was parsed out of this frame");
+        let data = Data { frame, slot, sequence, tos };
+        match kind {
+            Kind::PlainIpv6 => ipv6::inspect_plain(core, data),
+            _ => stages.plain.push(data),
+        }
         return;
     }
-    let header = frame.data().first_chunk().copied().map(MppeHeader::from_octets);
-    let Some(header) = header.filter(|_| frame.pull_front(MppeHeader::LEN)) else {
+    let header = payload.first_chunk().copied().map(MppeHeader::from_octets);
+    let Some(header) = header.filter(|_| frame.pull_front(start + MppeHeader::LEN)) else {
         return core.sink.drop_of(frame, DropReason::MppeMalformed, &tunnel.shared);
     };
     let data = Data { frame, slot, sequence, tos };
     if matches!(kind, Kind::Stateful) {
         stages.stateful.push((data, header));
     } else {
-        let verdict = Err(DropReason::MppeRefused);
-        stages.encrypted.push(Encrypted { data, header, verdict });
+        stages.mppe.push(slot, sequence, header, data.frame.len());
+        stages.encrypted.push(Encrypted { data, verdict: Err(DropReason::MppeRefused) });
     }
 }
 
+/// Puts a fragment to the others of its packet, which goes on if it is whole.
+#[cold]
+fn join(core: &mut Core, fragment: Fragment, stages: &mut Stages) {
+    let slot = fragment.slot;
+    if let Some(Whole { frame, sequence, tos }) = multilink::receive(core, fragment) {
+        let header = gre::Header {
+            call_id: 0,
+            payload_len: 0,
+            sequence: Some(sequence),
+            acknowledgment: None,
+        };
+        // Once more at most: no fragment is inside of one.
+        classify(core, Admitted { frame, slot, header, tos }, stages);
+    }
+}
+
+#[inline]
 fn kind(tunnel: &Tunnel, protocol: Protocol) -> Result<Kind, DropReason> {
     let open = tunnel.network.is_some();
     match (&tunnel.protection, protocol) {
@@ -269,6 +280,7 @@ fn kind(tunnel: &Tunnel, protocol: Protocol) -> Result<Kind, DropReason> {
 
 /// Gives a control frame to the control plane. The replay window has no say: echoes and CCP must
 /// get through in any order, and their machines know how to take a repetition.
+#[cold]
 fn control(core: &mut Core, frame: Frame, slot: u32, sequence: u32) {
     let Some(tunnel) = core.table.tunnel(slot) else {
         core.sink.drop(frame, DropReason::TunnelUnknown);
@@ -312,11 +324,7 @@ fn inspect_plain(core: &mut Core, data: Data) {
         inspect(data.frame.data(), tunnel.network.as_ref())
     };
     match result {
-        Ok(()) => {
-            tunnel.accepted(data.sequence, core.now);
-            core.acks.note(tunnel, core.now);
-            pass(core, data);
-        }
+        Ok(()) => pass(core, data),
         Err(reason) => core.sink.drop_of(data.frame, reason, &tunnel.shared),
     }
 }
@@ -367,12 +375,9 @@ fn decrypt_stateful(core: &mut Core, data: Data, header: MppeHeader) {
         }
         return;
     }
-    let verdict = inspect_plaintext(&mut frame, network, ipv6, bridged);
-    tunnel.accepted(sequence, now);
-    core.acks.note(tunnel, now);
-    match verdict {
+    match inspect_plaintext(&mut frame, network, ipv6, bridged) {
         Ok(()) => pass(core, Data { frame, slot, sequence, tos }),
-        Err(reason) => core.sink.drop_of(frame, reason, &tunnel.shared),
+        Err(reason) => leaked(core, Data { frame, slot, sequence, tos }, reason),
     }
 }
 
@@ -381,11 +386,6 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
     let Stages { encrypted, mppe, .. } = stages;
     if encrypted.is_empty() {
         return;
-    }
-    mppe.clear();
-    for packet in encrypted.iter() {
-        let Data { frame, slot, sequence, .. } = &packet.data;
-        mppe.push(*slot, *sequence, packet.header, frame.len());
     }
     mppe.plan(core.now, &mut core.table);
     core.cipher.derive_keys(mppe);
@@ -401,39 +401,57 @@ fn decrypt(core: &mut Core, stages: &mut Stages) {
             if is_credible(packet, tunnel) {
                 mppe.accept(index);
             }
+            if let Some(destination) = ipv4::destination(packet.data.frame.data()) {
+                core.table.expect_destination(destination);
+                core.exits.expect_remembered(destination);
+            }
         }
     }
     mppe.commit(&mut core.table);
     core.watch.end(Stage::Inspect);
-    let accepted = encrypted.iter().filter(|packet| packet.verdict.is_ok());
-    let destinations = accepted.filter_map(|packet| ipv4::destination(packet.data.frame.data()));
-    core.table.expect_destinations(destinations.clone());
-    core.exits.expect(destinations);
-    for (index, Encrypted { data, verdict, .. }) in encrypted.drain(..).enumerate() {
-        let Some(tunnel) = core.table.tunnel(data.slot) else {
-            core.sink.drop(data.frame, DropReason::TunnelUnknown);
-            continue;
-        };
-        if let Err(refused) = mppe.status(index) {
-            if matches!(refused, Refused::Replay | Refused::Late) {
-                tunnel.shared.duplicates.add(1);
-            }
-            let reason = verdict.err().filter(|_| refused == Refused::Plaintext);
-            let reason = reason.unwrap_or_else(|| drop_reason(refused));
-            core.sink.drop_of(data.frame, reason, &tunnel.shared);
-            continue;
-        }
-        tunnel.accepted(data.sequence, core.now);
-        core.acks.note(tunnel, core.now);
-        match verdict {
-            Ok(()) => pass(core, data),
-            Err(reason) => core.sink.drop_of(data.frame, reason, &tunnel.shared),
+    for encrypted in encrypted.chunks(BURST) {
+        let accepted = encrypted.iter().filter(|packet| packet.verdict.is_ok());
+        core.exits
+            .expect(accepted.filter_map(|packet| ipv4::destination(packet.data.frame.data())));
+    }
+    for (index, Encrypted { data, verdict }) in encrypted.drain(..).enumerate() {
+        match (mppe.status(index), verdict) {
+            (Ok(()), Ok(())) => pass(core, data),
+            (Ok(()), Err(reason)) => leaked(core, data, reason),
+            (Err(refused), verdict) => refuse(core, data, refused, verdict),
         }
     }
     core.watch.end(Stage::Forward);
 }
 
+/// A packet that is the peer's, but may not pass: it counts as one that came.
+#[cold]
+fn leaked(core: &mut Core, data: Data, reason: DropReason) {
+    let Some(tunnel) = core.table.tunnel(data.slot) else {
+        return core.sink.drop(data.frame, DropReason::TunnelUnknown);
+    };
+    tunnel.accepted(data.sequence, core.now);
+    core.acks.note(tunnel, core.now);
+    core.sink.drop_of(data.frame, reason, &tunnel.shared);
+}
+
+/// A packet that MPPE has no key for, or whose plaintext is not the peer's.
+#[cold]
+fn refuse(core: &mut Core, data: Data, refused: Refused, verdict: Result<(), DropReason>) {
+    let Some(tunnel) = core.table.tunnel(data.slot) else {
+        return core.sink.drop(data.frame, DropReason::TunnelUnknown);
+    };
+    if matches!(refused, Refused::Replay | Refused::Late) {
+        tunnel.shared.duplicates.add(1);
+    }
+    let reason = verdict.err().filter(|_| refused == Refused::Plaintext);
+    let reason = reason.unwrap_or_else(|| drop_reason(refused));
+    core.sink.drop_of(data.frame, reason, &tunnel.shared);
+}
+
 /// Takes the inner protocol number off and looks at the packet.
+#[expect(clippy::inline_always, reason = "nearly all packets take the first two branches")]
+#[inline(always)]
 fn inspect_plaintext(
     frame: &mut Frame,
     network: Option<&Inside>,
@@ -446,6 +464,8 @@ fn inspect_plaintext(
 
 /// How many octets the inner protocol number has before the packet behind it. What is no IP packet
 /// was damaged or forged, or has the wrong key: MPPE itself cannot tell.
+#[expect(clippy::inline_always, reason = "nearly all packets take the first two branches")]
+#[inline(always)]
 fn look(
     plaintext: &[u8],
     network: Option<&Inside>,
@@ -456,14 +476,7 @@ fn look(
     let field = match *plaintext {
         [first, ..] if first == low => 1,
         [first, second, ..] if [first, second] == [high, low] => 2,
-        // The low octet stays, as the mark.
-        [bridge::MARK, ..] if bridged && bridge::is_believable(plaintext) => return Ok(0),
-        [0, ref rest @ ..]
-            if bridged && bridge::is_bridged(rest) && bridge::is_believable(rest) =>
-        {
-            return Ok(1);
-        }
-        _ => return look_for_ipv6(plaintext, network.and(ipv6)),
+        _ => return look_for_others(plaintext, network.and(ipv6), bridged),
     };
     let packet = plaintext.get(field..).unwrap_or_default();
     inspect(packet, network).map_err(|reason| match reason {
@@ -473,8 +486,23 @@ fn look(
     Ok(field)
 }
 
-#[cold]
-fn look_for_ipv6(plaintext: &[u8], network: Option<&Ipv6Network>) -> Result<usize, DropReason> {
+/// The same for bridged frames and IPv6.
+#[inline(never)]
+fn look_for_others(
+    plaintext: &[u8],
+    network: Option<&Ipv6Network>,
+    bridged: bool,
+) -> Result<usize, DropReason> {
+    match *plaintext {
+        // The low octet stays, as the mark.
+        [bridge::MARK, ..] if bridged && bridge::is_believable(plaintext) => return Ok(0),
+        [0, ref rest @ ..]
+            if bridged && bridge::is_bridged(rest) && bridge::is_believable(rest) =>
+        {
+            return Ok(1);
+        }
+        _ => {}
+    }
     let [high, low] = Protocol::IPV6.number().to_be_bytes();
     let field = match *plaintext {
         [first, ..] if first == low => 1,
@@ -517,52 +545,65 @@ const fn drop_reason(refused: Refused) -> DropReason {
 }
 
 /// What a router verifies, and that the source lies behind the tunnel (RFC 1812 §5.2.2, §5.3.8).
-#[inline]
+#[expect(clippy::inline_always, reason = "fields are to stay in registers, not to be copied")]
+#[inline(always)]
 fn inspect(packet: &[u8], network: Option<&Inside>) -> Result<(), DropReason> {
     let inner = View::parse(packet).ok_or(DropReason::InnerMalformed)?;
     let network = network.ok_or(DropReason::NetworkClosed)?;
     if network.covers(inner.source) { Ok(()) } else { Err(DropReason::SourceForeign) }
 }
 
-/// An accepted packet is counted and goes on its way, unless the tunnel's rules or rate end it.
+/// A packet that was inspected is accepted, counted and goes on its way, unless the tunnel's rules or
+/// rate end it.
+#[inline]
 fn pass(core: &mut Core, data: Data) {
-    if crate::ipv6::is_ipv6(data.frame.data()) {
-        return ipv6::pass(core, data);
+    let Core { table, sink, acks, now, .. } = core;
+    let Data { mut frame, slot, sequence, tos } = data;
+    let Some(tunnel) = table.tunnel(slot) else {
+        return sink.drop(frame, DropReason::TunnelUnknown);
+    };
+    tunnel.accepted(sequence, *now);
+    acks.note(tunnel, *now);
+    if frame.data().first().is_none_or(|octet| octet >> 4 != 4) {
+        return pass_other(core, Data { frame, slot, sequence, tos });
     }
-    let Data { mut frame, slot, tos, .. } = data;
-    if bridge::is_bridged(frame.data()) {
-        return bridge::deliver(core, frame, slot);
-    }
-    let mut way = Way::Fast;
     // Read again rather than kept: its line of memory is at hand, and a copy would be as long.
     let Some(mut inner) = View::read(frame.data()) else {
-        return core.sink.drop(frame, DropReason::InnerMalformed);
+        return sink.drop(frame, DropReason::InnerMalformed);
     };
     // What follows is padding of PPP (RFC 1661 §2).
     frame.truncate(inner.total_len);
-    if let Some(tunnel) = core.table.tunnel(slot) {
-        inner.tos = match ecn::decapsulate(frame.data_mut(), tos) {
-            Ok(tos) => tos,
-            Err(ecn::Congested) => {
-                return core.sink.drop_of(frame, DropReason::Congestion, &tunnel.shared);
-            }
-        };
-        way = tunnel.way;
-        tunnel.shared.rx_packets.add(1);
-        tunnel.shared.rx_bytes.add(inner.total_len as u64);
-        tunnel.shared.rx_active.set(core.now);
-        if let Some(policy) = &mut tunnel.policy
-            && let Err(reason) = policy.judge_uplink(frame.data(), &inner, core.now)
-        {
-            return core.sink.drop_of(frame, reason, &tunnel.shared);
+    inner.tos = match ecn::decapsulate(frame.data_mut(), tos) {
+        Ok(tos) => tos,
+        Err(ecn::Congested) => {
+            return sink.drop_of(frame, DropReason::Congestion, &tunnel.shared);
         }
-        if let Some(network) = tunnel.network.as_ref().filter(|network| network.clamp_mss)
-            && mss::clamp(frame.data_mut(), &inner, network.mtu)
-        {
-            core.sink.meter.mss_clamped.add(1);
-        }
+    };
+    tunnel.shared.rx_packets.add(1);
+    tunnel.shared.rx_bytes.add(inner.total_len as u64);
+    tunnel.shared.rx_active.set(*now);
+    if let Some(policy) = &mut tunnel.policy
+        && let Err(reason) = policy.judge_uplink(frame.data(), inner, *now)
+    {
+        return sink.drop_of(frame, reason, &tunnel.shared);
     }
+    if let Some(network) = tunnel.network.as_ref().filter(|network| network.clamp_mss)
+        && mss::clamp(frame.data_mut(), &inner, network.mtu)
+    {
+        sink.meter.mss_clamped.add(1);
+    }
+    let way = tunnel.way;
     forward::from_subscriber(core, frame, inner, slot, way);
+}
+
+/// An accepted packet that is none of IPv4.
+#[inline(never)]
+fn pass_other(core: &mut Core, data: Data) {
+    if bridge::is_bridged(data.frame.data()) {
+        bridge::deliver(core, data.frame, data.slot);
+    } else {
+        ipv6::pass(core, data);
+    }
 }
 
 /// Gives a packet that the peer's router is asked something by to the control plane.

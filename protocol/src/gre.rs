@@ -91,26 +91,19 @@ impl Header {
     ///
     /// # Errors
     /// [`Error::NotOurs`] for other GRE, [`Error::Malformed`] for what is broken.
+    #[inline]
     pub fn parse(packet: &[u8]) -> Result<(Self, &[u8]), Error> {
         let malformed = |reason| Err(Error::Malformed(reason));
-        let Some((&[b0, b1, b2, b3], rest)) = packet.split_first_chunk() else {
-            return malformed(Malformed::Truncated);
+        let Some((&[b0, b1, b2, b3, l0, l1, c0, c1], rest)) = packet.split_first_chunk() else {
+            return Err(refusal(packet));
         };
         let bits = u16::from_be_bytes([b0, b1]);
-        let protocol = u16::from_be_bytes([b2, b3]);
-        // RFC 2637 §4.1: Ver must contain 1, Protocol Type is 0x880B.
-        if bits & VERSION != 1 || protocol != PROTOCOL_TYPE {
-            return Err(Error::NotOurs { version: b1 & 0x07, protocol });
+        // RFC 2637 §4.1: Ver must contain 1, K is set, and Protocol Type is 0x880B.
+        if bits & (VERSION | KEY | MUST_BE_ZERO) != KEY | 1
+            || u16::from_be_bytes([b2, b3]) != PROTOCOL_TYPE
+        {
+            return Err(refusal(packet));
         }
-        if bits & KEY == 0 {
-            return malformed(Malformed::NoKey);
-        }
-        if bits & MUST_BE_ZERO != 0 {
-            return malformed(Malformed::ReservedBits);
-        }
-        let Some((&[l0, l1, c0, c1], rest)) = rest.split_first_chunk() else {
-            return malformed(Malformed::Truncated);
-        };
         let payload_len = u16::from_be_bytes([l0, l1]);
         let mut rest = rest;
         let mut number = |present: bool| match (present, rest.split_first_chunk()) {
@@ -139,6 +132,7 @@ impl Header {
 
     /// Octets of this header: 8, 12 or 16.
     #[must_use]
+    #[inline]
     pub const fn header_len(&self) -> usize {
         MIN_HEADER_LEN
             + if self.sequence.is_some() { 4 } else { 0 }
@@ -146,6 +140,7 @@ impl Header {
     }
 
     /// Writes the header to the start of `buffer` and returns its length.
+    #[inline]
     pub fn emit(&self, buffer: &mut [u8; MAX_HEADER_LEN]) -> usize {
         let mut bits = KEY | 1;
         let [first, second] = match (self.sequence, self.acknowledgment) {
@@ -166,6 +161,26 @@ impl Header {
         buffer[12..16].copy_from_slice(&second.to_be_bytes());
         self.header_len()
     }
+}
+
+/// What is wrong with the first octets of a packet.
+#[cold]
+fn refusal(packet: &[u8]) -> Error {
+    let Some(&[b0, b1, b2, b3]) = packet.first_chunk() else {
+        return Error::Malformed(Malformed::Truncated);
+    };
+    let bits = u16::from_be_bytes([b0, b1]);
+    let protocol = u16::from_be_bytes([b2, b3]);
+    if bits & VERSION != 1 || protocol != PROTOCOL_TYPE {
+        return Error::NotOurs { version: b1 & 0x07, protocol };
+    }
+    Error::Malformed(if bits & KEY == 0 {
+        Malformed::NoKey
+    } else if bits & MUST_BE_ZERO != 0 {
+        Malformed::ReservedBits
+    } else {
+        Malformed::Truncated
+    })
 }
 
 /// How far `a` lies after `b`, sequence numbers wrapping at 2^32. Negative: before it.
@@ -233,6 +248,7 @@ impl Window {
     /// Where the window remembers the number after the highest: what the next packet of a tunnel
     /// that loses nothing will touch, so that it can be fetched ahead.
     #[must_use]
+    #[inline]
     pub const fn next_word(&self) -> &u64 {
         let (word, _) = Self::place(self.highest.wrapping_add(1));
         &self.seen[word]
@@ -240,6 +256,7 @@ impl Window {
 
     /// Classifies `sequence`.
     #[must_use]
+    #[inline]
     pub fn check(&self, sequence: u32) -> Verdict {
         if !self.started {
             return Verdict::New { gap: 0 };
@@ -258,34 +275,35 @@ impl Window {
         }
     }
 
-    /// Records that the packet with `sequence` was accepted. Does nothing for a duplicate or a
-    /// number that is too old.
-    pub fn commit(&mut self, sequence: u32) {
-        match self.check(sequence) {
+    /// Records that the packet with `sequence` was accepted, and says what it was until then. Does
+    /// nothing for a duplicate or a number that is too old.
+    #[inline]
+    pub fn commit(&mut self, sequence: u32) -> Verdict {
+        let verdict = self.check(sequence);
+        match verdict {
             Verdict::New { gap } => {
-                if gap >= Self::SIZE {
-                    self.seen = [0; Self::WORDS];
-                } else {
-                    self.forget(self.highest.wrapping_add(1), gap + 1);
+                if gap > 0 {
+                    self.forget(self.highest.wrapping_add(1), gap);
                 }
                 self.highest = sequence;
                 self.started = true;
             }
             Verdict::Late { .. } => {}
-            Verdict::Duplicate | Verdict::TooOld => return,
+            Verdict::Duplicate | Verdict::TooOld => return verdict,
         }
         let (word, bit) = Self::place(sequence);
         self.seen[word] |= bit;
+        verdict
     }
 
     const fn place(sequence: u32) -> (usize, u64) {
         ((sequence % Self::SIZE / 64) as usize, 1 << (sequence % 64))
     }
 
-    /// Clears the bits of `count` numbers, at most [`Window::SIZE`], a word at a time.
+    /// Clears the bits of `count` numbers, a word at a time.
     fn forget(&mut self, first: u32, count: u32) {
         let mut number = first;
-        let mut left = count;
+        let mut left = count.min(Self::SIZE);
         while left > 0 {
             let shift = number % 64;
             let bits = left.min(64 - shift);
@@ -321,6 +339,7 @@ impl Acknowledger {
     }
 
     /// `sequence` was accepted (or is the highest of several that were).
+    #[inline]
     pub fn accepted(&mut self, sequence: u32, now: Instant) {
         if !self.started {
             self.started = true;
@@ -329,17 +348,21 @@ impl Acknowledger {
             return;
         }
         self.highest = sequence;
-        self.due.get_or_insert(now + ACK_DELAY);
+        if self.due.is_none() {
+            self.due = Some(now + ACK_DELAY);
+        }
     }
 
     /// When [`due`](Self::due) will be true, unless more packets make it earlier.
     #[must_use]
+    #[inline]
     pub const fn deadline(&self) -> Option<Instant> {
         self.due
     }
 
     /// Whether an acknowledgment has to go out now, alone if need be.
     #[must_use]
+    #[inline]
     pub fn due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| {
             now >= due || self.highest.wrapping_sub(self.acknowledged) >= self.limit
@@ -347,6 +370,7 @@ impl Acknowledger {
     }
 
     /// The acknowledgment for a packet that leaves now; `None` if the peer knows already.
+    #[inline]
     pub fn take(&mut self) -> Option<u32> {
         self.due.take()?;
         self.acknowledged = self.highest;

@@ -38,11 +38,11 @@ impl Lent {
             return Err(frame);
         }
         let offset = (u64::from(frame.place.index()) << CHUNK_SHIFT) | frame.headroom() as u64;
-        let place = (offset, frame.place.len());
+        let len = frame.place.len();
         let index = frame.disown() as usize;
         self.chunks[index / WORD] |= 1 << (index % WORD);
         self.count += 1;
-        Ok((place.0, u32::from(place.1)))
+        Ok((offset, u32::from(len)))
     }
 
     /// Takes a frame back. `None` if `offset` lies in no chunk that is lent; a length that leaves
@@ -62,7 +62,7 @@ impl Lent {
         self.count -= 1;
         let start = u16::try_from(offset & (CHUNK as u64 - 1)).ok()?;
         let mut frame = Frame::own(self.region, index);
-        frame.set(start, 0);
+        frame.place = super::Place::new(index, start, 0);
         if !usize::try_from(len).is_ok_and(|len| frame.set_len(len)) {
             frame.truncate(0);
         }

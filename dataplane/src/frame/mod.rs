@@ -54,26 +54,40 @@ pub struct Frame {
 struct Place(u64);
 
 impl Place {
+    const LEN: u64 = 0xFFFF;
+    const START_SHIFT: u32 = 16;
+    const INDEX_SHIFT: u32 = 32;
+
     const fn new(index: u32, start: u16, len: u16) -> Self {
-        let [i0, i1, i2, i3] = index.to_be_bytes();
-        let [s0, s1] = start.to_be_bytes();
-        let [l0, l1] = len.to_be_bytes();
-        Self(u64::from_be_bytes([i0, i1, i2, i3, s0, s1, l0, l1]))
+        let (index, start) = (index as u64, start as u64);
+        Self(index << Self::INDEX_SHIFT | start << Self::START_SHIFT | len as u64)
     }
 
     const fn index(self) -> u32 {
-        let [i0, i1, i2, i3, ..] = self.0.to_be_bytes();
-        u32::from_be_bytes([i0, i1, i2, i3])
+        (self.0 >> Self::INDEX_SHIFT) as u32
     }
 
     const fn start(self) -> u16 {
-        let [.., s0, s1, _, _] = self.0.to_be_bytes();
-        u16::from_be_bytes([s0, s1])
+        (self.0 >> Self::START_SHIFT & Self::LEN) as u16
     }
 
     const fn len(self) -> u16 {
-        let [.., l0, l1] = self.0.to_be_bytes();
-        u16::from_be_bytes([l0, l1])
+        (self.0 & Self::LEN) as u16
+    }
+
+    /// With `n` octets fewer at the front. The packet has as many.
+    const fn forward(self, n: usize) -> Self {
+        Self(self.0 + ((n as u64) << Self::START_SHIFT) - n as u64)
+    }
+
+    /// With `n` octets more at the front. There is as much headroom.
+    const fn back(self, n: usize) -> Self {
+        Self(self.0 - ((n as u64) << Self::START_SHIFT) + n as u64)
+    }
+
+    /// With the packet's end elsewhere. `len` is at most [`CHUNK`].
+    const fn with_len(self, len: usize) -> Self {
+        Self(self.0 & !Self::LEN | len as u64)
     }
 }
 
@@ -91,11 +105,6 @@ impl Frame {
         index
     }
 
-    /// Moves the packet's bounds within the chunk.
-    const fn set(&mut self, start: u16, len: u16) {
-        self.place = Place::new(self.place.index(), start, len);
-    }
-
     /// The byte of the chunk in which the packet starts.
     #[inline]
     fn first(&self) -> *mut u8 {
@@ -104,6 +113,7 @@ impl Frame {
 
     /// Length of the packet, bytes.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         usize::from(self.place.len())
     }
@@ -116,6 +126,7 @@ impl Frame {
 
     /// Free bytes before the packet.
     #[must_use]
+    #[inline]
     pub fn headroom(&self) -> usize {
         usize::from(self.place.start())
     }
@@ -149,29 +160,37 @@ impl Frame {
     /// `None`, and no change, without that much headroom.
     #[inline]
     pub fn push_front(&mut self, n: usize) -> Option<&mut [u8]> {
-        let n = u16::try_from(n).ok()?;
-        self.set(self.place.start().checked_sub(n)?, self.place.len() + n);
-        self.data_mut().get_mut(..usize::from(n))
+        if n > self.headroom() {
+            return None;
+        }
+        self.place = self.place.back(n);
+        self.data_mut().get_mut(..n)
+    }
+
+    /// Puts these bytes before the packet. `false`, and no change, without that much headroom.
+    #[inline]
+    #[must_use]
+    pub fn push_front_array<const N: usize>(&mut self, bytes: &[u8; N]) -> bool {
+        let room = self.push_front(N).and_then(<[u8]>::first_chunk_mut::<N>);
+        room.map(|room| *room = *bytes).is_some()
     }
 
     /// Takes `n` bytes off the front of the packet. `false`, and no change, if it is shorter.
     #[inline]
     #[must_use]
     pub fn pull_front(&mut self, n: usize) -> bool {
-        let Some((n, rest)) =
-            u16::try_from(n).ok().and_then(|n| Some((n, self.place.len().checked_sub(n)?)))
-        else {
+        if n > self.len() {
             return false;
-        };
-        self.set(self.place.start() + n, rest);
+        }
+        self.place = self.place.forward(n);
         true
     }
 
     /// Cuts the packet to `len` bytes; a shorter one stays as it is.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        if let Ok(len) = u16::try_from(len) {
-            self.set(self.place.start(), self.place.len().min(len));
+        if len < self.len() {
+            self.place = self.place.with_len(len);
         }
     }
 
@@ -180,19 +199,17 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn set_len(&mut self, len: usize) -> bool {
-        match u16::try_from(len) {
-            Ok(short) if self.headroom() + len <= CHUNK => {
-                self.set(self.place.start(), short);
-                true
-            }
-            _ => false,
+        let fits = len <= CHUNK - self.headroom();
+        if fits {
+            self.place = self.place.with_len(len);
         }
+        fits
     }
 
     /// Empties the frame and moves its start back to [`HEADROOM`].
     #[inline]
     pub fn reset(&mut self) {
-        self.set(START, 0);
+        self.place = Place::new(self.place.index(), START, 0);
     }
 
     /// Replaces the packet by `bytes`, behind [`HEADROOM`]. `false`, and an empty frame, if they

@@ -28,6 +28,9 @@ pub(crate) const fn encapsulate(inner: u8) -> u8 {
 #[inline]
 pub(crate) fn decapsulate(packet: &mut [u8], outer: u8) -> Result<u8, Congested> {
     let inner = packet.get(1).copied().unwrap_or_default();
+    if outer & MASK == NOT_ECT {
+        return Ok(inner);
+    }
     let combined = combine(inner & MASK, outer & MASK).ok_or(Congested)?;
     let tos = inner & !MASK | combined;
     if tos != inner {

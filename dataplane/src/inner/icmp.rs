@@ -86,9 +86,10 @@ impl Limits {
 
 /// Drops a packet that is no tunnel's, and tells its source why. The kernel takes as the error's
 /// source the address of the interface by which it leaves (RFC 1812 §4.3.2.4).
-pub(crate) fn refuse(core: &mut Core, frame: Frame, view: &View, reason: DropReason, error: Error) {
+#[cold]
+pub(crate) fn refuse(core: &mut Core, frame: Frame, view: View, reason: DropReason, error: Error) {
     core.sink.count(reason);
-    if deserves_error(frame.data(), view) {
+    if deserves_error(frame.data(), &view) {
         answer(core, frame, error, Ipv4Addr::UNSPECIFIED, view.source);
     } else {
         core.sink.pool.put(frame);
@@ -99,7 +100,7 @@ pub(crate) fn refuse(core: &mut Core, frame: Frame, view: &View, reason: DropRea
 pub(crate) fn refuse_of(
     core: &mut Core,
     frame: Frame,
-    view: &View,
+    view: View,
     slot: u32,
     reason: DropReason,
     error: Error,
@@ -109,7 +110,7 @@ pub(crate) fn refuse_of(
     let Some(tunnel) = core.table.tunnel(slot) else { return core.sink.pool.put(frame) };
     tunnel.shared.drops.add(reason);
     let local = tunnel.network.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |network| network.local);
-    if !deserves_error(frame.data(), view) {
+    if !deserves_error(frame.data(), &view) {
         core.sink.pool.put(frame);
     } else if tunnel.errors.allows(now) {
         answer(core, frame, error, local, view.source);

@@ -69,13 +69,15 @@ impl Port for MemoryPort {
     }
 
     fn receive(&mut self, _pool: &mut Pool, into: &mut Vec<Frame>, limit: usize) {
-        let before = into.len();
+        let (before, mut bytes) = (into.len(), 0);
         let mut arriving = lock(&self.arriving);
-        let count = limit.min(arriving.len());
-        into.extend(arriving.drain(..count));
+        for _ in 0..limit {
+            let Some(frame) = arriving.pop_front() else { break };
+            bytes += frame.len();
+            into.push(frame);
+        }
         drop(arriving);
-        let new = &into[before..];
-        self.counters.received(new.len(), new.iter().map(Frame::len).sum());
+        self.counters.received(into.len() - before, bytes);
     }
 
     fn transmit(&mut self, pool: &mut Pool, frames: &mut Vec<Frame>) {

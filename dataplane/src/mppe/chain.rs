@@ -64,11 +64,17 @@ impl Chains {
         place
     }
 
+    #[inline]
     fn take(&mut self, keys: usize) {
         self.used += keys;
         if self.keys.len() < self.used {
-            self.keys.resize(self.used, [0; 16]);
+            self.grow();
         }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.keys.resize(self.used, [0; 16]);
     }
 
     /// Forgets and overwrites all, for the next burst.

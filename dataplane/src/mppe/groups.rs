@@ -30,23 +30,28 @@ impl<G> Groups<G> {
         self.table.clear();
     }
 
-    /// Index of the entry of `slot`. A new one comes from `make`; there is none if `make` gives
+    /// The entry of `slot` and its index. A new one comes from `make`; there is none if `make` gives
     /// none.
     #[inline]
     pub fn find_or_insert_with(
         &mut self,
         slot: u32,
         make: impl FnOnce() -> Option<G>,
-    ) -> Option<usize> {
+    ) -> Option<(usize, &mut G)> {
         let place = self.place(slot)?;
-        if self.table[place] == 0 {
-            self.entries.push((slot, make()?));
-            self.table[place] = u32::try_from(self.entries.len()).ok()?;
-        }
-        Some(self.table[place] as usize - 1)
+        let index = match self.table[place] {
+            0 => {
+                self.entries.push((slot, make()?));
+                self.table[place] = u32::try_from(self.entries.len()).ok()?;
+                self.entries.len() - 1
+            }
+            number => number as usize - 1,
+        };
+        self.entries.get_mut(index).map(|(_, group)| (index, group))
     }
 
     /// The entry of an index that [`Self::find_or_insert_with`] returned since the start.
+    #[inline]
     pub fn get_mut(&mut self, index: usize) -> Option<&mut G> {
         self.entries.get_mut(index).map(|(_, group)| group)
     }

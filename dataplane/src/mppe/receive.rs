@@ -98,8 +98,8 @@ struct Group {
     /// From where an earlier burst's walk ended.
     far: Piece,
     packets: u32,
-    /// What is left of the budget after the burst.
-    budget: u32,
+    /// What is left of the budget after the burst, if it takes from it.
+    budget: Option<u32>,
     /// Why packets beyond the pieces are refused.
     short: Refused,
     /// The newest accepted packet.
@@ -137,6 +137,7 @@ impl Piece {
     }
 
     /// Index of the key of packet `number`, if it is among those walked.
+    #[inline]
     fn key(&self, number: u64) -> Option<usize> {
         let step = usize::try_from(number.checked_sub(self.from)?).ok()?;
         (step < self.steps).then(|| self.first + step)
@@ -156,7 +157,7 @@ impl Group {
             // No number lies beyond the last one: without a walk under way all is near.
             far: Piece::new(if state.scout == 0 { u64::MAX } else { state.scout }),
             packets: 0,
-            budget: 0,
+            budget: None,
             short: Refused::WalkPending,
             newest: None,
             strength: state.strength,
@@ -165,6 +166,7 @@ impl Group {
 
     /// What lies within a slice of the base is walked from there, so that the keys in between are
     /// known and packets that come after it are not too late.
+    #[inline]
     fn want(&mut self, number: u64) {
         let is_near = number - self.near.from < u64::from(SLICE);
         if number < self.far.from || is_near {
@@ -174,6 +176,7 @@ impl Group {
         }
     }
 
+    #[inline]
     fn key(&self, number: u64) -> Option<usize> {
         self.near.key(number).or_else(|| self.far.key(number))
     }
@@ -189,11 +192,30 @@ impl Group {
 
     /// Decides how far the burst walks, and adds the pieces to its chains. At most `share` is
     /// walked beyond a step for each packet; returns how much was.
+    #[inline]
     fn walk(&mut self, state: &ReceiveState, share: u32, now: Instant, keys: &mut Chains) -> u32 {
+        let wanted = self.near.wanted + self.far.wanted;
+        let (near, far, extra) = if wanted <= self.packets.into() {
+            // One step for each packet is free: every honest packet needs one.
+            let all = |wanted| steps(wanted, self.packets) as usize;
+            (all(self.near.wanted), all(self.far.wanted), 0)
+        } else {
+            self.stretch(state, share, now)
+        };
+        self.near.steps = near;
+        self.near.first = keys.add(state.strength, state.start, state.key, near);
+        self.far.steps = far;
+        self.far.first = keys.add(state.strength, state.start, state.scout_key, far);
+        extra
+    }
+
+    /// How many steps the pieces get that ask for more than is free, and how many of them are paid
+    /// from the budgets.
+    #[cold]
+    fn stretch(&mut self, state: &ReceiveState, share: u32, now: Instant) -> (usize, usize, u32) {
         let of_tunnel = state.budget_at(now);
         let budget = of_tunnel.min(share);
         let slice = SLICE.saturating_add(SLICE_PER_PACKET.saturating_mul(self.packets));
-        // One step for each packet is free: every honest packet needs one.
         let allowed = self.packets.saturating_add(slice.min(budget));
         self.short = if budget < slice { Refused::OverBudget } else { Refused::WalkPending };
         let near = steps(self.near.wanted, allowed);
@@ -204,12 +226,8 @@ impl Group {
             0
         };
         let extra = (near + far).saturating_sub(self.packets);
-        self.budget = of_tunnel - extra;
-        self.near.steps = near as usize;
-        self.near.first = keys.add(state.strength, state.start, state.key, self.near.steps);
-        self.far.steps = far as usize;
-        self.far.first = keys.add(state.strength, state.start, state.scout_key, self.far.steps);
-        extra
+        self.budget = Some(of_tunnel - extra);
+        (near as usize, far as usize, extra)
     }
 
     /// Where the walk that did not reach its packets has come to. The nearest goal wins, so that
@@ -239,6 +257,7 @@ impl ReceiveBurst {
 
     /// Adds a packet of the tunnel in `slot`, with its GRE sequence number and `length` octets of
     /// payload after the MPPE header; returns its index.
+    #[inline]
     pub fn push(&mut self, slot: u32, sequence: u32, header: Header, length: usize) -> usize {
         self.packets.push(Packet {
             slot,
@@ -281,6 +300,7 @@ impl ReceiveBurst {
                 self.budget.spend(group.walk(state, share, now, &mut self.keys));
             }
         }
+        self.keys.packets.reserve(self.packets.len());
         for (index, packet) in self.packets.iter_mut().enumerate() {
             if packet.status.is_err() {
                 continue;
@@ -331,12 +351,14 @@ impl ReceiveBurst {
     /// # Errors
     ///
     /// The reason why not.
+    #[inline]
     pub fn status(&self, packet: usize) -> Result<(), Refused> {
         self.packets.get(packet).map_or(Err(Refused::NoKeys), |packet| packet.status)
     }
 
     /// The caller's verdict that a decrypted packet is what the tunnel's peer sent: inner
     /// protocol, IP version and length, source address. Without it the packet is refused.
+    #[inline]
     pub fn accept(&mut self, packet: usize) {
         if let Some(packet) = self.packets.get_mut(packet) {
             packet.accepted = true;
@@ -358,7 +380,9 @@ impl ReceiveBurst {
         let (keys, used) = (&self.keys.keys, &self.used);
         for (slot, group) in self.groups.iter_mut() {
             let Some(state) = states.state(slot) else { continue };
-            state.set_budget(group.budget, self.now);
+            if let Some(left) = group.budget {
+                state.set_budget(left, self.now);
+            }
             if let Some((next, key)) = group.scout(keys) {
                 state.set_scout(next, key);
             }
@@ -378,6 +402,7 @@ impl ReceiveBurst {
 }
 
 /// Finds a packet's number, and its key if it is a late one.
+#[inline]
 fn place(
     packet: &mut Packet,
     states: &mut (impl States<ReceiveState> + ?Sized),
@@ -391,10 +416,10 @@ fn place(
         return Err(Refused::NotFlushed);
     }
     let state = states.state(packet.slot).ok_or(Refused::NoKeys)?;
-    packet.group = groups
+    let (index, group) = groups
         .find_or_insert_with(packet.slot, || Some(Group::new(state)))
         .ok_or(Refused::NoKeys)?;
-    let group = groups.get_mut(packet.group).ok_or(Refused::NoKeys)?;
+    packet.group = index;
     match state.place(packet.sequence, packet.header.count) {
         Place::Inconsistent => return Err(Refused::Inconsistent),
         Place::Ahead(number) => {
@@ -415,6 +440,7 @@ fn place(
 }
 
 /// Lets an accepted packet count, unless one of its number has counted before.
+#[inline]
 fn count(
     packet: &Packet,
     states: &mut (impl States<ReceiveState> + ?Sized),

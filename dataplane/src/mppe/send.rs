@@ -51,6 +51,7 @@ impl SendBurst {
 
     /// Adds a packet for the tunnel in `slot`, whose payload has `length` octets; returns its
     /// index. Packets of one tunnel are numbered in the order in which they are pushed.
+    #[inline]
     pub fn push(&mut self, slot: u32, length: usize) -> usize {
         self.packets.push(Packet { slot, length, header: None, group: 0 });
         self.packets.len() - 1
@@ -81,8 +82,9 @@ impl SendBurst {
                     strength: state.strength,
                 })
             });
-            packet.group = group.unwrap_or(usize::MAX);
-            if let Some(group) = self.groups.get_mut(packet.group) {
+            packet.group = usize::MAX;
+            if let Some((index, group)) = group {
+                packet.group = index;
                 group.packets += 1;
             }
         }
@@ -108,6 +110,7 @@ impl SendBurst {
 
     /// The MPPE header of a packet, once it was planned. `None` if its tunnel has no state.
     #[must_use]
+    #[inline]
     pub fn header(&self, packet: usize) -> Option<Header> {
         self.packets.get(packet).and_then(|packet| packet.header)
     }

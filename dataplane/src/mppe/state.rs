@@ -130,6 +130,7 @@ impl ReceiveState {
     }
 
     /// Where in the direction's numbering a packet lies.
+    #[inline]
     pub(super) fn place(&self, sequence: u32, count: CoherencyCount) -> Place {
         const TURN: u64 = CoherencyCount::MODULUS as u64;
         if self.next > 0 && !is_after(sequence, self.sequence) {
@@ -164,7 +165,7 @@ impl ReceiveState {
 
     /// Key changes that may be spent at `now`.
     pub(super) fn budget_at(&self, now: Instant) -> u32 {
-        let elapsed = u64::try_from(now.since(self.refilled).as_micros()).unwrap_or(u64::MAX);
+        let elapsed = now.as_micros().saturating_sub(self.refilled.as_micros());
         let refill = elapsed.saturating_mul(REKEYS_PER_SECOND.into()) / 1_000_000;
         let refill = u32::try_from(refill).unwrap_or(u32::MAX);
         self.budget.saturating_add(refill).min(REKEYS_SAVED)
@@ -227,7 +228,7 @@ impl ReceiveState {
         self.next = number + 1;
         self.sequence = sequence;
         self.clear = 0;
-        if self.scout <= self.next {
+        if self.scout != 0 && self.scout <= self.next {
             self.set_scout(0, [0; 16]);
         }
     }

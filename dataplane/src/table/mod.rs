@@ -215,12 +215,18 @@ impl Table {
     /// The tunnel that leads to an inner destination.
     #[inline]
     pub(crate) fn destination(&self, address: Ipv4Addr) -> Option<Destination> {
-        let slot = self.prefixes.lookup(address)?;
+        self.destination_in(self.prefixes.lookup(address)?)
+    }
+
+    /// The same, by what [`Table::expect_destination`] said of it.
+    #[inline]
+    pub(crate) fn destination_in(&self, slot: u32) -> Option<Destination> {
         let entry = self.entry(slot)?;
         let place = self.place(slot, entry);
         Some(Destination { place, through_kernel: entry.through_kernel })
     }
 
+    #[inline]
     fn place(&self, slot: u32, entry: &Entry) -> Place {
         if entry.owner == self.worker { Place::Here(slot) } else { Place::Worker(entry.owner) }
     }
@@ -248,11 +254,13 @@ impl Table {
     /// Fetches what uplink packets with these Call IDs need.
     pub(crate) fn expect_calls(&self, call_ids: impl IntoIterator<Item = u16>) {
         let mut slots = [NONE; BURST];
+        let mut count = 0;
         for (slot, call_id) in slots.iter_mut().zip(call_ids) {
             *slot = self.calls[usize::from(call_id)];
             self.expect_entry(*slot);
+            count += 1;
         }
-        self.expect_tunnels(slots, Direction::Uplink);
+        self.expect_tunnels(slots.get(..count).unwrap_or_default(), Direction::Uplink);
     }
 
     /// Fetches what is known of the tunnel in a slot.
@@ -263,24 +271,25 @@ impl Table {
         }
     }
 
-    /// Fetches what is known of the tunnels that lead to these inner destinations.
-    pub(crate) fn expect_destinations(&self, destinations: impl Iterator<Item = Ipv4Addr>) {
-        for slot in destinations.filter_map(|address| self.prefixes.lookup(address)) {
-            self.expect_entry(slot);
-        }
+    /// Fetches what is known of the tunnel that leads to an inner destination, and says in which
+    /// slot that is; in none, if no tunnel does.
+    #[inline]
+    pub(crate) fn expect_destination(&self, address: Ipv4Addr) -> u32 {
+        let slot = self.prefixes.lookup(address).unwrap_or(NONE);
+        self.expect_entry(slot);
+        slot
     }
 
     /// Fetches the state of this worker's tunnels in these slots.
-    pub(crate) fn expect_tunnels(
-        &self,
-        slots: impl IntoIterator<Item = u32> + Clone,
-        direction: Direction,
-    ) {
+    #[inline]
+    pub(crate) fn expect_tunnels(&self, slots: &[u32], direction: Direction) {
         let tunnel = |slot| self.entry(slot)?.tunnel.as_deref();
-        for tunnel in slots.clone().into_iter().filter_map(tunnel) {
+        // Packets of a tunnel often come one behind the other.
+        let others = || slots.chunk_by(|one, next| one == next).filter_map(|same| same.first());
+        for tunnel in others().copied().filter_map(tunnel) {
             tunnel.prefetch(direction);
         }
-        for tunnel in slots.into_iter().filter_map(tunnel) {
+        for tunnel in others().copied().filter_map(tunnel) {
             tunnel.prefetch_further(direction);
         }
     }

@@ -155,9 +155,10 @@ impl Prefixes {
     /// The slot whose prefix covers `address` most closely.
     #[inline]
     pub(crate) fn lookup(&self, address: Ipv4Addr) -> Option<u32> {
-        if !self.areas.has(address) {
-            return None;
-        }
+        if self.areas.has(address) { self.search(address) } else { None }
+    }
+
+    fn search(&self, address: Ipv4Addr) -> Option<u32> {
         let (page, at) = place(address);
         if let Some(page) = self.pages.get(&page)
             && page.slots[at] != NONE

@@ -13,8 +13,7 @@ use protocol::time::Instant;
 
 use crate::api::filter::Action;
 use crate::api::{
-    DropReason, Encryption, Forward, Ipv6Network, Limits, Mode, Network, Outer, Prefix, Rules,
-    TunnelId,
+    DropReason, Encryption, Forward, Ipv6Network, Limits, Mode, Network, Outer, Rules, TunnelId,
 };
 use crate::bridge;
 use crate::counters::TunnelShared;
@@ -39,62 +38,66 @@ pub(crate) enum Direction {
 }
 
 /// A tunnel's state, in an order in which what packets of one direction need stands together: the
-/// window is the uplink's, the skipped keys at the end of [`ReceiveState`] are rarely anyone's.
+/// window is the uplink's, what stands behind `network` and before `protection` the downlink's, the
+/// skipped keys at the end of [`ReceiveState`] are rarely anyone's.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Tunnel {
     pub(crate) window: Window,
     pub(crate) shared: Arc<TunnelShared>,
     pub(crate) id: TunnelId,
-    pub(crate) outer: Outer,
-    pub(crate) framing: Framing,
-    pub(crate) way: Way,
-    /// Whether the tunnel waits in the worker's queues of acknowledgements.
-    pub(crate) ack_waiting: bool,
-    pub(crate) ack_urgent: bool,
     /// What the tunnel is held to. `None` for one without limits and rules: its packets see no
     /// more of them than this.
     pub(crate) policy: Option<Box<Policy>>,
-    /// The way out to the peer.
-    pub(crate) exit: Remembered,
     /// `None` where nothing is sent or received in fragments.
     pub(crate) multilink: Option<Box<multilink::State>>,
     /// `None` where no Ethernet frames pass.
     pub(crate) bridge: Option<Box<bridge::State>>,
-    next_sequence: u32,
+    /// Its IPv6, if it has any.
+    pub(crate) ipv6: Option<Box<Ipv6Network>>,
+    pub(crate) way: Way,
+    pub(crate) acknowledger: Acknowledger,
     /// Clear frames and further fragments since the last accepted data packet: they used up
     /// sequence numbers too.
     besides: u32,
-    round_trip: RoundTrip,
-    pub(crate) acknowledger: Acknowledger,
+    /// Whether the tunnel waits in the worker's queues of acknowledgements.
+    pub(crate) ack_waiting: bool,
+    pub(crate) ack_urgent: bool,
     pub(crate) network: Option<Inside>,
+    /// The way out to the peer.
+    pub(crate) exit: Remembered,
+    pub(crate) outer: Outer,
+    pub(crate) framing: Framing,
+    next_sequence: u32,
+    round_trip: RoundTrip,
     pub(crate) protection: Protection,
     pub(crate) control: ControlLimit,
     /// ICMP errors about packets for it.
     pub(crate) errors: icmp::TunnelLimit,
     /// Who forwards its packets; `way` is the worker's part in it.
     pub(crate) forward: Forward,
-    /// Its IPv6, if it has any.
-    pub(crate) ipv6: Option<Box<Ipv6Network>>,
     /// What the peer says to its router.
     pub(crate) to_router: RouterLimit,
 }
 
 impl Tunnel {
     /// Octets of [`Protection`] up to the end of [`SendState`], and of [`ReceiveState`] before what
-    /// only packets need that come late.
+    /// only packets need that come late or far ahead.
     const SEND: usize = 48;
-    const RECEIVE: usize = 136;
+    const RECEIVE: usize = 120;
 
     /// Asks the processor to load what each packet of a direction needs.
     #[inline]
     pub(crate) fn prefetch(&self, direction: Direction) {
-        let last = match direction {
-            Direction::Uplink => Self::RECEIVE,
-            Direction::Downlink => Self::SEND,
-        };
         let first = std::mem::offset_of!(Self, shared);
-        prefetch_range(self, first..std::mem::offset_of!(Self, protection) + last);
+        let protection = std::mem::offset_of!(Self, protection);
+        match direction {
+            Direction::Uplink => {
+                prefetch_range(self, first..std::mem::offset_of!(Self, exit));
+                prefetch_range(self, protection..protection + Self::RECEIVE);
+            }
+            Direction::Downlink => prefetch_range(self, first..protection + Self::SEND),
+        }
     }
 
     /// The same for what [`Tunnel::prefetch`] had to bring first.
@@ -251,10 +254,12 @@ impl Tunnel {
     /// A data packet was accepted: window, acknowledgement and statistics move.
     #[inline]
     pub(crate) fn accepted(&mut self, sequence: u32, now: Instant) {
-        match self.window.check(sequence) {
+        match self.window.commit(sequence) {
             Verdict::New { gap } => {
                 // What came besides was not lost.
-                self.shared.lost.add(u64::from(gap.saturating_sub(self.besides)));
+                if gap > self.besides {
+                    self.shared.lost.add(u64::from(gap - self.besides));
+                }
                 self.besides = 0;
             }
             Verdict::Late { .. } => {
@@ -263,7 +268,6 @@ impl Tunnel {
             }
             Verdict::Duplicate | Verdict::TooOld => {}
         }
-        self.window.commit(sequence);
         self.acknowledger.accepted(sequence, now);
     }
 }
@@ -289,10 +293,10 @@ impl Policy {
     pub(crate) fn judge_uplink(
         &mut self,
         packet: &[u8],
-        view: &View,
+        view: View,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let action = filter::judge(&self.incoming, packet, view);
+        let action = filter::judge(&self.incoming, packet, &view);
         self.police(action, view.total_len, now)
     }
 
@@ -321,8 +325,8 @@ impl Policy {
     }
 
     /// Whether a packet may go to the subscriber.
-    pub(crate) fn judge_downlink(&self, packet: &[u8], view: &View) -> Result<(), DropReason> {
-        match filter::judge(&self.outgoing, packet, view) {
+    pub(crate) fn judge_downlink(&self, packet: &[u8], view: View) -> Result<(), DropReason> {
+        match filter::judge(&self.outgoing, packet, &view) {
             Action::Accept => Ok(()),
             Action::Drop => Err(DropReason::FilteredOutgoing),
         }
@@ -344,8 +348,9 @@ impl Policy {
 /// The inner side of a tunnel.
 #[derive(Debug)]
 pub(crate) struct Inside {
-    /// The first of `network`'s prefixes. Nearly all have but one, and here it is at hand.
-    first: Option<Prefix>,
+    /// Address and mask of the first of `network`'s prefixes. Nearly all have but one, and here it
+    /// is at hand.
+    first: Option<(u32, u32)>,
     network: Network,
 }
 
@@ -353,14 +358,16 @@ impl Inside {
     /// Whether a packet with this source may come out of the tunnel.
     #[inline]
     pub(crate) fn covers(&self, source: Ipv4Addr) -> bool {
-        self.first.is_some_and(|prefix| prefix.contains(source))
+        self.first.is_some_and(|(address, mask)| (source.to_bits() ^ address) & mask == 0)
             || self.network.prefixes.iter().skip(1).any(|prefix| prefix.contains(source))
     }
 }
 
 impl From<Network> for Inside {
     fn from(network: Network) -> Self {
-        Self { first: network.prefixes.first().copied(), network }
+        let first = network.prefixes.first();
+        let first = first.map(|prefix| (prefix.address.to_bits(), prefix.mask()));
+        Self { first, network }
     }
 }
 
@@ -387,6 +394,7 @@ pub(crate) enum Way {
 
 /// What protects the data of a tunnel.
 #[derive(Debug)]
+#[repr(align(64))]
 #[expect(clippy::large_enum_variant, reason = "nearly all tunnels have MPPE, one fetch away")]
 pub(crate) enum Protection {
     /// Not chosen yet: no data passes.

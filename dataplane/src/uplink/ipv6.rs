@@ -55,11 +55,7 @@ pub(super) fn inspect_plain(core: &mut Core, data: Data) {
         return;
     }
     match inspect(data.frame.data(), tunnel.ipv6.as_deref()) {
-        Ok(()) => {
-            tunnel.accepted(data.sequence, core.now);
-            core.acks.note(tunnel, core.now);
-            pass(core, data);
-        }
+        Ok(()) => super::pass(core, data),
         Err(reason) => core.sink.drop_of(data.frame, reason, &tunnel.shared),
     }
 }

@@ -64,9 +64,14 @@ impl Acks {
     /// Has the processor fetch the tunnels whose wait is over: nothing of them has passed for long.
     fn expect(&mut self, table: &Table, now: Instant) {
         let due = self.waiting.iter().take(BURST).take_while(|(deadline, _)| *deadline <= now);
-        let slots = due.map(|(_, id)| id.slot);
-        self.expected = slots.clone().count();
-        slots.clone().for_each(|slot| table.expect_entry(slot));
+        let mut slots = [0; BURST];
+        self.expected = 0;
+        for (slot, (_, id)) in slots.iter_mut().zip(due) {
+            *slot = id.slot;
+            table.expect_entry(id.slot);
+            self.expected += 1;
+        }
+        let slots = slots.get(..self.expected).unwrap_or_default();
         table.expect_tunnels(slots, Direction::Downlink);
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 
-use super::{Attached, Kind, Line, Sink};
+use super::{Attached, BURST, Kind, Line, Sink};
 use crate::api::{DropReason, Role};
 use crate::frame::Frame;
 use crate::link;
@@ -119,11 +119,15 @@ impl Recent {
     const NOTHING: Self = Self([(Ipv4Addr::UNSPECIFIED, Remembered::NOTHING); 2]);
 
     #[inline]
-    fn way(&self, to: Ipv4Addr, version: u32) -> Option<Remembered> {
-        let mut ways = self.0.iter();
-        let (_, way) =
-            ways.find(|(destination, way)| *destination == to && way.version == version)?;
-        Some(*way)
+    fn way(&self, to: Ipv4Addr, version: u32) -> Option<&Remembered> {
+        let [(first, way), (second, other)] = &self.0;
+        if *first == to && way.version == version {
+            Some(way)
+        } else if *second == to && other.version == version {
+            Some(other)
+        } else {
+            None
+        }
     }
 
     fn keep(&mut self, to: Ipv4Addr, way: Remembered) {
@@ -195,24 +199,29 @@ impl Exits {
     /// The way of an inner packet of `len` octets into the core network, if it is one of ours.
     #[inline]
     pub(crate) fn core(&mut self, destination: Ipv4Addr, len: usize) -> Option<Exit> {
-        let place = recent(destination);
-        let way = match self.recent[place].way(destination, self.version) {
-            Some(way) => way,
-            None => {
-                let decision = self.snapshot.as_ref()?.lookup(destination);
-                let way = self.find(destination, decision, Role::is_core)?;
-                self.recent[place].keep(destination, way);
-                way
-            }
+        let way = match self.recent[recent(destination)].way(destination, self.version) {
+            Some(way) => *way,
+            None => self.find_core(destination)?,
         };
         (len <= way.mtu as usize).then_some(way.exit)
     }
 
+    #[cold]
+    fn find_core(&mut self, destination: Ipv4Addr) -> Option<Remembered> {
+        let decision = self.snapshot.as_ref()?.lookup(destination);
+        let way = self.find(destination, decision, Role::is_core)?;
+        self.recent[recent(destination)].keep(destination, way);
+        Some(way)
+    }
+
     /// A packet by a way out that was found.
-    pub(crate) fn by(&mut self, sink: &mut Sink, mut frame: Frame, exit: Exit) {
-        let Exit { interface, port, source_mac, next_hop_mac } = exit;
-        let tags = self.interfaces.get(usize::from(interface)).map(|interface| interface.line.tags);
-        if link::add(&mut frame, next_hop_mac, source_mac, tags.unwrap_or_default()) {
+    #[inline]
+    pub(crate) fn by(&mut self, sink: &mut Sink, mut frame: Frame, exit: &Exit) {
+        let Exit { interface, port, source_mac, next_hop_mac } = *exit;
+        let Some(Interface { line, .. }) = self.interfaces.get(usize::from(interface)) else {
+            return sink.drop(frame, DropReason::NoPort);
+        };
+        if link::add(&mut frame, next_hop_mac, source_mac, &line.tags) {
             self.put(sink, frame, Some(port.into()));
         } else {
             sink.drop(frame, DropReason::NoHeadroom);
@@ -235,21 +244,34 @@ impl Exits {
         }
         // What is too big the kernel fragments, or answers.
         if frame.len() <= way.mtu as usize {
-            self.by(sink, frame, way.exit);
+            self.by(sink, frame, &way.exit);
         } else {
             self.put(sink, frame, self.raw);
         }
     }
 
-    /// Has the processor fetch the ways out to these destinations in the core network.
-    pub(crate) fn expect(&self, destinations: impl Iterator<Item = Ipv4Addr> + Clone) {
+    /// Has the processor fetch the way out to this destination in the core network, if one is
+    /// remembered.
+    #[inline]
+    pub(crate) fn expect_remembered(&self, destination: Ipv4Addr) {
+        prefetch(&self.recent[recent(destination)]);
+    }
+
+    /// The same for what has to be looked up to find the ways out to these destinations.
+    pub(crate) fn expect(&self, destinations: impl Iterator<Item = Ipv4Addr>) {
         let Some(snapshot) = &self.snapshot else { return };
-        for destination in destinations.clone() {
-            prefetch(&self.recent[recent(destination)]);
-        }
-        snapshot.expect(destinations.filter(|&destination| {
+        let mut unknown = [Ipv4Addr::UNSPECIFIED; BURST];
+        let is_unknown = |&destination: &Ipv4Addr| {
             self.recent[recent(destination)].way(destination, self.version).is_none()
-        }));
+        };
+        let mut count = 0;
+        for (place, destination) in unknown.iter_mut().zip(destinations.filter(is_unknown)) {
+            *place = destination;
+            count += 1;
+        }
+        if let Some(unknown) = unknown.get(..count).filter(|unknown| !unknown.is_empty()) {
+            snapshot.expect(unknown.iter().copied());
+        }
     }
 
     fn find(

@@ -108,12 +108,14 @@ pub(crate) struct Sink {
 
 impl Sink {
     /// Drops a packet that is no tunnel's.
+    #[cold]
     pub(crate) fn drop(&mut self, frame: Frame, reason: DropReason) {
         self.count(reason);
         self.pool.put(frame);
     }
 
     /// Drops a tunnel's packet.
+    #[cold]
     pub(crate) fn drop_of(&mut self, frame: Frame, reason: DropReason, tunnel: &TunnelShared) {
         tunnel.drops.add(reason);
         self.drop(frame, reason);

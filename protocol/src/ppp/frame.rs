@@ -109,6 +109,7 @@ const ADDRESS_CONTROL: [u8; 2] = [0xFF, 0x03];
 ///
 /// # Errors
 /// The frame is too short for a header, or its protocol number is impossible.
+#[inline]
 pub fn parse(frame: &[u8]) -> Result<(Protocol, &[u8]), Malformed> {
     let frame = frame.strip_prefix(&ADDRESS_CONTROL).unwrap_or(frame);
     let (number, payload) = match *frame {
@@ -131,6 +132,7 @@ pub struct Header {
 impl Header {
     /// The header that agrees with `framing`. LCP's never is compressed (RFC 1661 §6.5, §6.6).
     #[must_use]
+    #[inline]
     pub const fn new(protocol: Protocol, framing: Framing) -> Self {
         let [high, low] = protocol.0.to_be_bytes();
         let compressible = protocol.0 != Protocol::LCP.0;
@@ -144,6 +146,7 @@ impl Header {
 
     /// The octets to send.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.octets[self.start..self.end]
     }
