@@ -545,16 +545,12 @@ pub(crate) fn envelope(frame: &mut Frame, tunnel: &mut Tunnel, tos: u8, now: Ins
 fn push_outer(frame: &mut Frame, header: gre::Header, outer: Outer, tos: u8) -> bool {
     let mut octets = [0; gre::MAX_HEADER_LEN];
     let len = header.emit(&mut octets);
-    // Of data, which has one number or two, the length is known here: it is not copied by a call.
-    let fits = match (octets, len) {
-        (octets, gre::MAX_HEADER_LEN) => frame.push_front_array(&octets),
-        ([octets @ .., _, _, _, _], _) if len == octets.len() => frame.push_front_array(&octets),
-        (octets, _) => push(frame, octets.get(..len).unwrap_or_default()),
+    // There is one number or two, so that lengths are known here: no call copies the octets.
+    let fits = match octets {
+        octets if len == octets.len() => frame.push_front_array(&octets),
+        [octets @ .., _, _, _, _] => frame.push_front_array::<12>(&octets),
     };
-    if !fits {
-        return false;
-    }
-    let Ok(payload) = u16::try_from(frame.len()) else { return false };
+    let (true, Ok(payload)) = (fits, u16::try_from(frame.len())) else { return false };
     // Routers on the way may fragment; numbers that differ within a tunnel let the peer put the
     // pieces together (RFC 791 §2.3). The low half of a sequence number does.
     let [_, _, high, low] = header.sequence.unwrap_or_default().to_be_bytes();

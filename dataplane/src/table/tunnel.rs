@@ -4,7 +4,6 @@
 //! before, and clear frames move nothing once MPPE is on.
 
 use std::net::Ipv4Addr;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use protocol::gre::{Acknowledger, Verdict, Window};
@@ -13,7 +12,8 @@ use protocol::time::Instant;
 
 use crate::api::filter::Action;
 use crate::api::{
-    DropReason, Encryption, Forward, Ipv6Network, Limits, Mode, Network, Outer, Rules, TunnelId,
+    DropReason, Encryption, Forward, Ipv6Network, Limits, Mode, Network, Outer, Prefix, Rules,
+    TunnelId,
 };
 use crate::bridge;
 use crate::counters::TunnelShared;
@@ -38,14 +38,13 @@ pub(crate) enum Direction {
 }
 
 /// A tunnel's state, in an order in which what packets of one direction need stands together: the
-/// window is the uplink's, what stands behind `network` and before `protection` the downlink's, the
-/// skipped keys at the end of [`ReceiveState`] are rarely anyone's.
+/// window is the uplink's, what stands behind the first half of `network` and before `protection`
+/// the downlink's, the skipped keys at the end of [`ReceiveState`] are rarely anyone's.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Tunnel {
     pub(crate) window: Window,
     pub(crate) shared: Arc<TunnelShared>,
-    pub(crate) id: TunnelId,
     /// What the tunnel is held to. `None` for one without limits and rules: its packets see no
     /// more of them than this.
     pub(crate) policy: Option<Box<Policy>>,
@@ -56,21 +55,22 @@ pub(crate) struct Tunnel {
     /// Its IPv6, if it has any.
     pub(crate) ipv6: Option<Box<Ipv6Network>>,
     pub(crate) way: Way,
+    round_trip: RoundTrip,
     pub(crate) acknowledger: Acknowledger,
     /// Clear frames and further fragments since the last accepted data packet: they used up
     /// sequence numbers too.
     besides: u32,
+    next_sequence: u32,
     /// Whether the tunnel waits in the worker's queues of acknowledgements.
     pub(crate) ack_waiting: bool,
     pub(crate) ack_urgent: bool,
+    pub(crate) framing: Framing,
     pub(crate) network: Option<Inside>,
     /// The way out to the peer.
     pub(crate) exit: Remembered,
     pub(crate) outer: Outer,
-    pub(crate) framing: Framing,
-    next_sequence: u32,
-    round_trip: RoundTrip,
     pub(crate) protection: Protection,
+    pub(crate) id: TunnelId,
     pub(crate) control: ControlLimit,
     /// ICMP errors about packets for it.
     pub(crate) errors: icmp::TunnelLimit,
@@ -93,7 +93,8 @@ impl Tunnel {
         let protection = std::mem::offset_of!(Self, protection);
         match direction {
             Direction::Uplink => {
-                prefetch_range(self, first..std::mem::offset_of!(Self, exit));
+                let hot = std::mem::offset_of!(Self, network) + Inside::HOT;
+                prefetch_range(self, first..hot);
                 prefetch_range(self, protection..protection + Self::RECEIVE);
             }
             Direction::Downlink => prefetch_range(self, first..protection + Self::SEND),
@@ -345,37 +346,61 @@ impl Policy {
     }
 }
 
-/// The inner side of a tunnel.
+/// The inner side of a tunnel, what all packets need first.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Inside {
-    /// Address and mask of the first of `network`'s prefixes. Nearly all have but one, and here it
-    /// is at hand.
-    first: Option<(u32, u32)>,
-    network: Network,
+    /// The first of the prefixes, of which nearly all tunnels have but one.
+    first: Only,
+    /// Largest inner packet.
+    pub(crate) mtu: u16,
+    pub(crate) clamp_mss: bool,
+    /// Our end's address.
+    pub(crate) local: Ipv4Addr,
+    /// The other prefixes.
+    others: Box<[Prefix]>,
+}
+
+/// Addresses that have these bits where the mask has ones.
+#[derive(Debug, Clone, Copy)]
+struct Only {
+    bits: u32,
+    mask: u32,
+}
+
+impl Only {
+    /// None at all.
+    const NOTHING: Self = Self { bits: 1, mask: 0 };
+
+    #[inline]
+    const fn contains(self, address: Ipv4Addr) -> bool {
+        address.to_bits() & self.mask == self.bits
+    }
+}
+
+impl From<Prefix> for Only {
+    fn from(prefix: Prefix) -> Self {
+        Self { bits: prefix.address.to_bits() & prefix.mask(), mask: prefix.mask() }
+    }
 }
 
 impl Inside {
+    /// Octets of what packets need of those with one prefix.
+    const HOT: usize = std::mem::offset_of!(Self, local);
+
     /// Whether a packet with this source may come out of the tunnel.
     #[inline]
     pub(crate) fn covers(&self, source: Ipv4Addr) -> bool {
-        self.first.is_some_and(|(address, mask)| (source.to_bits() ^ address) & mask == 0)
-            || self.network.prefixes.iter().skip(1).any(|prefix| prefix.contains(source))
+        self.first.contains(source) || self.others.iter().any(|prefix| prefix.contains(source))
     }
 }
 
 impl From<Network> for Inside {
     fn from(network: Network) -> Self {
-        let first = network.prefixes.first();
-        let first = first.map(|prefix| (prefix.address.to_bits(), prefix.mask()));
-        Self { first, network }
-    }
-}
-
-impl Deref for Inside {
-    type Target = Network;
-
-    fn deref(&self) -> &Network {
-        &self.network
+        let Network { prefixes, mtu, local, clamp_mss } = network;
+        let mut prefixes = prefixes.into_iter();
+        let first = prefixes.next().map_or(Only::NOTHING, Only::from);
+        Self { first, mtu, clamp_mss, local, others: prefixes.collect() }
     }
 }
 
