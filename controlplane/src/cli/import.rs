@@ -50,9 +50,15 @@ pub(super) fn run(
     let imported = import(&read(&arguments.file)?);
     let mut out = std::io::stdout().lock();
     out.write_all(imported.report.text().as_bytes())?;
-    let text = imported.draft.toml().map_err(|error| {
-        Failure::Usage(format!("the configuration that came out makes no sense: {error}"))
-    })?;
+    if imported.draft.is_empty() {
+        let file = arguments.file.display();
+        return Err(Failure::Usage(format!("{file}: nothing of it was taken over")));
+    }
+    // Written all the same: one line to change is less work than a file to write.
+    let text = imported.draft.text();
+    let sense = imported.draft.toml().map(drop).map_err(|error| {
+        Failure::Usage(format!("the configuration that came out has to be changed: {error}"))
+    });
     match &arguments.output {
         Some(file) => write(file, text.as_bytes())?,
         None if !text.is_empty() => write!(out, "\n{text}")?,
@@ -74,14 +80,14 @@ pub(super) fn run(
     if arguments.apply {
         apply(&imported, &config()?, &mut out)?;
     }
-    Ok(())
+    sense
 }
 
 /// Adds the users one by one: what is wrong with one keeps no other out.
 fn apply(imported: &Imported, config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     let (api, runtime) = (Client::new(&config.control_socket), runtime()?);
     let mut added = 0_usize;
-    for user in &imported.draft.users {
+    for user in imported.draft.users() {
         let body = imported.draft.body(user);
         let answer: Result<serde_json::Value, ClientError> =
             runtime.block_on(api.call(Method::POST, "/v1/users", &body));
@@ -93,7 +99,12 @@ fn apply(imported: &Imported, config: &Config, out: &mut impl Write) -> Result<(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(writeln!(out, "{added} of {} users added", imported.draft.users.len())?)
+    let all = imported.draft.users().len();
+    writeln!(out, "{added} of {all} users added")?;
+    match all - added {
+        0 => Ok(()),
+        refused => Err(Failure::Checked(format!("{refused} users were not added"))),
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {

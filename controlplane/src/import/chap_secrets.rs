@@ -5,13 +5,13 @@
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Imported, NewSecret};
+use super::{Imported, NewSecret, unmarked};
 use crate::users::file;
 
 /// Reads a file.
 #[must_use]
 pub fn import(bytes: &[u8]) -> Imported {
-    let (users, bad) = file::parse(bytes);
+    let (users, bad) = file::parse(unmarked(bytes));
     let mut imported = Imported::default();
     for line in bad {
         imported.report.left(line.line, "user".to_owned(), line.reason);
@@ -29,7 +29,7 @@ pub fn import(bytes: &[u8]) -> Imported {
         }
         let address = user.remote_address.map(|address| address.to_string());
         let more = address.map(|address| ("remote-address", json!(address))).into_iter().collect();
-        imported.draft.users.push(NewSecret { name: user.name, password, more });
+        imported.draft.add_user(NewSecret { name: user.name, password, more });
         imported.report.taken(line, subject, "user".to_owned(), Vec::new());
     }
     imported.report.lines.sort_by_key(|line| line.number);

@@ -1,5 +1,6 @@
 //! A configuration that is being made: tables with our keys, and users.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use protocol::mschap::NtHash;
@@ -8,6 +9,7 @@ use toml::{Table, Value};
 use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError, DEFAULT_PROFILE};
+use crate::terms::Route;
 use crate::users::wire::HexHash;
 
 /// The configuration and the users that came out.
@@ -24,8 +26,9 @@ pub struct Draft {
     pub(super) radius: Vec<Table>,
     pub(super) aaa: Table,
     pub(super) incoming: Table,
-    /// Who may in.
-    pub users: Vec<NewSecret>,
+    /// Who may in, each name once.
+    users: Vec<NewSecret>,
+    names: HashSet<String>,
 }
 
 /// A user that came out, in the words of `penstock user add`.
@@ -55,6 +58,13 @@ impl NewSecret {
         self.more.iter().find(|(key, _)| *key == wanted).and_then(|(_, value)| value.as_str())
     }
 
+    /// The routes of a key that has some.
+    pub(super) fn list(&self, wanted: &str) -> Option<Vec<Route>> {
+        let (_, value) = self.more.iter().find(|(key, _)| *key == wanted)?;
+        let words = value.as_array()?.iter().filter_map(serde_json::Value::as_str);
+        Some(words.filter_map(|word| word.parse().ok()).collect())
+    }
+
     /// Takes a key away.
     pub(super) fn drop_key(&mut self, unwanted: &str) {
         self.more.retain(|(key, _)| *key != unwanted);
@@ -68,9 +78,32 @@ impl std::fmt::Debug for NewSecret {
 }
 
 impl Draft {
+    /// Who may in.
+    #[must_use]
+    pub fn users(&self) -> &[NewSecret] {
+        &self.users
+    }
+
+    /// The same, to be mended. Their names stay.
+    pub(super) const fn users_mut(&mut self) -> &mut Vec<NewSecret> {
+        &mut self.users
+    }
+
     /// Whether there is a user of this name already.
     pub(super) fn has_user(&self, name: &str) -> bool {
-        self.users.iter().any(|user| user.name == name)
+        self.names.contains(name)
+    }
+
+    /// Adds a user whose name nobody has.
+    pub(super) fn add_user(&mut self, user: NewSecret) {
+        self.names.insert(user.name.clone());
+        self.users.push(user);
+    }
+
+    /// Whether nothing came out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.text().is_empty()
     }
 
     /// The profile of this name, made if there is none.
@@ -92,7 +125,9 @@ impl Draft {
         Config::parse(&text).map(|_| text)
     }
 
-    fn text(&self) -> String {
+    /// The configuration file as it came out, whatever the daemon says of it.
+    #[must_use]
+    pub fn text(&self) -> String {
         let mut root = self.top.clone();
         let mut profiles = self.profiles.clone();
         let is_default = |table: &Table| table["name"].as_str() == Some(DEFAULT_PROFILE);
@@ -153,6 +188,11 @@ impl Draft {
                 short.push(format!("`{}`: disabled, so it is not in the file", user.name));
                 continue;
             }
+            if user.password.contains(['\n', '\r']) {
+                let why = "its password has a line's end, so it is not in the file";
+                short.push(format!("`{}`: {why}", user.name));
+                continue;
+            }
             let address = user.more.iter().find_map(|(key, value)| {
                 let address = (*key == "remote-address").then(|| value.as_str()).flatten()?;
                 address.parse::<std::net::Ipv4Addr>().ok()
@@ -205,6 +245,19 @@ pub(super) fn profile_with(key: &str, value: &Value, ipv6_pools: &[Table]) -> Re
 /// With its reason.
 pub(super) fn ipv6_pools_hold(pools: &[Table]) -> Result<(), String> {
     daemon_takes([("ipv6-pool", pools)])
+}
+
+/// Whether the daemon takes this client, whatever its profile.
+///
+/// # Errors
+/// With its reason.
+pub(super) fn client_holds(client: &Table) -> Result<(), String> {
+    let client: Table = client
+        .iter()
+        .filter(|(key, _)| *key != "profile")
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    daemon_takes([("client", &[client][..])])
 }
 
 fn daemon_takes<'a>(

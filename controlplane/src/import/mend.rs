@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use super::draft::{ipv6_pools_hold, profile_with};
 use super::{Draft, Report};
-use crate::config::{AddressRange, DEFAULT_PROFILE};
+use crate::config::{AddressRange, Config, DEFAULT_PROFILE};
 
 fn word<'a>(table: &'a Table, key: &str) -> Option<&'a str> {
     table.get(key).and_then(Value::as_str)
@@ -136,6 +136,15 @@ fn profiles(draft: &mut Draft, report: &mut Report) {
             }
         }
     }
+    // The built-in one, which others are completed by, names a pool that is not there.
+    if let Some(first) = draft.pools.first().and_then(|pool| word(pool, "name")).map(str::to_owned)
+        && !pools.contains(DEFAULT_PROFILE)
+        && !draft.profile(DEFAULT_PROFILE).contains_key("remote-address")
+    {
+        let why = format!("names no pool: it has the first one, `{first}`");
+        report.remark(format!("profile `{DEFAULT_PROFILE}`: {why}"));
+        draft.profile(DEFAULT_PROFILE).insert("remote-address".to_owned(), first.into());
+    }
     let known = names(&draft.profiles);
     let is_missing = |name: &str| name != DEFAULT_PROFILE && !known.contains(name);
     if let Some(name) = word(&draft.server, "default-profile").map(str::to_owned)
@@ -158,7 +167,16 @@ fn profiles(draft: &mut Draft, report: &mut Report) {
 
 fn users(draft: &mut Draft, report: &mut Report) {
     let (known, pools) = (names(&draft.profiles), names(&draft.pools));
-    for user in &mut draft.users {
+    // What the daemon would say of a network once its pools are these.
+    let config = Config::parse(&draft.text()).ok();
+    for user in draft.users_mut() {
+        if let (Some(config), Some(routes)) = (&config, user.list("routes")) {
+            let refused = routes.iter().find_map(|route| config.accepts_route(route).err());
+            if let Some(why) = refused {
+                user.drop_key("routes");
+                report.remark(format!("user `{}`: its routes are left out: {why}", user.name));
+            }
+        }
         if let Some(name) = user.word("profile").map(str::to_owned)
             && name != DEFAULT_PROFILE
             && !known.contains(&name)

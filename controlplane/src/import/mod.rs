@@ -36,6 +36,11 @@ pub struct Imported {
     pub report: Report,
 }
 
+/// A text without the mark that some editors put before UTF-8.
+fn unmarked(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+}
+
 /// What is told of an import.
 #[derive(Debug, Default)]
 pub struct Report {

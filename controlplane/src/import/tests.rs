@@ -6,7 +6,7 @@ use super::*;
 fn shown(imported: &Imported) -> String {
     let users: String = imported
         .draft
-        .users
+        .users()
         .iter()
         .map(|user| {
             let more = user.more.iter().map(|(key, value)| format!(" {key}={value}"));
@@ -88,11 +88,42 @@ fn who_has_no_password_in_the_source_has_none_here() {
     let imported = routeros::import(export);
     let (file, _) = imported.draft.users_file();
     assert_eq!(*file, "\"a\" * \"x\" *\n");
-    assert_eq!(imported.draft.users.iter().map(|user| &user.name).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(imported.draft.users().iter().map(|user| &user.name).collect::<Vec<_>>(), ["a"]);
     insta::assert_snapshot!(imported.report.text());
     let imported = chap_secrets::import(b"a * x *\nb * \"\" *\n");
-    assert_eq!(imported.draft.users.len(), 1);
+    assert_eq!(imported.draft.users().len(), 1);
     insta::assert_snapshot!(imported.report.text());
+}
+
+/// RouterOS lets in who does not encrypt, and clients with PAP are there.
+#[test]
+fn what_routeros_leaves_open_about_encryption_is_named() {
+    let import = |methods: &str, profile: &str| {
+        let export = format!(
+            "\u{FEFF}/ppp profile set *0 local-address=10.1.0.1 {profile}\n/interface pptp-server \
+             server set enabled=yes {methods}\n"
+        );
+        shown(&routeros::import(export.as_bytes()))
+    };
+    let said = [
+        import("authentication=pap,chap", ""),
+        import("authentication=pap,chap,mschap1,mschap2", ""),
+        import("authentication=mschap2", ""),
+        import("authentication=pap,mschap2", "use-encryption=required"),
+    ];
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn networks_that_the_daemon_refuses_and_passwords_of_two_lines_are_named() {
+    let export = b"/ip pool add name=vpn ranges=10.8.0.2-10.8.0.254\n\
+                   /ppp secret add name=all password=x routes=0.0.0.0/0\n\
+                   /ppp secret add name=pool password=x routes=10.8.0.0/24\n\
+                   /ppp secret add name=lines password=\"x\\ny\" routes=10.9.0.0/24\n";
+    let imported = routeros::import(export);
+    let (file, short) = imported.draft.users_file();
+    assert!(!file.contains("lines"));
+    insta::assert_snapshot!(format!("{}\n{}", shown(&imported), short.join("\n")));
 }
 
 #[test]
@@ -108,11 +139,12 @@ fn no_password_is_in_a_report() {
         routeros::import(include_bytes!("../../tests/data/routeros-7.rsc")),
     ] {
         let report = imported.report.text();
-        for user in &imported.draft.users {
+        for user in imported.draft.users() {
             assert!(user.password.is_empty() || !report.contains(user.password.as_str()));
         }
         assert!(
-            !report.contains("s3cret") && !format!("{:?}", imported.draft.users).contains("s3cret")
+            !report.contains("s3cret")
+                && !format!("{:?}", imported.draft.users()).contains("s3cret")
         );
     }
 }

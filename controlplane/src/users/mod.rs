@@ -228,7 +228,9 @@ impl Users {
             users.into_iter().map(|user| (user.name.clone(), user)).collect();
         if conflict == OnConflict::Skip {
             let all = new.len();
-            new.retain(|name, _| !sources.stored.contains_key(name));
+            new.retain(|name, _| {
+                !sources.stored.contains_key(name) && !sources.in_file.contains_key(name)
+            });
             imported.skipped = all - new.len();
         }
         for user in new.values() {
@@ -238,6 +240,13 @@ impl Users {
                 }
                 imported.replaced += 1;
             } else {
+                // The database counts before the file: the user's password would change silently.
+                if conflict == OnConflict::Refuse
+                    && sources.in_file.contains_key(&user.name)
+                    && let Some(file) = &self.0.config.users_file
+                {
+                    return Err(UserError::InFile(user.name.clone(), file.clone()));
+                }
                 imported.added += 1;
             }
             self.check(&sources, user, &user.name)?;

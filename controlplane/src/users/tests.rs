@@ -341,6 +341,11 @@ async fn the_users_file_is_read_again_when_it_is_replaced() {
     let stored = users.find(b"stored").unwrap();
     assert_eq!(*stored.credential.nt_hash(), NtHash::of_password("secret"));
     assert!(matches!(users.remove("ivan"), Err(UserError::InFile(..))));
+    // The database counts before the file: nobody's password changes by a name that is given twice.
+    assert!(matches!(users.add(user("ivan")), Err(UserError::InFile(..))));
+    assert_eq!(users.import(vec![user("ivan")], OnConflict::Skip).unwrap().skipped, 1);
+    let ivan = users.find(b"ivan").unwrap();
+    assert_eq!(*ivan.credential.nt_hash(), NtHash::of_password("one"));
 
     let new = folder.path().join("users.new");
     std::fs::write(&new, "ivan * two\n").unwrap();

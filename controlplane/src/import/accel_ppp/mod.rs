@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::draft::profile_takes;
 use super::mend::mend;
-use super::{Draft, Imported};
+use super::{Draft, Imported, unmarked};
 use crate::config::{AddressRange, DEFAULT_PROFILE};
 use crate::kernel::Destination;
 
@@ -26,7 +26,7 @@ struct Setting<'a> {
 pub fn import(bytes: &[u8]) -> Imported {
     let mut imported = Imported::default();
     let mut section = String::new();
-    for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+    for (number, line) in (1..).zip(unmarked(bytes).split(|byte| *byte == b'\n')) {
         let Ok(line) = std::str::from_utf8(line) else {
             imported.report.left(number, "unreadable".to_owned(), "is not UTF-8");
             continue;

@@ -10,14 +10,14 @@ mod properties;
 mod radius;
 mod tables;
 
-use super::Imported;
 use super::mend::mend;
+use super::{Imported, unmarked};
 use lexer::Command;
 
 /// Reads an export.
 #[must_use]
 pub fn import(bytes: &[u8]) -> Imported {
-    let (commands, bad) = lexer::commands(bytes);
+    let (commands, bad) = lexer::commands(unmarked(bytes));
     let mut imported = Imported::default();
     for (line, why) in bad {
         imported.report.left(line, "unreadable".to_owned(), why);

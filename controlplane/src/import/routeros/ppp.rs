@@ -253,7 +253,7 @@ pub(super) fn secret(command: &Command, imported: &mut Imported) {
         properties.leave("caller-id", why);
     }
     let left = properties.finish();
-    imported.draft.users.push(user);
+    imported.draft.add_user(user);
     imported.report.taken(command.line, subject, "user".to_owned(), left);
 }
 

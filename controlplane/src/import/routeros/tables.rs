@@ -5,9 +5,9 @@ use toml::{Table, Value};
 use super::lexer::Command;
 use super::properties::{Properties, flag, size, text, time, words};
 use super::radius;
-use crate::config::{AddressRange, Mrru, interface_name, server_name};
-use crate::import::Imported;
-use crate::import::draft::{ipv6_pools_hold, profile_takes};
+use crate::config::{AddressRange, Mrru, interface_name};
+use crate::import::draft::{client_holds, ipv6_pools_hold, profile_takes};
+use crate::import::{Draft, Imported, Report};
 use crate::ipv6::Prefix;
 
 /// The name that an item has, or a word for the one that has none.
@@ -201,11 +201,8 @@ pub(super) fn client(command: &Command, imported: &mut Imported) {
         properties.leave("use-peer-dns", "the name servers are shown by `penstock client monitor`");
     }
     let left = properties.finish();
-    let server = table.get("connect-to").and_then(Value::as_str);
-    let wrong = match (server, table.contains_key("user")) {
-        (Some(server), true) => {
-            interface_name(&name).and_then(|()| server_name(server).map(drop)).err()
-        }
+    let wrong = match (table.contains_key("connect-to"), table.contains_key("user")) {
+        (true, true) => interface_name(&name).and_then(|()| client_holds(&table)).err(),
         _ => Some("it names no server or no user".to_owned()),
     };
     match wrong {
@@ -239,7 +236,7 @@ pub(super) fn proxy_arp(command: &Command, imported: &mut Imported) {
 pub(super) fn complete(commands: &[Command], imported: &mut Imported) {
     let Imported { draft, report } = imported;
     radius::complete(draft, report);
-    let named = draft.users.iter().flat_map(|user| &user.more);
+    let named = draft.users().iter().flat_map(|user| &user.more);
     let named = named.filter(|(key, _)| *key == "profile").filter_map(|(_, value)| value.as_str());
     let of_clients = draft.clients.iter().filter_map(|client| client.get("profile")?.as_str());
     let of_server = draft.server.get("default-profile").and_then(Value::as_str);
@@ -267,7 +264,34 @@ pub(super) fn complete(commands: &[Command], imported: &mut Imported) {
         draft.server.insert("enabled".to_owned(), false.into());
         report.remark("the export does not enable the server, so neither does ours");
     }
+    encryption(draft, report);
     if draft.clients.iter().any(|client| client.contains_key("password")) {
         report.remark("the configuration holds passwords of clients: keep it to its owner");
+    }
+}
+
+/// RouterOS lets in who does not encrypt unless a profile requires it, ours does not: where the
+/// export has methods that give no keys, clients of theirs are there.
+fn encryption(draft: &mut Draft, report: &mut Report) {
+    let word = |table: &Table, key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
+    let default = word(&draft.server, "default-profile").unwrap_or_else(|| "default".to_owned());
+    let is_required = draft.profiles.iter().any(|profile| {
+        word(profile, "name").as_deref() == Some(&default)
+            && word(profile, "use-encryption").as_deref() == Some("required")
+    });
+    let methods = draft.server.get("authentication").and_then(Value::as_array);
+    let Some(methods) = methods.filter(|_| !is_required) else { return };
+    let gives_keys = |method: &Value| method.as_str().is_some_and(|name| name.starts_with("ms"));
+    if methods.iter().all(gives_keys) {
+        report.remark(
+            "no profile requires encryption there; here it is required: `encryption` of [server] \
+             says otherwise",
+        );
+    } else {
+        draft.server.insert("encryption".to_owned(), "prefer".into());
+        report.remark(
+            "`encryption = \"prefer\"`: pap and chap give no keys, and no profile requires \
+             encryption there; data of such clients is in the clear, as before",
+        );
     }
 }
