@@ -164,6 +164,12 @@ impl Bindings {
         Err(refused)
     }
 
+    /// Whether one has the name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        lock(&self.known).iter().any(|bound| bound.binding.name == name)
+    }
+
     /// All as the API shows them.
     #[must_use]
     pub fn views(&self) -> Vec<BindingView> {

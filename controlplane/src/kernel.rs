@@ -302,7 +302,8 @@ impl Kernel {
     }
 
     /// Routes a prefix to an interface with a metric: of several routes to a prefix the lowest
-    /// counts.
+    /// counts. Says whether it was added: where there is a route to that prefix with that metric,
+    /// which is somebody else's, it stays as it is.
     ///
     /// # Errors
     /// If there is no such interface or the kernel refuses.
@@ -311,8 +312,17 @@ impl Kernel {
         destination: Destination,
         interface: &str,
         metric: u32,
-    ) -> Result<(), KernelError> {
-        self.replace(destination, by_interface(destination, interface, metric)?).await
+    ) -> Result<bool, KernelError> {
+        let route = by_interface(destination, interface, metric)?;
+        match self.0.route().add(route).execute().await {
+            Ok(()) => Ok(true),
+            Err(rtnetlink::Error::NetlinkError(message))
+                if message.to_io().kind() == io::ErrorKind::AlreadyExists =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(KernelError::new(format!("route to {destination}"), &error)),
+        }
     }
 
     /// The same, unless the kernel has a route to that prefix with that metric: that one stays.

@@ -294,7 +294,14 @@ async fn add_binding(
     body: Result<Json<Binding>, JsonRejection>,
 ) -> Answer<Added> {
     let Json(binding) = body?;
-    let added = move || shared.bindings.add(binding).map(|name| Added { name });
+    let added = move || {
+        if shared.clients.has(&binding.name) {
+            let reason =
+                format!("there is a client `{}`, whose interface has the name", binding.name);
+            return Err(BindingError::Senseless(reason));
+        }
+        shared.bindings.add(binding).map(|name| Added { name })
+    };
     Ok(Json(blocking(added).await?))
 }
 

@@ -18,6 +18,8 @@ const GOOD: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
+    /// Apart from the others: a server that was not there says nothing of our password.
+    refusals: u32,
 }
 
 impl Backoff {
@@ -25,12 +27,14 @@ impl Backoff {
     /// server let us not in. `chance` is random and spreads the time.
     pub fn after(&mut self, up: Option<Duration>, refused: bool, chance: u32) -> Duration {
         if up.is_some_and(|up| up >= GOOD) {
-            self.failures = 0;
+            *self = Self::default();
         }
-        let (first, longest) =
-            if refused { (FIRST_REFUSED, LONGEST_REFUSED) } else { (FIRST, LONGEST) };
-        let pause = first.saturating_mul(1 << self.failures.min(16)).min(longest);
-        self.failures = self.failures.saturating_add(1);
+        let (count, first, longest) = match refused {
+            true => (&mut self.refusals, FIRST_REFUSED, LONGEST_REFUSED),
+            false => (&mut self.failures, FIRST, LONGEST),
+        };
+        let pause = first.saturating_mul(1 << (*count).min(16)).min(longest);
+        *count = count.saturating_add(1);
         // From three to five quarters of it.
         let share = f64::from(chance) / f64::from(u32::MAX);
         pause.mul_f64(0.75 + share / 2.0)
@@ -59,6 +63,17 @@ mod tests {
         let mut backoff = Backoff::default();
         let pauses: Vec<_> = (0..7).map(|_| seconds(&mut backoff, None, true)).collect();
         assert_eq!(pauses, [30.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0]);
+    }
+
+    #[test]
+    fn refusals_and_failures_are_counted_apart() {
+        let mut backoff = Backoff::default();
+        for _ in 0..6 {
+            seconds(&mut backoff, None, false);
+        }
+        assert_eq!(seconds(&mut backoff, None, true), 30.0);
+        assert_eq!(seconds(&mut backoff, None, false), 60.0);
+        assert_eq!(seconds(&mut backoff, Some(60), true), 30.0);
     }
 
     #[test]

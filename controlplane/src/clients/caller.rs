@@ -171,6 +171,13 @@ impl Caller {
     fn note(&self, progress: &Progress<'_>, server: SocketAddr) {
         let first = self.status.uptime().is_none();
         self.status.note(progress);
+        if let Progress::RouteStays(destination) = progress {
+            warn!(
+                client = self.settings.name,
+                %destination,
+                "there is a route to it already: left alone"
+            );
+        }
         if let Progress::Up(network) = progress
             && first
         {

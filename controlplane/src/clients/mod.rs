@@ -30,6 +30,7 @@ use crate::api::clients::{ClientChange, ClientView};
 use crate::config::{Client, Config};
 use crate::daemon::Shared;
 use crate::dial::routes::Pins;
+use crate::host::interface_exists;
 use crate::kept::{Kept, Store, StoreError};
 use status::Status;
 
@@ -125,6 +126,12 @@ impl Clients {
         Ok(Self { store: Mutex::new(store), known: Mutex::new(known), pins: Pins::default() })
     }
 
+    /// Whether one has the name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        lock(&self.known).contains_key(name)
+    }
+
     /// Dials all that are enabled.
     pub fn start(&self, shared: &Shared) {
         for entry in lock(&self.known).values_mut() {
@@ -177,6 +184,7 @@ impl Clients {
             return Err(ClientError::Exists(client.name));
         }
         check(&client, shared)?;
+        is_free(&client, shared).map_err(ClientError::Senseless)?;
         store.put(&client)?;
         let name = client.name.clone();
         let entry = known.entry(name.clone()).or_insert(Entry::new(client, Source::Database));
@@ -272,6 +280,18 @@ fn check(client: &Client, shared: &Shared) -> Result<(), ClientError> {
     if client.name == shared.config.dataplane.tun {
         let reason = format!("`{}` is the data plane's own interface", client.name);
         return Err(ClientError::Senseless(reason));
+    }
+    Ok(())
+}
+
+/// Nobody else has the name of its interface, now or when a binding is enabled.
+fn is_free(client: &Client, shared: &Shared) -> Result<(), String> {
+    let name = &client.name;
+    if shared.bindings.has(name) {
+        return Err(format!("there is a binding `{name}`, whose interface has the name"));
+    }
+    if interface_exists(name) {
+        return Err(format!("there is an interface named {name} already"));
     }
     Ok(())
 }

@@ -87,6 +87,7 @@ impl Status {
             Progress::TcpConnected
             | Progress::Controlled
             | Progress::Called
+            | Progress::RouteStays(_)
             | Progress::Link(_) => {}
         }
     }

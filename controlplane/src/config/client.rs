@@ -135,7 +135,9 @@ pub fn interface_name(name: &str) -> Result<(), String> {
         Ok(())
     } else {
         let name = printable(name.as_bytes());
-        Err(format!("`{name}` is no name of an interface (1 to 15 letters)"))
+        Err(format!(
+            "`{name}` is no name of an interface (1 to 15 bytes, no blanks, `/`, `:`, `%`)"
+        ))
     }
 }
 

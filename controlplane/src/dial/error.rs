@@ -60,9 +60,9 @@ pub enum DialError {
     /// PPP ended.
     #[error("{0}")]
     Link(Reason),
-    /// The server gave us an address that no host can have.
-    #[error("server assigns {0}, which no host can have")]
-    Address(Ipv4Addr),
+    /// The server gave us an address that we cannot have, for this reason.
+    #[error("server assigns {0}, which {1}")]
+    Address(Ipv4Addr, &'static str),
     /// The data plane does not start.
     #[error(transparent)]
     DataPlane(#[from] dataplane::api::StartError),
@@ -109,7 +109,7 @@ impl DialError {
             | Self::Unanswered { .. }
             | Self::GreFiltered { .. }
             | Self::Link(_)
-            | Self::Address(_) => 8,
+            | Self::Address(..) => 8,
             Self::DataPlane(_) | Self::Open(_) | Self::Kernel(_) | Self::System(_) => 1,
         }
     }

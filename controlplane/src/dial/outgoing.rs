@@ -22,6 +22,7 @@ use super::routes::{Routes, Through};
 use crate::call::{Bounds, Call, Outcome, Reach};
 use crate::config::{Mrru, Span, is_for_hosts, is_for_servers, server_name};
 use crate::control::{Control, ipv4};
+use crate::kernel::Destination;
 use crate::mailbox::Mailbox;
 use crate::plane::{DEFAULT_WINDOW, Message, Plane};
 
@@ -85,6 +86,8 @@ pub enum Progress<'a> {
     Link(link::Step),
     /// What protects data.
     Encoding(String),
+    /// The machine has a route to this already, which stays in place of ours.
+    RouteStays(Destination),
     /// Data passes. Comes again after a renegotiation.
     Up(&'a Network),
 }
@@ -273,7 +276,9 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
         let reason = link::Reason::Stalled(self.call.phase());
         let error = match self.handle {
             None => DialError::Unanswered { what: "Start-Control-Connection-Request", within },
-            Some(_) if !self.established => DialError::Unanswered { what: "the call", within },
+            Some(_) if !self.established => {
+                DialError::Unanswered { what: "Outgoing-Call-Request", within }
+            }
             Some(_) => {
                 let heard = self.call.tunnel().counters().heard.is_some();
                 DialError::of_link(reason.clone(), heard, self.server, self.local)
@@ -320,6 +325,8 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
                     let refused = matches!(cause, pptp::ClearCause::OutgoingRefused { .. });
                     let said = match (&cause, closed) {
                         (pptp::ClearCause::ConnectionEnded, Some(reason)) => reason.to_string(),
+                        // The reason follows.
+                        (pptp::ClearCause::ConnectionEnded, None) => continue,
                         _ => cause.to_string(),
                     };
                     self.cleared(refused, said).await;
@@ -388,17 +395,29 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
     }
 
     async fn network_up(&mut self, network: &Network) -> Result<(), DialError> {
-        if !is_for_hosts(network.local) {
-            return Err(DialError::Address(network.local));
+        // With an outer address inside, the tunnel's own packets would stay here.
+        let why = match network.local {
+            local if !is_for_hosts(local) => Some("no host can have"),
+            local if local == self.server => Some("is its own outside of the tunnel"),
+            local if local == self.local => Some("is ours outside of the tunnel"),
+            _ => None,
+        };
+        if let Some(why) = why {
+            return Err(DialError::Address(network.local, why));
         }
         // RFC 1332 lets a server keep its address to itself: then the link has an end alone. One
-        // that names its outer address has our tunnel's packets run into the tunnel.
-        let remote =
-            Some(network.remote).filter(|remote| is_for_hosts(*remote) && *remote != self.server);
+        // that names its outer address has our tunnel's packets run into the tunnel, and one that
+        // gives us its own has none.
+        let usable = |remote: &Ipv4Addr| {
+            is_for_hosts(*remote) && *remote != self.server && *remote != network.local
+        };
+        let remote = Some(network.remote).filter(usable);
         self.routes.up(&self.settings.interface, network.mtu, network.local, remote).await?;
         if !self.up {
             self.up = true;
-            self.routes.add(&self.settings.through, self.server).await?;
+            for destination in self.routes.add(&self.settings.through, self.server).await? {
+                (self.watcher)(Progress::RouteStays(destination));
+            }
         }
         (self.watcher)(Progress::Up(network));
         Ok(())

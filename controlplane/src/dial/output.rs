@@ -31,6 +31,9 @@ impl Output {
             Progress::Called => self.step("call"),
             Progress::Link(step) => self.step(&step.to_string()),
             Progress::Encoding(encoding) => self.encoding = encoding,
+            Progress::RouteStays(destination) => {
+                self.step(&format!("there is a route to {destination} already: left alone"));
+            }
             Progress::Up(network) => self.up(interface, network),
         }
     }
@@ -39,10 +42,10 @@ impl Output {
         self.line(step, &json!({ "event": "step", "step": step }));
     }
 
-    /// Data passes. Said once: a renegotiation changes nothing that concerns a person.
+    /// Data passes. A renegotiation changes nothing that concerns a person.
     fn up(&mut self, interface: &str, network: &Network) {
         if std::mem::replace(&mut self.up, true) {
-            return;
+            return self.step("up again");
         }
         let dns: Vec<_> = network.dns.iter().flatten().map(ToString::to_string).collect();
         let servers = if dns.is_empty() { "none".to_owned() } else { dns.join(", ") };

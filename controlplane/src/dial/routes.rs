@@ -125,12 +125,13 @@ impl Routes {
         Ok(())
     }
 
-    /// Adds the routes that were asked for.
+    /// Adds the routes that were asked for. Returns those that the machine has already: they are
+    /// somebody else's and stay, now and at the end.
     pub(super) async fn add(
         &mut self,
         through: &Through,
         server: Ipv4Addr,
-    ) -> Result<(), KernelError> {
+    ) -> Result<Vec<Destination>, KernelError> {
         let mut wanted: Vec<_> =
             through.routes.iter().map(|route| (route.destination, route.metric)).collect();
         match through.default {
@@ -142,11 +143,15 @@ impl Routes {
             self.pins.hold(&self.kernel, server).await?;
             self.pinned = Some(server);
         }
+        let mut others = Vec::new();
         for (destination, metric) in wanted {
-            self.kernel.route_by(destination, &self.interface, metric).await?;
-            self.routed.push((destination, metric));
+            if self.kernel.route_by(destination, &self.interface, metric).await? {
+                self.routed.push((destination, metric));
+            } else {
+                others.push(destination);
+            }
         }
-        Ok(())
+        Ok(others)
     }
 
     /// Takes all of it away.

@@ -90,7 +90,7 @@ async fn a_server_that_falls_silent_is_given_up_when_the_time_for_the_login_is_o
     let silent = "the server did not answer";
     for (falls, expected) in [
         (Falls::Mute, format!("{silent} Start-Control-Connection-Request within 1s")),
-        (Falls::Deaf, format!("{silent} the call within 1s")),
+        (Falls::Deaf, format!("{silent} Outgoing-Call-Request within 1s")),
         (Falls::Asleep, "TCP up, LCP sent, no GRE received".to_owned()),
     ] {
         let (said, code, took) = dials(falls).await;

@@ -57,6 +57,20 @@ fn a_binding_comes_and_goes(driver: Driver) {
         assert!(refused.contains(said), "{refused}");
     }
     assert!(list(&scene).contains("the north"), "{}", list(&scene));
+    // Clients' interfaces have names out of the same bag.
+    let dial = |name| {
+        let add = ["client", "add", "--name", name, "--connect-to", "192.0.2.9", "--user", "x"];
+        let more = ["--disabled"];
+        scene.server.command_with_input(&[&add[..], &more].concat(), "pw\n")
+    };
+    for (name, said) in [("pptp-in1", "there is a binding"), ("access", "named access already")] {
+        let refused = dial(name).unwrap_err().to_string();
+        assert!(refused.contains(said), "{refused}");
+    }
+    dial("pptp-out7").unwrap();
+    let add = ["binding", "add", "--user", "bob", "--name", "pptp-out7"];
+    let refused = scene.server.command(&add).unwrap_err().to_string();
+    assert!(refused.contains("there is a client `pptp-out7`"), "{refused}");
 
     // Without it the session ends: its packets would pass beside the rules.
     scene.server.command(&["binding", "disable", "pptp-in1"]).unwrap();

@@ -200,6 +200,43 @@ fn a_default_route_leads_into_the_tunnel_and_leaves_no_trace() {
     .unwrap();
 }
 
+/// The machine's own routes stay as they are, whatever a client is told to route, and are there when
+/// it has gone.
+#[test]
+fn the_machines_own_routes_are_left_alone() {
+    let scene = Scene::new(Driver::RawTun, "").unwrap();
+    let (subscriber, daemon) = dialler(&scene, OWN);
+    subscriber.ip(&format!("route add 10.44.0.0/16 via {}", gateway_of(2))).unwrap();
+    subscriber.ip(&format!("route add default via {} metric 5", gateway_of(2))).unwrap();
+    let before = routes(&subscriber);
+    assert!(before.contains("10.44.0.0/16 via") && before.contains("metric 5"), "{before}");
+    let connected_network = before.lines().find(|line| line.contains("proto kernel")).unwrap();
+    let own = connected_network.split(' ').next().unwrap();
+    let add = ["client", "add", "--connect-to", "192.0.2.1", "--user", "alice"];
+    let everything = ["--add-default-route", "yes", "--default-route-distance", "5"];
+    let routed = ["--route", "10.44.0.0/16", "--route", "10.45.0.0/16", "--route", own];
+    let arguments = [&add[..], &everything, &routed].concat();
+    daemon.command_with_input(&arguments, "secret123\n").unwrap();
+    connected(&daemon, "pptp-out1");
+    let during = routes(&subscriber);
+    assert!(during.contains("10.45.0.0/16 dev pptp-out1"), "{during}");
+    for line in before.lines() {
+        assert!(during.contains(line), "{line}:\n{during}");
+    }
+    for destination in ["10.44.0.0/16", own, "0.0.0.0/0"] {
+        let said = format!("destination={destination}");
+        let log = daemon.log();
+        let mut lines = log.lines().filter(|line| line.contains(&said));
+        assert!(lines.any(|line| line.contains("already: left alone")), "{said}\n{log}");
+    }
+    daemon.command(&["client", "disable", "pptp-out1"]).unwrap();
+    wait::until("the routes as they were", SOON, || {
+        Ok((routes(&subscriber) == before).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{before}\n{}", routes(&subscriber)));
+    daemon.stop().unwrap();
+}
+
 #[test]
 fn a_client_that_was_added_is_there_after_a_crash() {
     let scene = Scene::new(Driver::RawTun, "").unwrap();

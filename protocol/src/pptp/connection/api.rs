@@ -265,6 +265,16 @@ pub enum Event {
     Closed(CloseReason),
 }
 
+/// What error and cause add to a result; zero adds nothing (RFC 2637 §2.16).
+fn detail(error: GeneralError, cause: u16) -> String {
+    match (error, cause) {
+        (GeneralError::None, 0) => String::new(),
+        (GeneralError::None, cause) => format!(" (cause {cause})"),
+        (error, 0) => format!(" (error: {error})"),
+        (error, cause) => format!(" (error: {error}, cause {cause})"),
+    }
+}
+
 /// Why a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClearCause {
@@ -278,10 +288,10 @@ pub enum ClearCause {
     #[error("cleared by the peer (Call-Clear-Request)")]
     Requested,
     /// The peer is PAC and sent Call-Disconnect-Notify.
-    #[error("disconnected by the peer: {} (error: {}, cause {})", .0.result, .0.error, .0.cause)]
+    #[error("disconnected by the peer: {}{}", .0.result, detail(.0.error, .0.cause))]
     Disconnected(CallDisconnectNotify),
     /// The peer refused our outgoing call.
-    #[error("refused by the peer: {result} (error: {error}, cause {cause})")]
+    #[error("refused by the peer: {result}{}", detail(*error, *cause))]
     OutgoingRefused {
         /// Its result.
         result: OutgoingResult,
@@ -291,7 +301,7 @@ pub enum ClearCause {
         cause: u16,
     },
     /// The peer refused our incoming call.
-    #[error("refused by the peer: {result} (error: {error})")]
+    #[error("refused by the peer: {result}{}", detail(*error, 0))]
     IncomingRefused {
         /// Its result.
         result: IncomingResult,
@@ -340,7 +350,7 @@ pub enum CloseReason {
     #[error("the peer speaks PPTP version {:#06x}, 0x0100 is needed", .0)]
     Version(u16),
     /// The server refused our Start-Control-Connection-Request.
-    #[error("the server refused the control connection: {result} (error: {error})")]
+    #[error("the server refused the control connection: {result}{}", detail(*error, 0))]
     StartRefused {
         /// Its result.
         result: StartResult,
