@@ -4,6 +4,7 @@
 //! taken) and RFC 1812 §5.2.2, §5.3.7 (what a router verifies). Never lets a packet move a key, a
 //! window or an acknowledgement that was not accepted, nor plain data of an encrypted tunnel pass.
 
+mod inspect;
 mod ipv6;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use protocol::gre::{self, Verdict};
 use protocol::mppe::Header as MppeHeader;
 use protocol::ppp::frame::{self as ppp, Protocol};
 
-use crate::api::{DropReason, Event, Ipv6Network};
+use crate::api::{DropReason, Event};
 use crate::bridge;
 use crate::forward;
 use crate::frame::Frame;
@@ -23,8 +24,9 @@ use crate::mppe::state::SKIPPED_KEYS;
 use crate::mppe::{Payloads, ReceiveBurst, Refused, stateful};
 use crate::multilink::{self, Fragment, Whole};
 use crate::stage::Stage;
-use crate::table::{Call, Half, Inside, Place, Protection, Table, Tunnel};
+use crate::table::{Call, Half, Place, Protection, Table, Tunnel};
 use crate::worker::{BURST, Core, From};
+use inspect::{inspect, inspect_plaintext, look};
 
 /// What waits between stages. Empty between bursts; kept for its capacity.
 #[derive(Debug, Default)]
@@ -449,73 +451,6 @@ fn refuse(core: &mut Core, data: Data, refused: Refused, verdict: Result<(), Dro
     core.sink.drop_of(data.frame, reason, &tunnel.shared);
 }
 
-/// Takes the inner protocol number off and looks at the packet.
-#[expect(clippy::inline_always, reason = "nearly all packets take the first two branches")]
-#[inline(always)]
-fn inspect_plaintext(
-    frame: &mut Frame,
-    network: Option<&Inside>,
-    ipv6: Option<&Ipv6Network>,
-    bridged: bool,
-) -> Result<(), DropReason> {
-    let field = look(frame.data(), network, ipv6, bridged)?;
-    if frame.pull_front(field) { Ok(()) } else { Err(DropReason::MppeRefused) }
-}
-
-/// How many octets the inner protocol number has before the packet behind it. What is no IP packet
-/// was damaged or forged, or has the wrong key: MPPE itself cannot tell.
-#[expect(clippy::inline_always, reason = "nearly all packets take the first two branches")]
-#[inline(always)]
-fn look(
-    plaintext: &[u8],
-    network: Option<&Inside>,
-    ipv6: Option<&Ipv6Network>,
-    bridged: bool,
-) -> Result<usize, DropReason> {
-    let [high, low] = Protocol::IPV4.number().to_be_bytes();
-    let field = match *plaintext {
-        [first, ..] if first == low => 1,
-        [first, second, ..] if [first, second] == [high, low] => 2,
-        _ => return look_for_others(plaintext, network.and(ipv6), bridged),
-    };
-    let packet = plaintext.get(field..).unwrap_or_default();
-    inspect(packet, network).map_err(|reason| match reason {
-        DropReason::InnerMalformed => DropReason::MppeRefused,
-        other => other,
-    })?;
-    Ok(field)
-}
-
-/// The same for bridged frames and IPv6.
-#[inline(never)]
-fn look_for_others(
-    plaintext: &[u8],
-    network: Option<&Ipv6Network>,
-    bridged: bool,
-) -> Result<usize, DropReason> {
-    match *plaintext {
-        // The low octet stays, as the mark.
-        [bridge::MARK, ..] if bridged && bridge::is_believable(plaintext) => return Ok(0),
-        [0, ref rest @ ..]
-            if bridged && bridge::is_bridged(rest) && bridge::is_believable(rest) =>
-        {
-            return Ok(1);
-        }
-        _ => {}
-    }
-    let [high, low] = Protocol::IPV6.number().to_be_bytes();
-    let field = match *plaintext {
-        [first, ..] if first == low => 1,
-        [first, second, ..] if [first, second] == [high, low] => 2,
-        _ => return Err(DropReason::MppeRefused),
-    };
-    match ipv6::inspect(plaintext.get(field..).unwrap_or_default(), network) {
-        Ok(()) => Ok(field),
-        Err(DropReason::InnerMalformed) => Err(DropReason::MppeRefused),
-        Err(other) => Err(other),
-    }
-}
-
 /// Whether the packet comes from the peer, so that keys, window and acknowledgement may move. A
 /// good IPv4 header with the tunnel's source address says so. So does one with a source that the
 /// peer has from elsewhere, but only as close to the last packet as skipped keys are kept: were it
@@ -542,15 +477,6 @@ const fn drop_reason(refused: Refused) -> DropReason {
         Refused::WalkPending | Refused::OverBudget => DropReason::MppeBudget,
         Refused::Plaintext => DropReason::MppeRefused,
     }
-}
-
-/// What a router verifies, and that the source lies behind the tunnel (RFC 1812 §5.2.2, §5.3.8).
-#[expect(clippy::inline_always, reason = "fields are to stay in registers, not to be copied")]
-#[inline(always)]
-fn inspect(packet: &[u8], network: Option<&Inside>) -> Result<(), DropReason> {
-    let inner = View::parse(packet).ok_or(DropReason::InnerMalformed)?;
-    let network = network.ok_or(DropReason::NetworkClosed)?;
-    if network.covers(inner.source) { Ok(()) } else { Err(DropReason::SourceForeign) }
 }
 
 /// A packet that was inspected is accepted, counted and goes on its way, unless the tunnel's rules or
