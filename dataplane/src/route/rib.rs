@@ -131,8 +131,18 @@ impl Rib {
             active,
             addresses: std::mem::take(&mut interface.addresses),
         };
-        // Next hops die and revive with their interface, and routes vanish, without a message.
-        if was_known && was != (up, running) { Told::Part } else { Told::All }
+        // Next hops die and revive with their interface, and routes vanish, without a message. A
+        // user's device that comes and goes has none, and the Internet's table is not asked for anew.
+        let changed = was_known && was != (up, running);
+        if changed && self.leads_by(ifindex) { Told::Part } else { Told::All }
+    }
+
+    /// Whether a route has a next hop by this interface.
+    fn leads_by(&self, ifindex: u32) -> bool {
+        self.meanings.iter().any(|meaning| match meaning {
+            Meaning::Forward { hops, .. } => hops.iter().any(|hop| hop.ifindex == ifindex),
+            Meaning::Local | Meaning::Unreachable(_) => false,
+        })
     }
 
     fn set_neighbour(&mut self, ifindex: u32, address: Ipv4Addr, mac: Option<[u8; 6]>) {

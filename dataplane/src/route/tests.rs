@@ -264,6 +264,10 @@ fn addresses_belong_to_their_interface_whatever_the_link_does() {
 #[test]
 fn what_changes_routes_silently_asks_for_all_of_them() {
     let mut rib = rib();
+    // An interface that no route leads by.
+    assert_eq!(rib.apply(link(PORT, MAC, false)), Told::All);
+    assert_eq!(rib.apply(link(PORT, MAC, true)), Told::All);
+    rib.apply(add("192.0.2.0/24", forward(&[hop(PORT, Gateway::None)])));
     assert_eq!(rib.apply(link(PORT, OTHER_MAC, true)), Told::All);
     assert_eq!(rib.apply(link(PORT, OTHER_MAC, false)), Told::Part);
     assert_eq!(rib.apply(link(PORT, OTHER_MAC, true)), Told::Part);

@@ -291,3 +291,48 @@ fn a_burst_of_routes_arrives_whole() {
         lab.wait_for(|| known() == 0, || format!("{} still known", known()));
     });
 }
+
+/// A thousand changes a second beside the Internet's table. Takes half a minute: `cargo nextest run -p
+/// penstock-dataplane --lib full_table --run-ignored all --no-capture` prints how long each hundred took.
+#[test]
+#[ignore = "a million routes in the kernel"]
+fn changes_beside_a_full_table_are_in_force_in_time() {
+    const ROUTES: u32 = 1_000_000;
+    const CHANGED: u32 = 100;
+    with_a_mirror(|lab| {
+        let prefix = |number: u32| Ipv4Addr::from_bits(0x0A00_0000 + (number << 8));
+        let all: String =
+            (0..ROUTES).map(|n| format!("route add blackhole {}/24\n", prefix(n))).collect();
+        ip_batch(&all);
+        let known = |number| lab.mirror.routes().load().lookup(prefix(number));
+        let blackhole = Decision::Unreachable(Unreachable::Blackhole);
+        let give_up = Instant::now() + Duration::from_secs(120);
+        while !(0..ROUTES).step_by(997).all(|number| known(number) == blackhole) {
+            assert!(Instant::now() < give_up, "the table is known");
+            thread::sleep(Duration::from_millis(50));
+        }
+        let mut times = Vec::new();
+        let begin = Instant::now();
+        for round in 0..30_u32 {
+            // They lie far apart, so that each costs nodes of its own.
+            let changed: Vec<u32> =
+                (0..CHANGED).map(|n| (n * 9973 + round * 31) % ROUTES).collect();
+            let orders = changed
+                .iter()
+                .map(|&number| format!("route replace prohibit {}/24\n", prefix(number)));
+            ip_batch(&orders.collect::<String>());
+            let told = Instant::now();
+            let prohibited = Decision::Unreachable(Unreachable::Prohibited);
+            while !changed.iter().all(|&number| known(number) == prohibited) {
+                assert!(told.elapsed() < Duration::from_secs(20), "changes arrive");
+                thread::sleep(Duration::from_millis(1));
+            }
+            times.push(told.elapsed());
+            thread::sleep((begin + Duration::from_millis(100) * (round + 1)) - Instant::now());
+        }
+        times.sort_unstable();
+        let (middle, last) = (times[times.len() / 2], times[times.len() - 1]);
+        println!("{CHANGED} changes are in force within {middle:?}, at most {last:?}");
+        assert!(middle <= Duration::from_millis(100), "{times:?}");
+    });
+}
