@@ -29,7 +29,7 @@ use protocol::pptp::PORT;
 
 use crate::dial::Users;
 use crate::dial::scene::{SERVER, Scene};
-use crate::run::Run;
+use crate::run::{Run, interrupt};
 pub use figures::section;
 use figures::{Figures, Question};
 use packet::SHORTEST;
@@ -163,6 +163,7 @@ pub fn run(arguments: &Arguments, run: &mut Run) -> Result<()> {
         tunnels > 1 || arguments.to.to != To::Peers,
         "--to peers needs two tunnels: each sends to the next one"
     );
+    interrupt::watch()?;
     if arguments.server_is_ours {
         let scene = Scene::new(Users::Local, tunnels, 0)?;
         let plan = Plan { patience: arguments.patience, ..Plan::storm(SERVER, tunnels) };
@@ -173,6 +174,9 @@ pub fn run(arguments: &Arguments, run: &mut Run) -> Result<()> {
     let server = resolve(name)?;
     let users = arguments.users.as_deref().context("no users are given: --users FILE")?;
     let accounts = accounts::read(users)?;
+    if let Some(range) = arguments.source.filter(|range| range.holds(server)) {
+        bail!("--source {range} holds the server's own address {server}");
+    }
     let origin = Origin::new(arguments.source, tunnels)?;
     let plan = Plan {
         accounts,
@@ -211,7 +215,7 @@ fn load(arguments: &Arguments, plan: Plan, server: Ipv4Addr, run: &mut Run) -> R
     let up = loop {
         let (up, given_up) = load.settled();
         bar.set_position(up as u64);
-        if up + given_up >= tunnels {
+        if up + given_up >= tunnels || interrupt::check().is_err() {
             break up;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -227,6 +231,10 @@ fn load(arguments: &Arguments, plan: Plan, server: Ipv4Addr, run: &mut Run) -> R
     };
     let mut figures = Figures::of_dials(question, &load.tally(), dialled);
     run.record(&figures)?;
+    if let Err(interrupted) = interrupt::check() {
+        load.stop();
+        return Err(interrupted);
+    }
     if up == 0 {
         bail!("no tunnel came up: {}", reasons(&load.stop()));
     }
@@ -253,6 +261,7 @@ fn load(arguments: &Arguments, plan: Plan, server: Ipv4Addr, run: &mut Run) -> R
     for table in figures.tables() {
         run.show(&table)?;
     }
+    interrupt::check()?;
     verdict(&figures, &tally)
 }
 

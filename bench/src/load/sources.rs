@@ -1,6 +1,7 @@
 //! Addresses that tunnels are dialled from: a range that the kernel is told to take for its own
 //! while a run lasts, or the machine's own address for all.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::str::FromStr;
@@ -35,8 +36,16 @@ impl Range {
         (1_u64 << (32 - self.bits)).saturating_sub(2)
     }
 
-    fn route(self) -> String {
-        format!("{}/{}", Ipv4Addr::from_bits(self.first), self.bits)
+    /// Whether the address is one of it.
+    pub fn holds(self, address: Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+        address.to_bits() & mask == self.first
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Ipv4Addr::from_bits(self.first), self.bits)
     }
 }
 
@@ -63,7 +72,7 @@ impl Origin {
             );
             return Ok(Self { sources: Sources::Shared, route: None });
         };
-        let (route, usable) = (range.route(), range.usable());
+        let (route, usable) = (range.to_string(), range.usable());
         ensure!(
             tunnels as u64 <= usable,
             "{tunnels} tunnels need as many addresses, and --source {route} has {usable}"
@@ -99,7 +108,10 @@ mod tests {
     #[test]
     fn ranges_are_networks() {
         let range: Range = "10.0.0.0/16".parse().unwrap();
-        assert_eq!((range.usable(), range.route().as_str()), (65_534, "10.0.0.0/16"));
+        assert_eq!((range.usable(), range.to_string().as_str()), (65_534, "10.0.0.0/16"));
+        for (address, is_held) in [([10, 0, 255, 1], true), ([10, 1, 0, 1], false)] {
+            assert_eq!(range.holds(address.into()), is_held);
+        }
         assert_eq!("0.0.0.0/0".parse::<Range>().unwrap().usable(), (1 << 32) - 2);
         assert_eq!("10.0.0.1/32".parse::<Range>().unwrap().usable(), 0);
         for bad in ["10.0.0.0", "10.0.0.1/16", "10.0.0.0/33", "x/8", ""] {

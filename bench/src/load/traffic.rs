@@ -20,6 +20,8 @@ use protocol::ppp::frame::{self, Protocol};
 use protocol::ppp::link::Encryption;
 use protocol::time::Instant as Time;
 
+use crate::run::interrupt;
+
 use super::packet::{Kind, Mark, SHORTEST, Unexpected};
 
 /// Packets that are encrypted and sent together.
@@ -188,7 +190,7 @@ impl Traffic {
         sending.tunnels.0.iter().flatten().map(|tunnel| usize::from(tunnel.mtu)).min()
     }
 
-    /// Sends for the duration, waits for what is under way, and gives the score.
+    /// Sends for the duration, or until it is interrupted, waits for what is under way, and gives the score.
     ///
     /// # Errors
     /// When the kernel refuses to send.
@@ -213,7 +215,7 @@ impl Traffic {
         let (mut turn, mut unsent) = (0, 0);
         loop {
             let elapsed = start.elapsed();
-            if elapsed >= pace.duration {
+            if elapsed >= pace.duration || interrupt::check().is_err() {
                 break;
             }
             tick(elapsed);

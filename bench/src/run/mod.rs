@@ -6,9 +6,11 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`interrupt`] | signals |
 //! | [`machine`] | the machine's description |
 //! | [`table`] | tables, for terminals and for the report |
 
+pub mod interrupt;
 pub mod machine;
 pub mod table;
 

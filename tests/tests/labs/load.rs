@@ -244,6 +244,29 @@ fn a_server_that_goes_away_in_the_middle_leaves_what_was_measured_by_then() {
     assert_eq!(loaded.count("lost_tunnels"), 4);
 }
 
+#[test]
+fn a_load_that_is_interrupted_keeps_its_figures_and_gives_its_addresses_back() {
+    let lab = Lab::new();
+    lab.server.ip(&format!("route add 10.70.0.0/24 via {CLIENT}")).unwrap();
+    let server = lab.penstock("");
+    let source = ["--source", "10.70.0.0/24"];
+    let load = lab.start(&[&source[..], &["--tunnels", "3", "--duration", "60s"]].concat());
+    wait::until("three sessions with traffic", LIMIT, || {
+        let sessions = server.sessions()?;
+        let busy = sessions.iter().filter(|session| session.rx_packets > 20).count();
+        Ok((busy == 3).then_some(()))
+    })
+    .unwrap();
+    load.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
+    let loaded = lab.finish(load);
+    loaded.fails_with("interrupted");
+    assert!(loaded.count("received") > 40, "{}", loaded.output);
+    let routes = lab.client.ip("route show table local").unwrap();
+    assert!(!routes.contains("10.70.0.0/24"), "{routes}");
+    let loaded = lab.finish(lab.start(&["--source", "10.7.0.0/24"]));
+    loaded.fails_with("--source 10.7.0.0/24 holds the server's own address 10.7.0.1");
+}
+
 /// A login series of its own server: several calls share a connection where descriptors are few, and
 /// where even that does not do, it says so at once.
 #[test]
