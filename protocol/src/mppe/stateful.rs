@@ -53,6 +53,9 @@ impl Place {
     }
 }
 
+/// Key changes that a flushed packet may be ahead of what the counts say.
+const EXTRA_CHANGES: usize = 3;
+
 /// Is this packet one before which the key changes (RFC 3078 §7.2)?
 const fn is_flag(count: CoherencyCount) -> bool {
     count.value() & 0xFF == 0xFF
@@ -114,7 +117,7 @@ impl Decryptor {
         Self { place: Place::start(initial), next: CoherencyCount::of_packet(0), discarding: false }
     }
 
-    /// Decrypts one packet in place, if what comes out is believable. At most 17 key changes.
+    /// Decrypts one packet in place, if what comes out is believable. At most 20 key changes.
     ///
     /// # Errors
     /// With the reason. At [`Refused::Lost`] a Reset-Request is due, and all packets are discarded
@@ -152,12 +155,13 @@ impl Decryptor {
             }
             count = count.next();
         }
-        let mut places = Vec::with_capacity(2);
+        let mut places = Vec::with_capacity(1 + EXTRA_CHANGES);
         if header.flushed {
             places.push(Place::start(key.clone()));
-            // Linux changes the key whenever it starts again.
-            if !is_flag(header.count) {
-                places.push(Place::start(key.next_key()));
+            // Linux changes the key whenever it starts again, and so for answers that were lost.
+            for _ in 0..EXTRA_CHANGES {
+                key = key.next_key();
+                places.push(Place::start(key.clone()));
             }
         } else if flags == 0 {
             places.push(self.place.clone());
