@@ -11,6 +11,7 @@ use futures_util::TryStreamExt;
 use protocol::ipv6::Ipv6Prefix;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -239,12 +240,7 @@ impl Kernel {
     /// If there is no such interface or the kernel refuses.
     pub async fn bring_up(&self, interface: &str, mtu: u16) -> Result<(), KernelError> {
         let message = LinkUnspec::new_with_index(index(interface)?).mtu(mtu.into()).up().build();
-        self.0
-            .link()
-            .change(message)
-            .execute()
-            .await
-            .map_err(|error| KernelError::new(format!("interface {interface}"), &error))
+        self.change_link(interface, message).await
     }
 
     /// Puts an interface into a bridge, with this hardware address, and brings it up.
@@ -262,12 +258,12 @@ impl Kernel {
             .controller(index(bridge)?)
             .up()
             .build();
-        self.0
-            .link()
-            .change(message)
-            .execute()
-            .await
-            .map_err(|error| KernelError::new(format!("interface {interface}"), &error))
+        self.change_link(interface, message).await
+    }
+
+    async fn change_link(&self, interface: &str, message: LinkMessage) -> Result<(), KernelError> {
+        let changed = self.0.link().change(message).execute().await;
+        changed.map_err(|error| KernelError::new(format!("interface {interface}"), &error))
     }
 
     /// Routes a prefix to an interface. With an MTU, the kernel fragments what is larger or says

@@ -105,7 +105,13 @@ pub(crate) fn run(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     }
     core.watch.end(Stage::Admit);
     for data in stages.plain.drain(..) {
-        inspect_plain(core, data);
+        inspect_plain(core, data, |packet, tunnel| {
+            if tunnel.bridge.is_some() && bridge::is_bridged(packet) {
+                let believable = bridge::is_believable(packet);
+                return believable.then_some(()).ok_or(DropReason::InnerMalformed);
+            }
+            inspect(packet, tunnel.network.as_ref())
+        });
     }
     for (data, header) in stages.stateful.drain(..) {
         decrypt_stateful(core, data, header);
@@ -218,7 +224,9 @@ fn classify(
         debug_assert!(fits, "the header was parsed out of this frame");
         let data = Data { frame, slot, sequence, tos };
         match kind {
-            Kind::PlainIpv6 => ipv6::inspect_plain(core, data),
+            Kind::PlainIpv6 => inspect_plain(core, data, |packet, tunnel| {
+                ipv6::inspect(packet, tunnel.ipv6.as_deref())
+            }),
             _ => stages.plain.push(data),
         }
         return;
@@ -308,7 +316,11 @@ fn control(core: &mut Core, frame: Frame, slot: u32, sequence: u32) {
 }
 
 /// A plain packet of a tunnel without encryption.
-fn inspect_plain(core: &mut Core, data: Data) {
+fn inspect_plain(
+    core: &mut Core,
+    data: Data,
+    inspect: impl FnOnce(&[u8], &Tunnel) -> Result<(), DropReason>,
+) {
     let Some(tunnel) = core.table.tunnel(data.slot) else {
         core.sink.drop(data.frame, DropReason::TunnelUnknown);
         return;
@@ -319,13 +331,7 @@ fn inspect_plain(core: &mut Core, data: Data) {
         core.sink.drop_of(data.frame, DropReason::SequenceReplayed, &tunnel.shared);
         return;
     }
-    let result = if tunnel.bridge.is_some() && bridge::is_bridged(data.frame.data()) {
-        let believable = bridge::is_believable(data.frame.data());
-        believable.then_some(()).ok_or(DropReason::InnerMalformed)
-    } else {
-        inspect(data.frame.data(), tunnel.network.as_ref())
-    };
-    match result {
+    match inspect(data.frame.data(), tunnel) {
         Ok(()) => pass(core, data),
         Err(reason) => core.sink.drop_of(data.frame, reason, &tunnel.shared),
     }

@@ -208,6 +208,32 @@ fn neighbours_and_routes_that_flap_cost_no_packet_uncounted() {
     });
 }
 
+/// Sends more to the server than all rings hold.
+fn flood(subscriber: &mut Subscriber, peer: &mut Far) {
+    for number in 0..3000_u16 {
+        let up = subscriber.encrypt(SERVER, &number.to_be_bytes());
+        peer.send(usize::from(number % 2), &ethernet(ACCESS, PEER_MAC, &up));
+    }
+}
+
+/// One subscriber says something to another, by this queue, and is heard.
+fn is_heard(
+    from: &mut Subscriber,
+    to: &mut Subscriber,
+    peer: &mut Far,
+    queue: usize,
+    payload: &[u8],
+) {
+    let up = packet(from.inner, to.inner, payload);
+    peer.send(queue, &ethernet(ACCESS, PEER_MAC, &from.encrypt_packet(&up)));
+    let said = eventually("the other is heard", || {
+        let frame = peer.try_receive()?;
+        let is_data = frame[41] == 40 && !to.read(&frame[14..]).frame.is_empty();
+        is_data.then(|| to.decrypt(&frame[14..]))
+    });
+    assert_eq!(said, one_hop_on(&up));
+}
+
 #[test]
 fn a_link_that_goes_down_and_up_carries_again_and_a_lost_port_leaves_the_other() {
     in_namespace(|| {
@@ -220,20 +246,9 @@ fn a_link_that_goes_down_and_up_carries_again_and_a_lost_port_leaves_the_other()
         until_it_passes(&mut subscriber, &mut peer, &mut server);
         for end in ["server", "core"] {
             ip(&format!("link set {end} down"));
-            // More than all rings hold.
-            for number in 0..3000_u16 {
-                let up = subscriber.encrypt(SERVER, &number.to_be_bytes());
-                peer.send(usize::from(number % 2), &ethernet(ACCESS, PEER_MAC, &up));
-            }
+            flood(&mut subscriber, &mut peer);
             // Another subscriber needs not the port that is down.
-            let up = packet(other.inner, subscriber.inner, b"hello");
-            peer.send(0, &ethernet(ACCESS, PEER_MAC, &other.encrypt_packet(&up)));
-            let said = eventually("the other is heard", || {
-                let frame = peer.try_receive()?;
-                let is_data = frame[41] == 40 && !subscriber.read(&frame[14..]).frame.is_empty();
-                is_data.then(|| subscriber.decrypt(&frame[14..]))
-            });
-            assert_eq!(said, one_hop_on(&up));
+            is_heard(&mut other, &mut subscriber, &mut peer, 0, b"hello");
             ip(&format!("link set {end} up"));
             // Neighbours go with their interface.
             ip("neigh replace 203.0.113.80 lladdr 02:00:00:00:01:02 nud permanent dev core");
@@ -244,18 +259,8 @@ fn a_link_that_goes_down_and_up_carries_again_and_a_lost_port_leaves_the_other()
         // The port's sockets are of no interface from now on.
         drop(server);
         ip("link del core");
-        for number in 0..3000_u16 {
-            let up = subscriber.encrypt(SERVER, &number.to_be_bytes());
-            peer.send(usize::from(number % 2), &ethernet(ACCESS, PEER_MAC, &up));
-        }
-        let up = packet(other.inner, subscriber.inner, b"still there");
-        peer.send(1, &ethernet(ACCESS, PEER_MAC, &other.encrypt_packet(&up)));
-        let said = eventually("the other is heard", || {
-            let frame = peer.try_receive()?;
-            let is_data = frame[41] == 40 && !subscriber.read(&frame[14..]).frame.is_empty();
-            is_data.then(|| subscriber.decrypt(&frame[14..]))
-        });
-        assert_eq!(said, one_hop_on(&up));
+        flood(&mut subscriber, &mut peer);
+        is_heard(&mut other, &mut subscriber, &mut peer, 1, b"still there");
         handle.stop();
     });
 }

@@ -162,6 +162,22 @@ pub fn udp_exchange(
     Ok(outcome)
 }
 
+/// How many of 200 datagrams of 1000 bytes, sent at once to a UDP echo, come back.
+///
+/// # Errors
+/// When the kernel refuses to send.
+pub fn burst(to: SocketAddrV4) -> Result<usize> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    deepen(&socket)?;
+    socket.connect(to)?;
+    for _ in 0..200 {
+        socket.send(&[7; 1000])?;
+    }
+    socket.set_read_timeout(Some(Duration::from_millis(700)))?;
+    let mut buffer = [0; 2000];
+    Ok(std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count())
+}
+
 /// Pings: one echo request of each size (ICMP payload bytes), as [`udp_exchange`].
 ///
 /// # Errors

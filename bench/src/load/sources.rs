@@ -23,8 +23,8 @@ impl FromStr for Range {
         let parse = || {
             let (address, bits) = text.split_once('/')?;
             let (address, bits) = (address.parse::<Ipv4Addr>().ok()?, bits.parse::<u8>().ok()?);
-            let mask = u32::MAX.checked_shl(32_u32.checked_sub(u32::from(bits))?).unwrap_or(0);
-            (address.to_bits() & !mask == 0).then_some(Self { first: address.to_bits(), bits })
+            let range = Self { first: address.to_bits(), bits };
+            (bits <= 32 && range.first & !range.mask() == 0).then_some(range)
         };
         parse().ok_or_else(|| "no IPv4 network such as 10.0.0.0/16".to_owned())
     }
@@ -38,8 +38,11 @@ impl Range {
 
     /// Whether the address is one of it.
     pub fn holds(self, address: Ipv4Addr) -> bool {
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
-        address.to_bits() & mask == self.first
+        address.to_bits() & self.mask() == self.first
+    }
+
+    fn mask(self) -> u32 {
+        u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0)
     }
 }
 

@@ -211,21 +211,27 @@ fn row(direction: Direction, payload: u16, tunnels: u16, contestant: Contestant)
     })
 }
 
+impl Row {
+    /// What was carried, and how: the first cells of each table.
+    fn load(&self) -> [String; 6] {
+        [
+            format!("{:?}", self.direction).to_lowercase(),
+            self.payload.to_string(),
+            self.tunnels.to_string(),
+            self.workers.to_string(),
+            if self.handover { "every" } else { "none" }.to_owned(),
+            self.routes.to_string(),
+        ]
+    }
+}
+
 fn stages_table(rows: &[Row]) -> Table {
     let head = ["direction", "payload", "tunnels", "workers", "handed over", "routes"].map(left);
     let stages = Stage::ALL.map(|stage| right(stage.name()));
     let mut table = Table::new("Stages, ns/packet", head.into_iter().chain(stages));
     for row in rows {
-        let what = [
-            format!("{:?}", row.direction).to_lowercase(),
-            row.payload.to_string(),
-            row.tunnels.to_string(),
-            row.workers.to_string(),
-            if row.handover { "every" } else { "none" }.to_owned(),
-            row.routes.to_string(),
-        ];
         let cost = |stage: Stage| figure(row.stages.get(stage.name()).copied(), 1);
-        table.row(what.into_iter().chain(Stage::ALL.map(cost)));
+        table.row(row.load().into_iter().chain(Stage::ALL.map(cost)));
     }
     table.note(
         "Elapsed time, with what the watch itself takes: about 25 ns for a stage of a burst of 64. Keys \
@@ -250,18 +256,13 @@ fn table(rows: &[Row]) -> Table {
         ],
     );
     for row in rows {
-        table.row([
-            format!("{:?}", row.direction).to_lowercase(),
-            row.payload.to_string(),
-            row.tunnels.to_string(),
-            row.workers.to_string(),
-            if row.handover { "every" } else { "none" }.to_owned(),
-            row.routes.to_string(),
+        let cost = [
             figure(row.ns_per_packet, 0),
             figure(row.ns_without_crypto, 1),
             figure(row.mpps, 2),
             figure(row.gbps, 2),
-        ]);
+        ];
+        table.row(row.load().into_iter().chain(cost));
     }
     table.note(
         "Payload: octets of the inner packet. ns: processor time of all workers for a packet, \

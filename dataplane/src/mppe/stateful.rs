@@ -4,6 +4,7 @@
 //! and share no lanes. Nothing moves for a packet that its caller does not believe: whoever forges
 //! one cannot put the tables out of step.
 
+use protocol::mppe::stateful::EXTRA_CHANGES;
 use protocol::mppe::{CoherencyCount, Header, SessionKey};
 use protocol::time::Instant;
 use rc4::{KeyInit, Rc4, StreamCipher};
@@ -11,9 +12,6 @@ use zeroize::Zeroize;
 
 use crate::limit::Bucket;
 
-/// Keys that are tried beyond the ones that the count asks for. Linux changes its key at every
-/// flushed packet, and flushed packets are lost like others.
-const EXTRA_CHANGES: u64 = 3;
 /// Counts that flushes skip between two accepted packets: a few times what one skips at most.
 const COUNTS_SKIPPED: u32 = 1024;
 /// Key changes that packets may cause in one tunnel: a gap of 262,144 packets at once, and as much
@@ -194,7 +192,7 @@ impl Receiver {
         let mut refused = Refused::Plaintext;
         for turns in likely.into_iter().flatten() {
             let least = changes(self.next, steps) + u64::from(turns) * CHANGES_PER_TURN;
-            for changes in least..=least + EXTRA_CHANGES {
+            for changes in least..=least + u64::from(EXTRA_CHANGES) {
                 let Some(key) = self.key_after(changes, now) else {
                     refused = Refused::OverBudget;
                     break;

@@ -4,8 +4,6 @@
 //! Never forwards what is of the link: a solicitation or a question to DHCPv6 goes to the control
 //! plane, all else of that kind is dropped.
 
-use protocol::gre::Verdict;
-
 use super::{Data, to_router};
 use crate::api::{DropReason, Ipv6Network};
 use crate::forward;
@@ -41,23 +39,6 @@ fn is_own(network: &Ipv6Network, view: &View) -> bool {
         || view.source == network.peer
         // A host that has no address yet (RFC 4862 §5.4.2, RFC 4861 §4.1).
         || (view.source.is_unspecified() && view.destination.is_multicast())
-}
-
-/// A plain packet of a tunnel without encryption.
-pub(super) fn inspect_plain(core: &mut Core, data: Data) {
-    let Some(tunnel) = core.table.tunnel(data.slot) else {
-        core.sink.drop(data.frame, DropReason::TunnelUnknown);
-        return;
-    };
-    if matches!(tunnel.window.check(data.sequence), Verdict::Duplicate | Verdict::TooOld) {
-        tunnel.shared.duplicates.add(1);
-        core.sink.drop_of(data.frame, DropReason::SequenceReplayed, &tunnel.shared);
-        return;
-    }
-    match inspect(data.frame.data(), tunnel.ipv6.as_deref()) {
-        Ok(()) => super::pass(core, data),
-        Err(reason) => core.sink.drop_of(data.frame, reason, &tunnel.shared),
-    }
 }
 
 /// An accepted packet is counted and goes on its way.

@@ -53,8 +53,9 @@ impl Place {
     }
 }
 
-/// Key changes that a flushed packet may be ahead of what the counts say.
-const EXTRA_CHANGES: usize = 3;
+/// Key changes that a flushed packet may be ahead of what the counts say: Linux changes its key at
+/// every flushed packet, and flushed packets are lost like others.
+pub const EXTRA_CHANGES: u8 = 3;
 
 /// Is this packet one before which the key changes (RFC 3078 §7.2)?
 const fn is_flag(count: CoherencyCount) -> bool {
@@ -155,10 +156,9 @@ impl Decryptor {
             }
             count = count.next();
         }
-        let mut places = Vec::with_capacity(1 + EXTRA_CHANGES);
+        let mut places = Vec::with_capacity(1 + usize::from(EXTRA_CHANGES));
         if header.flushed {
             places.push(Place::start(key.clone()));
-            // Linux changes the key whenever it starts again, and so for answers that were lost.
             for _ in 0..EXTRA_CHANGES {
                 key = key.next_key();
                 places.push(Place::start(key.clone()));

@@ -17,7 +17,7 @@ const USERS: [(&str, &str); 3] =
 const PATTERN: &[u8] = b"a frame of VLAN 7, and no other";
 
 /// A bridge in a namespace, and a host behind it.
-fn office(place: &Namespace, label: &str, address: &str, bridge: &str) -> Namespace {
+pub fn office(place: &Namespace, label: &str, address: &str, bridge: &str) -> Namespace {
     place.ip("link add br0 type bridge").unwrap();
     place.ip(&format!("link set br0 type bridge {bridge}")).unwrap();
     place.ip("link set br0 up").unwrap();

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use lab::capture::Capture;
-use lab::netns::{self, Namespace};
+use lab::netns::Namespace;
 use lab::network::{Network, SERVER, gateway_of};
 use lab::server::{Driver, Server};
 use lab::uml::{Guest, Uplink};
 use lab::wait;
 use serde_json::Value;
 
+use crate::bridging::office;
 use crate::linux_ipv6::{CORE, PATTERN, PATTERN_BYTES, SETTINGS, give_ipv6};
 use crate::linux_multilink::halves;
 
@@ -107,17 +108,8 @@ fn full_packets_of_both_families_pass_a_users_interface_over_af_xdp() {
 fn a_bridged_session_with_an_interface_between_two_daemons_on_af_xdp() {
     let network = Network::new().unwrap();
     let far = network.subscriber(2).unwrap();
-    let office = |place: &Namespace, label: &str, address: &str| {
-        place.ip("link add br0 type bridge").unwrap();
-        place.ip("link set br0 up").unwrap();
-        let host = Namespace::new(label).unwrap();
-        netns::join((place, "lan"), (&host, "eth0")).unwrap();
-        place.ip("link set lan master br0").unwrap();
-        host.address("eth0", address).unwrap();
-        host
-    };
-    let here = office(&network.concentrator, "here", "10.50.0.1/24");
-    let there = office(&far, "there", "10.50.0.2/24");
+    let here = office(&network.concentrator, "here", "10.50.0.1/24", "stp_state 0");
+    let there = office(&far, "there", "10.50.0.2/24", "stp_state 0");
     let profile = |local: &str| {
         format!(
             "server.mrru = 1600\n[[profile]]\nname = \"default\"\nlocal-address = \"{local}\"\n\

@@ -16,6 +16,20 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
 /// The server's inner address.
 const INNER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 
+/// A subscriber's machine, and the network between it and a Linux server.
+fn way_to_the_server() -> (Namespace, Namespace) {
+    let (subscriber, wire) =
+        (Namespace::new("subscriber").unwrap(), Namespace::new("wire").unwrap());
+    netns::join((&subscriber, "wan"), (&wire, "subscriber")).unwrap();
+    netns::join((&wire, "to-server"), (&wire, "server")).unwrap();
+    subscriber.address("wan", "10.7.1.2/24").unwrap();
+    subscriber.route("default", Ipv4Addr::new(10, 7, 1, 1)).unwrap();
+    wire.address("subscriber", "10.7.1.1/24").unwrap();
+    wire.address("to-server", "10.7.0.2/24").unwrap();
+    wire.sysctl("net/ipv4/ip_forward", "1").unwrap();
+    (subscriber, wire)
+}
+
 /// pptpd and pppd behind the link `server` of a namespace.
 fn linux_server(wire: &Namespace) -> Guest {
     let uplink = Uplink { link: "server", address: "10.7.0.1/24", gateway: None };
@@ -64,15 +78,7 @@ fn a_linux_client_dials_a_linux_server_and_nothing_passes_in_the_clear() {
 
 #[test]
 fn our_clients_dial_a_linux_server_by_every_method_and_strength_and_pings_of_every_size_return() {
-    let (subscriber, wire) =
-        (Namespace::new("subscriber").unwrap(), Namespace::new("wire").unwrap());
-    netns::join((&subscriber, "wan"), (&wire, "subscriber")).unwrap();
-    netns::join((&wire, "to-server"), (&wire, "server")).unwrap();
-    subscriber.address("wan", "10.7.1.2/24").unwrap();
-    subscriber.route("default", Ipv4Addr::new(10, 7, 1, 1)).unwrap();
-    wire.address("subscriber", "10.7.1.1/24").unwrap();
-    wire.address("to-server", "10.7.0.2/24").unwrap();
-    wire.sysctl("net/ipv4/ip_forward", "1").unwrap();
+    let (subscriber, wire) = way_to_the_server();
     let capture = Capture::start(&subscriber, "wan").unwrap();
     let mut server = linux_server(&wire);
     server.run("ip route add 10.7.1.0/24 via 10.7.0.2", LIMIT).unwrap().success().unwrap();
@@ -139,15 +145,7 @@ fn our_clients_dial_a_linux_server_by_every_method_and_strength_and_pings_of_eve
 /// The daemon's client mode with a server that is not ours.
 #[test]
 fn our_daemon_dials_a_linux_server_and_comes_back_when_pppd_is_killed() {
-    let (subscriber, wire) =
-        (Namespace::new("subscriber").unwrap(), Namespace::new("wire").unwrap());
-    netns::join((&subscriber, "wan"), (&wire, "subscriber")).unwrap();
-    netns::join((&wire, "to-server"), (&wire, "server")).unwrap();
-    subscriber.address("wan", "10.7.1.2/24").unwrap();
-    subscriber.route("default", Ipv4Addr::new(10, 7, 1, 1)).unwrap();
-    wire.address("subscriber", "10.7.1.1/24").unwrap();
-    wire.address("to-server", "10.7.0.2/24").unwrap();
-    wire.sysctl("net/ipv4/ip_forward", "1").unwrap();
+    let (subscriber, wire) = way_to_the_server();
     let mut server = linux_server(&wire);
     server.run("ip route add 10.7.1.0/24 via 10.7.0.2", LIMIT).unwrap().success().unwrap();
 

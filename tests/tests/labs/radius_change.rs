@@ -28,23 +28,6 @@ fn order(scene: &Scene, kind: &str, attributes: &str) -> lab::radius::Answer {
     radclient(&scene.network.core, ORDERS, kind, SECRET, attributes).unwrap()
 }
 
-/// How many of 200 datagrams of 1000 bytes, sent at once, come back.
-fn burst(subscriber: &Namespace) -> usize {
-    subscriber
-        .run(|| {
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-            traffic::deepen(&socket)?;
-            socket.connect(ECHO)?;
-            for _ in 0..200 {
-                socket.send(&[7; 1000])?;
-            }
-            socket.set_read_timeout(Some(Duration::from_millis(700)))?;
-            let mut buffer = [0; 2000];
-            Ok(std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count())
-        })
-        .unwrap()
-}
-
 #[test]
 fn a_coa_request_changes_the_rate_of_a_live_session_alone() {
     let scene = Scene::new(USERS, INCOMING).unwrap();
@@ -55,19 +38,19 @@ fn a_coa_request_changes_the_rate_of_a_live_session_alone() {
     let id = start.text("Acct-Session-Id").unwrap();
     traffic_passes(&one);
     traffic_passes(&two);
-    let before = burst(&one);
+    let before = one.run(|| traffic::burst(ECHO)).unwrap();
     assert!(before >= 150, "{before} of 200");
 
     let answer = order(&scene, "coa", &format!("Acct-Session-Id=\"{id}\"\n{SLOW}"));
     assert_eq!(answer.code, "CoA-ACK", "{}\n{}", answer.output, scene.logs());
     // 128 kbit/s are 16 of these datagrams a second.
-    let limited = burst(&one);
+    let limited = one.run(|| traffic::burst(ECHO)).unwrap();
     assert!(limited < 100, "{limited} of 200 after the limit, {before} before");
-    assert!(burst(&two) >= 150, "the other session has no limit");
+    assert!(two.run(|| traffic::burst(ECHO)).unwrap() >= 150, "the other session has no limit");
 
     let unlimited = format!("Acct-Session-Id=\"{id}\"\nMikrotik-Rate-Limit=\"0/0\"");
     assert_eq!(order(&scene, "coa", &unlimited).code, "CoA-ACK", "{}", scene.logs());
-    let after = burst(&one);
+    let after = one.run(|| traffic::burst(ECHO)).unwrap();
     assert!(after >= 150, "{after} of 200 when the limit is taken away");
     alice.hang_up().unwrap();
     ours.hang_up().unwrap();

@@ -1,7 +1,6 @@
 //! What a profile and a secret hold a session to, with data through it: rate, times, filters, how
 //! many a user may have, and what is left when addresses run out.
 
-use std::net::UdpSocket;
 use std::time::Duration;
 
 use lab::client::Client;
@@ -27,23 +26,6 @@ fn add(scene: &Scene, user: &str, options: &[&str]) {
     scene.server.command_with_input(&arguments, "secret\n").unwrap();
 }
 
-/// How many of 200 datagrams of 1000 bytes, sent at once, come back.
-fn burst(subscriber: &Namespace) -> usize {
-    subscriber
-        .run(|| {
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
-            traffic::deepen(&socket)?;
-            socket.connect(ECHO)?;
-            for _ in 0..200 {
-                socket.send(&[7; 1000])?;
-            }
-            socket.set_read_timeout(Some(Duration::from_millis(700)))?;
-            let mut buffer = [0; 2000];
-            Ok(std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count())
-        })
-        .unwrap()
-}
-
 #[test]
 fn a_rate_holds_one_session_and_a_change_of_the_user_reaches_it_at_once() {
     let scene = Scene::new(
@@ -56,13 +38,13 @@ fn a_rate_holds_one_session_and_a_change_of_the_user_reaches_it_at_once() {
     let (slow, _ivan) = dial(&scene, 2, "ivan", "secret");
     let (fast, _alice) = dial(&scene, 3, "alice", "secret123");
     // 128 kbit/s are 16 of these datagrams a second.
-    let limited = burst(&slow);
+    let limited = slow.run(|| traffic::burst(ECHO)).unwrap();
     assert!(limited < 100, "{limited} of 200 with a limit");
-    let free = burst(&fast);
+    let free = fast.run(|| traffic::burst(ECHO)).unwrap();
     assert!(free >= 150, "{free} of 200 without");
 
     scene.server.command(&["user", "set", "ivan", "--rate-limit", "100M/100M", "--apply"]).unwrap();
-    let changed = burst(&slow);
+    let changed = slow.run(|| traffic::burst(ECHO)).unwrap();
     assert!(changed >= 150, "{changed} of 200 after the change");
     scene.witness_is_well().unwrap();
 }
@@ -115,7 +97,7 @@ fn times_and_filters_of_a_profile_hold() {
     filtered.wait_up().unwrap();
     // Pings pass, what the filter names does not.
     three.run(|| traffic::ping_exchange(CORE, [56, 500], 3)).unwrap();
-    assert_eq!(burst(&three), 0);
+    assert_eq!(three.run(|| traffic::burst(ECHO)).unwrap(), 0);
     three.run(|| traffic::tcp_exchange(ECHO, [1000])).unwrap();
 
     short.process().wait_exit(SOON).unwrap();
