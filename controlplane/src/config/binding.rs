@@ -61,7 +61,7 @@ mod tests {
         .map(|text| format!("{}\n", parse(&text).unwrap_err()))
         .concat();
         insta::assert_snapshot!(said, @r"
-        `sixteen-letters-` is no name of an interface (1 to 15 bytes, no blanks, `/`, `:`, `%`)
+        `sixteen-letters-` is no name of an interface (1 to 15 bytes, no blanks, `/`, `:`, `%`; not `lo`, `all`, `default`)
         binding `pptp-in1`: `user` is empty
         [[binding]]: the name `penstock` is given twice
         [[binding]]: the name `pptp-in1` is given twice

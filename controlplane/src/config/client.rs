@@ -13,6 +13,9 @@ use super::{Authentication, Config, ConfigError, DEFAULT_PROFILE, Mrru, Span, se
 use crate::terms::Route;
 use crate::text::printable;
 
+/// Names that mean something else to the kernel: sysctl's rows for all interfaces, and the loopback.
+const NO_INTERFACE_NAMES: [&str; 5] = [".", "..", "lo", "all", "default"];
+
 /// Longest name of a network interface that the kernel takes (IFNAMSIZ less its end).
 const MAX_INTERFACE_NAME: usize = 15;
 
@@ -130,13 +133,14 @@ pub fn interface_name(name: &str) -> Result<(), String> {
     if (1..=MAX_INTERFACE_NAME).contains(&name.len())
         && is_word
         && !name.chars().any(char::is_control)
-        && ![".", "..", "lo"].contains(&name)
+        && !NO_INTERFACE_NAMES.contains(&name)
     {
         Ok(())
     } else {
         let name = printable(name.as_bytes());
         Err(format!(
-            "`{name}` is no name of an interface (1 to 15 bytes, no blanks, `/`, `:`, `%`)"
+            "`{name}` is no name of an interface (1 to 15 bytes, no blanks, `/`, `:`, `%`; not \
+             `lo`, `all`, `default`)"
         ))
     }
 }

@@ -82,6 +82,24 @@ impl Count {
         Self::DrainRefused,
     ];
 
+    /// What the log says of who was refused for it.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::HalfOpenRefused => "too many connections have not logged in (`max-half-open`)",
+            Self::HalfOpenAddressRefused => {
+                "too many connections of this address have not logged in \
+                 (`max-half-open-per-address`)"
+            }
+            Self::RateRefused => "this address connects too often (`connection-rate`)",
+            Self::SessionsRefused => "as many sessions are there as may be (`max-sessions`)",
+            Self::QueueTimeout => "its login waited too long for its turn (`login-queue-timeout`)",
+            Self::CallsRefused => "no Call ID, or no room in the data plane",
+            Self::DrainRefused => "the server is draining",
+            other => other.name(),
+        }
+    }
+
     /// The name in the API and in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

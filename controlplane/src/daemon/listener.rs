@@ -108,7 +108,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Shared, tasks: &mut JoinS
         Err(count) => {
             shared.counters.add(count);
             if shared.may_log_stranger() {
-                warn!(%peer, reason = count.name(), "connection refused");
+                warn!(%peer, reason = count.reason(), "connection refused");
             }
         }
     }

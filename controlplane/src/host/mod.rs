@@ -8,6 +8,7 @@ pub mod port;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use crate::config::DnsServer;
 
@@ -39,6 +40,12 @@ pub fn missing_capabilities(xdp: bool) -> Vec<&'static str> {
 #[must_use]
 pub fn interface_exists(name: &str) -> bool {
     interface_index(name).is_some()
+}
+
+/// Whether that interface is a bridge, which other interfaces can be put into.
+#[must_use]
+pub fn is_bridge(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).join("bridge").is_dir()
 }
 
 /// The number of an interface in this network namespace.

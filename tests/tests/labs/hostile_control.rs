@@ -195,7 +195,7 @@ fn floods_of_connections_are_bounded_counted_and_do_not_fill_the_log() {
     let during = scene.server.footprint().unwrap();
     assert!(during.descriptors <= before.descriptors + 40, "{before:?}, then {during:?}");
     assert!(during.resident < before.resident + 8 * 1024, "{before:?}, then {during:?}");
-    let told = scene.await_log(&["connection refused", "refused_half_open_per_address"]).unwrap();
+    let told = scene.await_log(&["connection refused", "max-half-open-per-address"]).unwrap();
     assert!(told.contains("198.18."), "{told}");
     let lines = scene.server.log().lines().filter(|line| line.contains("refused")).count();
     assert!(lines < 280, "a flood of connections became one of {lines} lines");

@@ -59,7 +59,7 @@ impl Task {
     pub(super) fn refuse(&mut self, call: CallHandle, count: Count) {
         self.shared.counters.add(count);
         if self.shared.may_log_stranger() {
-            warn!(peer = %self.peer, reason = count.name(), "call refused");
+            warn!(peer = %self.peer, reason = count.reason(), "call refused");
         }
         let refusal = Refusal::Error(GeneralError::NoResource);
         self.pptp_input(pptp::Input::Refuse { call, refusal });

@@ -2,6 +2,8 @@
 //!
 //! Prints one line a finding; ends with failure if one of them prevents serving. Changes nothing.
 
+mod interfaces;
+
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -20,7 +22,7 @@ use crate::accounting::store::Store;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::host::forwarding::{Firewall, Forwarding, ReversePath, firewall};
 use crate::host::port::owner;
-use crate::host::{host_name, interface_exists, missing_capabilities, name_servers};
+use crate::host::{host_name, missing_capabilities, name_servers};
 use crate::pool::Addresses;
 use crate::radius::probe::{self, Health};
 use crate::users::Users;
@@ -75,7 +77,7 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
     findings.extend(ports(config, running));
     findings.extend(rights(config));
     findings.push(mppe(config));
-    findings.extend(interfaces(config, running));
+    findings.extend(interfaces::all(config, running));
     findings.extend(kernel(config));
     findings.extend(accounts(config));
     findings.extend(accounting(config, running));
@@ -173,32 +175,6 @@ fn mppe(config: &Config) -> Finding {
         Ok(choice) => fine(format!("MPPE by {choice}")),
         Err(reason) => error(format!("{reason}; set `mppe = \"auto\"`")),
     }
-}
-
-fn interfaces(config: &Config, running: bool) -> Vec<Finding> {
-    let tun = &config.dataplane.tun;
-    let mut findings = Vec::new();
-    if !running && interface_exists(tun) {
-        findings.push(error(format!("interface {tun} exists already: set another `tun`")));
-    }
-    for interface in &config.dataplane.interface {
-        let name = &interface.name;
-        findings.push(if interface_exists(name) {
-            fine(format!("interface {name} exists"))
-        } else {
-            error(format!("interface {name} does not exist"))
-        });
-    }
-    for name in &config.server.proxy_arp {
-        findings.push(if interface_exists(name) {
-            fine(format!("proxy-arp: interface {name} exists"))
-        } else {
-            warning(format!(
-                "proxy-arp: interface {name} does not exist: nobody there will find subscribers"
-            ))
-        });
-    }
-    findings
 }
 
 fn kernel(config: &Config) -> Vec<Finding> {
@@ -347,17 +323,4 @@ fn users(config: &Config, addresses: Addresses) -> Vec<Finding> {
         fine(format!("users: {}", users.list().len()))
     });
     findings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interface_for_proxy_arp_that_does_not_exist_is_a_warning() {
-        let config = Config::parse("[server]\nproxy-arp = [\"nosuch0\"]\n").unwrap();
-        let [finding] = &interfaces(&config, true)[..] else { panic!("more is found") };
-        assert_eq!(finding.level, Level::Warning);
-        assert!(finding.text.starts_with("proxy-arp: interface nosuch0 does not exist"));
-    }
 }
