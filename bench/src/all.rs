@@ -32,8 +32,16 @@ const LOAD: [&[&str]; 2] = [
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Measurements to leave out
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = one_of_all)]
     without: Vec<String>,
+}
+
+fn one_of_all(name: &str) -> Result<String, String> {
+    let names: Vec<_> = ALL.iter().map(|words| words[0]).chain(["report"]).collect();
+    match names.contains(&name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("the measurements are {}", names.join(", "))),
+    }
 }
 
 /// Runs all, and makes the report of what there is.
