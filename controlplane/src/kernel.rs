@@ -16,10 +16,13 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteScope,
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
 };
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use serde::{Deserialize, Serialize};
+
+/// Whose the ways to servers are that calls keep (rtnetlink(7): numbers above 4 are not the kernel's).
+const PIN_PROTOCOL: RouteProtocol = RouteProtocol::Other(112);
 
 /// Why the kernel was not told.
 #[derive(Debug, thiserror::Error)]
@@ -294,7 +297,8 @@ impl Kernel {
         destination: Destination,
         interface: &str,
     ) -> Result<(), KernelError> {
-        self.remove(destination, Hop { gateway: None, interface: index(interface)? }).await
+        let hop = Hop { gateway: None, interface: index(interface)? };
+        self.delete(destination, route(destination, hop)).await
     }
 
     /// Routes a prefix to an interface with a metric: of several routes to a prefix the lowest
@@ -310,15 +314,8 @@ impl Kernel {
         metric: u32,
     ) -> Result<bool, KernelError> {
         let route = by_interface(destination, interface, metric)?;
-        match self.0.route().add(route).execute().await {
-            Ok(()) => Ok(true),
-            Err(rtnetlink::Error::NetlinkError(message))
-                if message.to_io().kind() == io::ErrorKind::AlreadyExists =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(KernelError::new(format!("route to {destination}"), &error)),
-        }
+        let added = self.0.route().add(route).execute().await;
+        unless_there(added, || format!("route to {destination}"))
     }
 
     /// The same, unless the kernel has a route to that prefix with that metric: that one stays.
@@ -354,12 +351,24 @@ impl Kernel {
         self.delete(destination, by_interface(destination, interface, metric)?).await
     }
 
-    /// Routes a prefix to a hop, in place of the route that there was to the same prefix.
+    /// Keeps the way to an address by a hop. A route to it that there is already stays: it is the
+    /// operator's, or one that we left when we were killed.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub async fn add(&self, destination: Destination, hop: Hop) -> Result<(), KernelError> {
-        self.replace(destination, route(destination, hop)).await
+    pub async fn pin(&self, address: Ipv4Addr, hop: Hop) -> Result<(), KernelError> {
+        let (destination, route) = pinned(address, hop);
+        let added = self.0.route().add(route).execute().await;
+        unless_there(added, || format!("route to {destination}")).map(|_| ())
+    }
+
+    /// Takes away what [`Self::pin`] added, now or before we were killed, and nothing else.
+    ///
+    /// # Errors
+    /// If there is no such route.
+    pub async fn unpin(&self, address: Ipv4Addr, hop: Hop) -> Result<(), KernelError> {
+        let (destination, route) = pinned(address, hop);
+        self.delete(destination, route).await
     }
 
     async fn replace(
@@ -374,14 +383,6 @@ impl Kernel {
             .execute()
             .await
             .map_err(|error| KernelError::new(format!("route to {destination}"), &error))
-    }
-
-    /// Takes a route to a hop away.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub async fn remove(&self, destination: Destination, hop: Hop) -> Result<(), KernelError> {
-        self.delete(destination, route(destination, hop)).await
     }
 
     async fn delete(
@@ -456,6 +457,30 @@ impl Kernel {
         }
         Ok(hop)
     }
+}
+
+/// Whether it was added, and not there already.
+fn unless_there(
+    added: Result<(), rtnetlink::Error>,
+    what: impl FnOnce() -> String,
+) -> Result<bool, KernelError> {
+    match added {
+        Ok(()) => Ok(true),
+        Err(rtnetlink::Error::NetlinkError(message))
+            if message.to_io().kind() == io::ErrorKind::AlreadyExists =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(KernelError::new(what(), &error)),
+    }
+}
+
+/// A route that says by its protocol whose it is: the kernel deletes no other for it.
+fn pinned(address: Ipv4Addr, hop: Hop) -> (Destination, RouteMessage) {
+    let destination = Destination { address, length: 32 };
+    let mut route = route(destination, hop);
+    route.header.protocol = PIN_PROTOCOL;
+    (destination, route)
 }
 
 fn route(destination: Destination, hop: Hop) -> RouteMessage {

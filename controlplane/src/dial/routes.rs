@@ -60,7 +60,7 @@ impl Pins {
             return Ok(());
         }
         let hop = kernel.hop_to(server).await?;
-        kernel.add(host(server), hop).await?;
+        kernel.pin(server, hop).await?;
         self.lock().entry(server).or_insert(Pin { hop, users: 0 }).users += 1;
         Ok(())
     }
@@ -77,7 +77,7 @@ impl Pins {
             gone
         };
         if let Some(hop) = gone {
-            undone(kernel.remove(host(server), hop).await);
+            undone(kernel.unpin(server, hop).await);
         }
     }
 }
@@ -166,10 +166,6 @@ impl Routes {
             self.pins.release(&self.kernel, server).await;
         }
     }
-}
-
-const fn host(address: Ipv4Addr) -> Destination {
-    Destination { address, length: 32 }
 }
 
 /// Somebody else may have taken it away already.

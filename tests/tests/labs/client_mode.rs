@@ -208,6 +208,8 @@ fn the_machines_own_routes_are_left_alone() {
     let (subscriber, daemon) = dialler(&scene, OWN);
     subscriber.ip(&format!("route add 10.44.0.0/16 via {}", gateway_of(2))).unwrap();
     subscriber.ip(&format!("route add default via {} metric 5", gateway_of(2))).unwrap();
+    // The operator's own way to the server.
+    subscriber.ip(&format!("route add 192.0.2.1 via {}", gateway_of(2))).unwrap();
     let before = routes(&subscriber);
     assert!(before.contains("10.44.0.0/16 via") && before.contains("metric 5"), "{before}");
     let connected_network = before.lines().find(|line| line.contains("proto kernel")).unwrap();
