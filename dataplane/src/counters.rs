@@ -75,6 +75,8 @@ impl Average {
 pub(crate) struct TunnelShared {
     /// Set before the close is announced: an order to open that is still on its way is void then.
     pub(crate) closed: AtomicBool,
+    /// It is on its way from one worker to another, and takes no commands.
+    pub(crate) moving: AtomicBool,
     pub(crate) rx_packets: Counter,
     pub(crate) rx_bytes: Counter,
     pub(crate) rx_active: Moment,
@@ -136,6 +138,8 @@ pub(crate) struct WorkerMeter {
     pub(crate) ecn_marked: Counter,
     pub(crate) icmp_errors: Counter,
     pub(crate) icmp_suppressed: Counter,
+    pub(crate) tunnels_taken: Counter,
+    pub(crate) busy_micros: Counter,
     pub(crate) drops: DropMeter,
 }
 
@@ -157,6 +161,7 @@ impl WorkerMeter {
             ecn_marked: self.ecn_marked.get(),
             icmp_errors: self.icmp_errors.get(),
             icmp_suppressed: self.icmp_suppressed.get(),
+            tunnels_taken: self.tunnels_taken.get(),
             drops: self.drops.read(),
         }
     }

@@ -16,6 +16,7 @@
 //! | `table` | what a worker knows of tunnels |
 //! | `steer` | what the XDP program is told |
 //! | `mailbox`, `counters` | what crosses between threads |
+//! | `balance` | who should have which tunnel |
 //! | `prefetch` | hints to the processor |
 //! | `stage` | what each stage costs, where a bench asks |
 //! | [`frame`] | packet memory: regions, frames, pools |
@@ -25,6 +26,7 @@
 
 pub mod api;
 mod assembly;
+mod balance;
 mod bridge;
 mod clock;
 mod counters;

@@ -13,6 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::api::{Command, Forward, Ipv6Network, Ipv6Prefix, Outer, Prefix, TunnelId};
 use crate::counters::TunnelShared;
 use crate::frame::Frame;
+use crate::worker::Luggage;
 
 /// Orders that wait for a worker.
 const ORDERS: usize = 4096;
@@ -22,6 +23,10 @@ const HANDED: usize = 1024;
 /// What the control plane wants of a worker.
 #[derive(Debug)]
 pub(crate) enum Order {
+    /// A tunnel moves. Every worker learns of it.
+    Move(Move),
+    /// For a worker that has too much: to name tunnels that another one should have.
+    Shed(Shed),
     /// A tunnel exists. Every worker learns of it, to know whom its frames belong to.
     Open(Opening),
     /// For the owner of a tunnel.
@@ -95,6 +100,36 @@ impl Handed {
     }
 }
 
+/// A tunnel that moves from one worker to another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Move {
+    pub(crate) tunnel: TunnelId,
+    pub(crate) from: u16,
+    pub(crate) to: u16,
+}
+
+/// What a worker that has too much is to get rid of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shed {
+    /// Who should have it.
+    pub(crate) to: u16,
+    /// Which part of the worker's packets, in percent.
+    pub(crate) percent: u32,
+}
+
+/// What one worker puts into another one's ring.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A frame, and the worker that found it.
+    Frame { by: u16, handed: Handed },
+    /// The same of a tunnel that has just moved, by the worker that had it until then.
+    Passed(Handed),
+    /// A tunnel's state.
+    Tunnel(Box<Luggage>),
+    /// The worker `by` has sent all that it sends to the worker from which the tunnel moves.
+    Done { tunnel: TunnelId, by: u16 },
+}
+
 /// A tunnel that is gone, and what was ordered before that.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Close {
@@ -111,7 +146,7 @@ pub(crate) struct Mailbox {
     ordered: AtomicU64,
     /// Not bounded: a close must not fail, and each tunnel is closed once.
     closes: SegQueue<Close>,
-    pub(crate) handed: ArrayQueue<Handed>,
+    pub(crate) handed: ArrayQueue<Message>,
     stop: AtomicBool,
     asleep: AtomicBool,
     bell: EventFd,
@@ -143,6 +178,11 @@ impl Mailbox {
     pub(crate) fn close(&self, tunnel: TunnelId) {
         self.closes.push(Close { tunnel, after: self.ordered.load(Ordering::Relaxed) });
         self.ring();
+    }
+
+    /// Whether an order would find room. Only whoever may call [`Self::order`] knows for how long.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.orders.is_full()
     }
 
     /// Orders that wait.

@@ -157,9 +157,13 @@ fn admit(core: &mut Core, mut frame: Frame, from: From, stages: &mut Stages) {
 /// Whether a packet that came by a port of both roles is a subscriber's GRE of a tunnel of ours;
 /// GRE to a subscriber is a packet like any other.
 pub(crate) fn is_for(table: &Table, packet: &[u8]) -> bool {
-    outer(packet).is_ok_and(|(ip, gre)| {
-        matches!(table.call(ip.source, ip.destination, gre.call_id), Call::Known(_))
-    })
+    matches!(call(table, packet), Some(Call::Known(_)))
+}
+
+/// Whose a packet is that starts with the outer IP header. `None`: it is none of PPTP.
+pub(crate) fn call(table: &Table, packet: &[u8]) -> Option<Call> {
+    let (ip, gre) = outer(packet).ok()?;
+    Some(table.call(ip.source, ip.destination, gre.call_id))
 }
 
 #[expect(clippy::inline_always, reason = "fields are to stay in registers, not to be copied")]

@@ -46,7 +46,7 @@ fn two_threads_hand_every_packet_over_and_lose_none() {
         ports.push(vec![raw, tun]);
         far.push((far_raw, far_tun));
     }
-    let config = Config { workers: 2, ..Config::default() };
+    let config = Config { workers: 2, balance: false, ..Config::default() };
     let (handle, mut events) = DataPlane::launch(&config, region, ports).unwrap();
     let mut subscribers: Vec<_> = (0..8_u16)
         .map(|call_id| {

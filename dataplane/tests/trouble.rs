@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use common::subscriber::{Subscriber, one_hop_on, packet};
 use common::{dial, eventually, in_namespace, ip};
+use dataplane::DataPlane;
+use dataplane::api::{Config, Handle};
 use far::Far;
 use lab::{
     ACCESS, CORE, LOCAL, PEER, PEER_MAC, PORTS, SERVER, SERVER_MAC, ethernet, network, start,
@@ -52,54 +54,73 @@ fn until_it_passes(subscriber: &mut Subscriber, peer: &mut Far, server: &mut Far
     });
 }
 
+/// Packets of a tunnel in a round, each way.
+const BURST: usize = 24;
+
+/// As many tunnels of each of two workers.
+fn subscribers(handle: &Handle, count: u16) -> Vec<Subscriber> {
+    (40..40 + count).map(|id| dial(handle, (LOCAL, PEER), id, inner(id), 1456)).collect()
+}
+
+/// Sends packets of all tunnels both ways, by the queue that is chosen by the Call ID, and sees that
+/// all arrive in their order.
+fn exchange(
+    subscribers: &mut [Subscriber],
+    peer: &mut Far,
+    server: &mut Far,
+    round: u8,
+    queue: impl Fn(u16) -> usize,
+) {
+    for subscriber in &mut *subscribers {
+        let queue = queue(subscriber.own_call_id);
+        for number in 0..BURST {
+            let payload = vec![round; 1 + number * 50];
+            let up = subscriber.encrypt(SERVER, &payload);
+            peer.send(queue, &ethernet(ACCESS, PEER_MAC, &up));
+            let down = packet(SERVER, subscriber.inner, &payload);
+            server.send(queue, &ethernet(CORE, SERVER_MAC, &down));
+        }
+    }
+    let sent = BURST * subscribers.len();
+    let mut ups = vec![0; subscribers.len()];
+    let mut downs = ups.clone();
+    for _ in 0..sent {
+        let frame = server.receive();
+        let which = usize::from(frame[29] - 40);
+        let payload = vec![round; 1 + ups[which] * 50];
+        let up = packet(subscribers[which].inner, SERVER, &payload);
+        assert_eq!(frame[14..], one_hop_on(&up), "in the order of the tunnel");
+        ups[which] += 1;
+    }
+    while downs.iter().sum::<usize>() < sent {
+        let frame = peer.receive();
+        let call_id = u16::from_be_bytes([frame[40], frame[41]]);
+        let which = usize::from(call_id - 40);
+        let subscriber = &mut subscribers[which];
+        // Not the acknowledgements that go alone.
+        if subscriber.read(&frame[14..]).frame.is_empty() {
+            continue;
+        }
+        let payload = vec![round; 1 + downs[which] * 50];
+        let down = packet(SERVER, subscriber.inner, &payload);
+        assert_eq!(subscriber.decrypt(&frame[14..]), one_hop_on(&down));
+        downs[which] += 1;
+    }
+}
+
 #[test]
 fn nothing_is_lost_with_every_packet_on_the_wrong_queue_and_its_owner_asleep() {
-    const BURST: usize = 24;
     in_namespace(|| {
         network();
         let ledger = Ledger::open(&PORTS);
-        let handle = start();
+        let (handle, _events) =
+            DataPlane::start(&Config { balance: false, ..lab::config() }).unwrap();
         let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
-        let mut subscribers: Vec<Subscriber> =
-            (40..44).map(|id| dial(&handle, (LOCAL, PEER), id, inner(id), 1456)).collect();
+        let mut subscribers = subscribers(&handle, 4);
         let rounds = 20_u8;
         for round in 0..rounds {
             // Two workers: tunnels are dealt to them by their Call IDs.
-            for subscriber in &mut subscribers {
-                let wrong = 1 - usize::from(subscriber.own_call_id % 2);
-                for number in 0..BURST {
-                    let payload = vec![round; 1 + number * 50];
-                    let up = subscriber.encrypt(SERVER, &payload);
-                    peer.send(wrong, &ethernet(ACCESS, PEER_MAC, &up));
-                    let down = packet(SERVER, subscriber.inner, &payload);
-                    server.send(wrong, &ethernet(CORE, SERVER_MAC, &down));
-                }
-            }
-            let sent = BURST * subscribers.len();
-            let mut ups = vec![0; subscribers.len()];
-            let mut downs = ups.clone();
-            for _ in 0..sent {
-                let frame = server.receive();
-                let which = usize::from(frame[29] - 40);
-                let payload = vec![round; 1 + ups[which] * 50];
-                let up = packet(subscribers[which].inner, SERVER, &payload);
-                assert_eq!(frame[14..], one_hop_on(&up), "in the order of the tunnel");
-                ups[which] += 1;
-            }
-            while downs.iter().sum::<usize>() < sent {
-                let frame = peer.receive();
-                let call_id = u16::from_be_bytes([frame[40], frame[41]]);
-                let which = usize::from(call_id - 40);
-                let subscriber = &mut subscribers[which];
-                // Not the acknowledgements that go alone.
-                if subscriber.read(&frame[14..]).frame.is_empty() {
-                    continue;
-                }
-                let payload = vec![round; 1 + downs[which] * 50];
-                let down = packet(SERVER, subscriber.inner, &payload);
-                assert_eq!(subscriber.decrypt(&frame[14..]), one_hop_on(&down));
-                downs[which] += 1;
-            }
+            exchange(&mut subscribers, &mut peer, &mut server, round, |id| usize::from(1 - id % 2));
             // They sleep as soon as a few turns found nothing.
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -111,6 +132,37 @@ fn nothing_is_lost_with_every_packet_on_the_wrong_queue_and_its_owner_asleep() {
         for port in &totals.ports {
             assert!(port.drops.iter().all(|&(_, count)| count == 0), "{port:?}");
         }
+        ledger.balance(&handle);
+        handle.stop();
+    });
+}
+
+#[test]
+fn a_tunnel_follows_its_packets_to_the_worker_that_finds_them_and_loses_none() {
+    in_namespace(|| {
+        network();
+        let ledger = Ledger::open(&PORTS);
+        let handle = start();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let mut subscribers = subscribers(&handle, 8);
+        let handed =
+            || -> u64 { handle.totals().workers.iter().map(|worker| worker.handed_over).sum() };
+        let taken =
+            || -> u64 { handle.totals().workers.iter().map(|worker| worker.tunnels_taken).sum() };
+        let begun = Instant::now();
+        let (mut quiet, mut round) = (0, 0_u8);
+        while quiet < 5 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", handle.totals().workers);
+            let before = handed();
+            exchange(&mut subscribers, &mut peer, &mut server, round, |_| 1);
+            round = round.wrapping_add(1);
+            quiet = if handed() == before { quiet + 1 } else { 0 };
+            // A worker that is busy takes no tunnels.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(taken(), 4, "half of them were there already");
+        let totals = handle.totals();
+        assert_eq!(totals.drops().total(), 0, "{:?}", totals.workers);
         ledger.balance(&handle);
         handle.stop();
     });

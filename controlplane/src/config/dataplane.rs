@@ -21,6 +21,8 @@ pub struct Dataplane {
     pub cores: Vec<u16>,
     /// Microseconds for which the kernel polls a queue for a worker that never sleeps; 0: it sleeps.
     pub busy_poll: u32,
+    /// Whether tunnels move between workers.
+    pub balance: bool,
     /// The table that workers route subscribers' packets by.
     pub table: Table,
     /// Packets that each worker can hold at once, in 4 KiB each; 1024 at least.
@@ -39,6 +41,7 @@ impl Default for Dataplane {
             workers: 0,
             cores: Vec::new(),
             busy_poll: 0,
+            balance: true,
             table: Table::default(),
             frames: 4096,
             tun: "penstock".to_owned(),

@@ -293,6 +293,7 @@ impl Daemon {
             ("sent", sum(|worker| worker.sent)),
             ("handed_over", sum(|worker| worker.handed_over)),
             ("taken_over", sum(|worker| worker.taken_over)),
+            ("tunnels_taken", sum(|worker| worker.tunnels_taken)),
             ("originated", sum(|worker| worker.originated)),
             ("consumed", sum(|worker| worker.consumed)),
             ("mss_clamped", sum(|worker| worker.mss_clamped)),

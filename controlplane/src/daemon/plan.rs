@@ -37,6 +37,7 @@ pub fn data_plane(config: &Config) -> api::Config {
         workers,
         cores: ours.cores.iter().copied().map(usize::from).collect(),
         busy_poll: (ours.busy_poll != 0).then(|| Duration::from_micros(ours.busy_poll.into())),
+        balance: ours.balance,
         interfaces: interfaces.collect(),
         listen: listen.filter(|address| !address.is_unspecified()).collect(),
         tun: api::Tun {

@@ -28,6 +28,9 @@ pub struct Config {
     /// Workers never sleep, and have the kernel poll the queues of `interfaces` for so long at a time;
     /// microseconds are kept. `None`: workers sleep until an interrupt wakes them.
     pub busy_poll: Option<Duration>,
+    /// Whether tunnels move to the workers on whose queues their packets arrive, and away from those
+    /// that have too much to do.
+    pub balance: bool,
     /// Interfaces whose queues the workers drive by AF_XDP. Empty: all packets pass the kernel.
     pub interfaces: Vec<Interface>,
     /// Addresses that GRE comes to, for XDP's filter. Each tunnel's own local address is added
@@ -52,6 +55,7 @@ impl Default for Config {
             workers: 1,
             cores: Vec::new(),
             busy_poll: None,
+            balance: true,
             interfaces: Vec::new(),
             listen: Vec::new(),
             tun: Tun::default(),

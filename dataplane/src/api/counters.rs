@@ -329,6 +329,8 @@ pub struct WorkerTotals {
     pub icmp_errors: u64,
     /// Drops about which an ICMP error was due, but not sent for the rate limit.
     pub icmp_suppressed: u64,
+    /// Tunnels that came to it from other workers.
+    pub tunnels_taken: u64,
 }
 
 /// The counters of one queue of one port.

@@ -3,6 +3,8 @@
 //! Every call returns at once; a full ring is an answer, not a wait. The lock in here is the
 //! control plane's own, no worker ever takes it.
 
+mod balancing;
+
 use std::collections::{HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
@@ -78,15 +80,18 @@ struct Slot {
 #[derive(Debug)]
 struct Registered {
     owner: usize,
+    /// It has devices of its own, which its worker reads: it does not move.
+    bridged: bool,
     outer: Outer,
     shared: Arc<TunnelShared>,
     forward: Forward,
     prefixes: Vec<Prefix>,
 }
 
-/// A worker's command ring is full. The command comes back: try again a little later.
+/// A worker's command ring is full, or the tunnel is on its way from one worker to another. The
+/// command comes back: try again a little later.
 #[derive(Debug, thiserror::Error)]
-#[error("the worker's command ring is full")]
+#[error("the worker takes no command now")]
 pub struct Full(pub Command);
 
 /// Why a tunnel was not opened.
@@ -146,6 +151,7 @@ impl Handle {
         let shared = Arc::new(TunnelShared::default());
         let tunnel = registry.take(Registered {
             owner,
+            bridged: false,
             outer,
             shared: Arc::clone(&shared),
             forward: Forward::Fast,
@@ -182,16 +188,24 @@ impl Handle {
     /// Gives a command to the tunnel's worker. One for a tunnel that is closed is ignored.
     ///
     /// # Errors
-    /// If a ring is full; the command comes back and may be given again.
+    /// If a ring is full or the tunnel moves; the command comes back and may be given again.
     pub fn command(&self, command: Command) -> Result<(), Full> {
         let tunnel = command.tunnel();
         // Held to the end, so that all workers learn of prefixes in one order.
         let mut registry = self.registry();
-        let Some(owner) = registry.get(tunnel).map(|registered| registered.owner) else {
-            return Ok(());
-        };
+        let Some(registered) = registry.get(tunnel) else { return Ok(()) };
+        let owner = registered.owner;
+        // Its state is with nobody.
+        if registered.shared.moving.load(Ordering::Acquire) {
+            return Err(Full(command));
+        }
         match &command {
             Command::SetForward { forward, .. } => registry.set_forward(tunnel, forward),
+            Command::SetBridge { bridge, .. } => {
+                if let Some(registered) = registry.get_mut(tunnel) {
+                    registered.bridged = bridge.is_some();
+                }
+            }
             Command::SetNetwork { network, .. } => {
                 let prefixes = network.as_ref().map_or(&[][..], |network| &network.prefixes);
                 let destinations = registry.destinations(tunnel, prefixes);
@@ -221,7 +235,7 @@ impl Handle {
         match worker.mailbox.order(Order::Command(command)) {
             Ok(()) => Ok(()),
             Err(Order::Command(command)) => Err(Full(command)),
-            Err(Order::Open(_) | Order::Prefixes { .. } | Order::PrefixesIpv6 { .. }) => Ok(()),
+            Err(_) => Ok(()),
         }
     }
 
@@ -313,6 +327,11 @@ impl Inner {
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
+            thread.thread().unpark();
+            // The thread that balances may be the last that has a handle.
+            if thread.thread().id() == std::thread::current().id() {
+                continue;
+            }
             if thread.join().is_err() {
                 tracing::error!("a data plane worker had panicked");
             }

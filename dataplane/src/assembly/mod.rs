@@ -19,6 +19,7 @@ use crate::api::config::{MIN_FRAMES, PortReport, WorkerReport};
 use crate::api::events::EventRings;
 use crate::api::handle::{Machinery, Party};
 use crate::api::{Config, Events, Handle, Report, StartError};
+use crate::balance::{self, Wishes};
 use crate::counters::WorkerMeter;
 use crate::frame::{Pool, Region};
 use crate::io::Port;
@@ -114,9 +115,11 @@ impl DataPlane {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|errno| StartError::system("making an eventfd", errno))?;
         let events = Arc::new(EventRings::new(config.workers));
+        let wishes = Arc::new(balance::wishes());
         let surroundings = Surroundings {
             mailboxes: mailboxes.clone(),
             events: Arc::clone(&events),
+            wishes: Arc::clone(&wishes),
             routes,
             kernel: mppe.kernel,
             queued: config.frames as usize / QUEUED_SHARE,
@@ -142,7 +145,8 @@ impl DataPlane {
         }
         let handle = Handle::new(parties, machinery, config.max_tunnels, epoch, report);
         let rest = if config.busy_poll.is_some() { Sleep::Never } else { Sleep::WhenIdle };
-        Ok(Assembled { handle, events: Events::new(events), workers, epoch, rest })
+        let wishes = config.balance.then_some(wishes);
+        Ok(Assembled { handle, events: Events::new(events), workers, epoch, rest, wishes })
     }
 }
 
@@ -154,17 +158,20 @@ struct Assembled {
     workers: Vec<(Worker, Option<CoreId>)>,
     epoch: Instant,
     rest: Sleep,
+    /// What workers wish of each other, where that is to be heard.
+    wishes: Option<Arc<Wishes>>,
 }
 
 impl Assembled {
     /// Starts the workers' threads.
     fn run(self) -> Result<(Handle, Events), StartError> {
-        let Self { handle, events, mut workers, epoch, rest } = self;
+        let Self { handle, events, mut workers, epoch, rest, wishes } = self;
         let poll_sets = workers
             .iter_mut()
             .map(|(worker, _)| worker.poll_set())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|errno| StartError::system("making a worker's poll set", errno))?;
+        let several = workers.len() > 1;
         // From here on a failure drops the handle, which stops the threads that run already.
         for (number, ((worker, core), poll_set)) in workers.into_iter().zip(poll_sets).enumerate() {
             let thread = std::thread::Builder::new()
@@ -179,6 +186,9 @@ impl Assembled {
                 })
                 .map_err(|error| StartError::system("starting a worker", error))?;
             handle.adopt(thread);
+        }
+        if let Some(wishes) = wishes.filter(|_| several) {
+            handle.balance(wishes)?;
         }
         Ok((handle, events))
     }

@@ -62,6 +62,13 @@ impl State {
     }
 }
 
+/// What a tunnel that moves does from the worker's point of view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passage {
+    Leaves,
+    Comes,
+}
+
 /// The fragments of all tunnels of a worker that wait.
 #[derive(Debug)]
 pub(crate) struct Fragments {
@@ -124,6 +131,22 @@ impl Fragments {
         if agreed != Multilink::default() {
             tunnel.multilink = Some(Box::new(State::new(agreed)));
         }
+    }
+
+    /// A tunnel leaves, or comes, with the fragments of it that wait; how many those are.
+    pub(crate) fn transfer(&mut self, tunnel: &mut Tunnel, passage: Passage, sink: &Sink) -> u64 {
+        let Some(state) = tunnel.multilink.as_deref_mut() else { return 0 };
+        let count = state.receive.as_ref().map_or(0, Reassembler::len);
+        state.listed = false;
+        match passage {
+            Passage::Leaves => self.held -= count,
+            Passage::Comes => {
+                self.held += count;
+                self.list(state, tunnel.id);
+            }
+        }
+        sink.meter.fragments.set(self.held as u64);
+        count as u64
     }
 
     /// Has a tunnel looked at when its oldest fragment has waited for long enough.

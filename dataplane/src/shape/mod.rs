@@ -13,4 +13,4 @@ mod queue;
 mod tests;
 
 pub(crate) use meter::{Depth, Meter};
-pub(crate) use queue::{Offer, Queue, Release, Store};
+pub(crate) use queue::{Offer, Queue, Release, Store, Waiting};

@@ -213,18 +213,9 @@ impl Queue {
         if !self.has_room(len, store) {
             return Offer::Full(frame);
         }
-        let place = match store.put(Waiting { frame, tos, since: now }) {
-            Ok(place) => place,
-            Err(frame) => return Offer::Full(frame),
-        };
-        if self.is_empty() {
-            self.first = place;
-        } else {
-            store.link(self.last, place);
+        if let Err(frame) = self.append(Waiting { frame, tos, since: now }, store) {
+            return Offer::Full(frame);
         }
-        self.last = place;
-        self.count += 1;
-        self.octets += len;
         if self.due.is_none() {
             self.schedule(store, id, now);
         }
@@ -281,6 +272,47 @@ impl Queue {
     fn schedule_at(&mut self, at: Instant, store: &mut Store, id: TunnelId) {
         self.due = Some(at);
         store.schedule.push(Reverse((at, id)));
+    }
+
+    /// Takes all packets out: the queue goes to another worker's store, whose schedule is another.
+    pub(crate) fn leave(&mut self, store: &mut Store) -> Vec<Waiting> {
+        self.due = None;
+        std::iter::from_fn(|| self.pop(store)).collect()
+    }
+
+    /// Puts packets behind those that wait. Those for which the store has no room come back.
+    pub(crate) fn come(
+        &mut self,
+        packets: Vec<Waiting>,
+        store: &mut Store,
+        id: TunnelId,
+        now: Instant,
+    ) -> Vec<Frame> {
+        let mut refused = Vec::new();
+        for packet in packets {
+            match self.append(packet, store) {
+                Ok(()) => {}
+                Err(frame) => refused.push(frame),
+            }
+        }
+        if self.due.is_none() {
+            self.schedule(store, id, now);
+        }
+        refused
+    }
+
+    fn append(&mut self, packet: Waiting, store: &mut Store) -> Result<(), Frame> {
+        let len = packet.frame.len();
+        let place = store.put(packet)?;
+        if self.is_empty() {
+            self.first = place;
+        } else {
+            store.link(self.last, place);
+        }
+        self.last = place;
+        self.count += 1;
+        self.octets += len;
+        Ok(())
     }
 
     /// Takes the first packet out, whatever the rate says.

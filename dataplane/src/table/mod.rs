@@ -14,13 +14,18 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::Ordering;
 
 use crate::api::{Ipv6Prefix, Outer, Prefix, TunnelId};
-use crate::mailbox::{Destinations, Opening};
+use crate::ipv4;
+use crate::mailbox::{Destinations, Handed, Opening};
 use crate::mppe::{ReceiveState, SendState, States};
 use crate::prefetch::prefetch;
+use crate::uplink;
 use crate::worker::BURST;
 use prefixes::Prefixes;
 use prefixes_ipv6::PrefixesIpv6;
 pub(crate) use tunnel::{Direction, Half, Inside, Protection, Tunnel, Way};
+
+/// The owner of a tunnel that is on its way to this worker, and not here yet.
+pub(crate) const ARRIVING: u16 = u16::MAX;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -97,6 +102,11 @@ impl Table {
         }
     }
 
+    /// The number of the worker whose table this is.
+    pub(crate) const fn worker(&self) -> u16 {
+        self.worker
+    }
+
     /// Enters a tunnel. One that had the slot before and was not closed yet is closed: its close
     /// is on its way, the slot would not have been given again otherwise.
     pub(crate) fn open(&mut self, opening: Opening) {
@@ -152,6 +162,52 @@ impl Table {
                 return;
             }
             at = before.next;
+        }
+    }
+
+    /// Whose a tunnel is from now on.
+    pub(crate) fn set_owner(&mut self, id: TunnelId, owner: u16) {
+        let entry = self.entries.get_mut(id.slot as usize).and_then(Option::as_mut);
+        if let Some(entry) = entry.filter(|entry| entry.id == id) {
+            entry.owner = owner;
+        }
+    }
+
+    /// Takes a tunnel of this worker out. It is `owner`'s from now on.
+    pub(crate) fn release(&mut self, id: TunnelId, owner: u16) -> Option<Box<Tunnel>> {
+        let entry = self.entries.get_mut(id.slot as usize)?.as_mut();
+        let entry = entry.filter(|entry| entry.id == id)?;
+        let tunnel = entry.tunnel.take()?;
+        entry.owner = owner;
+        Some(tunnel)
+    }
+
+    /// Makes a tunnel of another worker this one's. It comes back if it was closed meanwhile.
+    pub(crate) fn adopt(&mut self, tunnel: Box<Tunnel>) -> Result<&mut Tunnel, Box<Tunnel>> {
+        let entry = self.entries.get_mut(tunnel.id.slot as usize).and_then(Option::as_mut);
+        match entry.filter(|entry| entry.id == tunnel.id) {
+            Some(entry) => {
+                entry.owner = self.worker;
+                Ok(entry.tunnel.insert(tunnel))
+            }
+            None => Err(tunnel),
+        }
+    }
+
+    /// The slot of the tunnel that a packet belongs to which was handed over.
+    pub(crate) fn slot_of(&self, handed: &Handed) -> Option<u32> {
+        match handed {
+            Handed::Uplink(frame) => match uplink::call(self, frame.data())? {
+                Call::Known(Place::Here(slot)) => Some(slot),
+                Call::Known(Place::Worker(_)) | Call::OtherPeer | Call::Unknown => None,
+            },
+            Handed::Downlink(frame) => {
+                let to = self.destination(ipv4::destination(frame.data())?)?;
+                match to.place {
+                    Place::Here(slot) => Some(slot),
+                    Place::Worker(_) => None,
+                }
+            }
         }
     }
 

@@ -8,7 +8,10 @@ mod acks;
 mod devices;
 mod exits;
 mod lines;
+mod moving;
+mod orders;
 mod run;
+mod suggest;
 #[cfg(test)]
 mod tests;
 
@@ -17,27 +20,31 @@ use std::sync::Arc;
 use protocol::time::Instant;
 
 use crate::api::events::EventRings;
-use crate::api::{Bridge, Command, DropReason, Event, Forward, Multilink, Role, TunnelId};
+use crate::api::{DropReason, Event, Role};
+use crate::balance::Wishes;
 use crate::bridge;
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::frame::{Frame, Pool};
 use crate::inner::icmp;
 use crate::io::{Link, Port};
 use crate::link;
-use crate::mailbox::{Close, Destinations, Handed, Mailbox, Order, destinations_ipv6};
+use crate::mailbox::{Close, Handed, Mailbox, Message, Order};
 use crate::mppe::{Cipher, Engine, Kernel};
 use crate::multilink::Fragments;
 use crate::route::Routes;
 use crate::shape::Store;
 use crate::stage::{Stage, Stopwatch};
-use crate::table::{Inside, Table, Tunnel, Way};
+use crate::table::{ARRIVING, Direction, Table, Tunnel};
 use crate::{downlink, uplink};
 use acks::Acks;
 pub(crate) use devices::Devices;
 pub(crate) use exits::{Exit, Exits, Remembered};
 pub use lines::Line;
 pub(crate) use lines::Lines;
+pub(crate) use moving::Luggage;
+use moving::Moves;
 pub(crate) use run::Sleep;
+use suggest::Suggestions;
 
 /// Packets taken from one port in a turn.
 pub(crate) const BURST: usize = 64;
@@ -68,7 +75,8 @@ pub(crate) enum From {
     Port,
     /// The kernel, which has routed the packet already.
     Kernel,
-    /// Another worker, which has settled the Time To Live. It is not handed on again.
+    /// Another worker, which has settled the Time To Live. It is handed on again only where its
+    /// tunnel has moved meanwhile.
     Worker,
 }
 
@@ -94,6 +102,9 @@ pub(crate) struct Core {
     mailboxes: Vec<Arc<Mailbox>>,
     /// Workers that were handed something in this turn, a bit each.
     handed_to: u64,
+    moves: Moves,
+    suggestions: Suggestions,
+    wishes: Arc<Wishes>,
     events: Arc<EventRings>,
     /// Whether the control plane has to be told of events.
     events_pushed: bool,
@@ -144,7 +155,10 @@ impl Sink {
 impl Core {
     /// Gives a frame to the worker that has its tunnel.
     pub(crate) fn hand_over(&mut self, owner: u16, handed: Handed, from: From) {
-        if from == From::Worker {
+        if owner == ARRIVING {
+            return self.keep(handed, from);
+        }
+        if from == From::Worker && !self.moves.passes_on() {
             self.sink.drop(handed.into_frame(), DropReason::HandoverStale);
             return;
         }
@@ -152,12 +166,20 @@ impl Core {
             self.sink.drop(handed.into_frame(), DropReason::HandoverStale);
             return;
         };
-        match mailbox.handed.push(handed) {
+        let by = self.table.worker();
+        let message = match from {
+            From::Worker => Message::Passed(handed),
+            From::Port | From::Kernel => Message::Frame { by, handed },
+        };
+        match mailbox.handed.push(message) {
             Ok(()) => {
                 self.sink.meter.handed_over.add(1);
                 self.handed_to |= 1 << owner;
             }
-            Err(handed) => self.sink.drop(handed.into_frame(), DropReason::HandoverFull),
+            Err(Message::Frame { handed, .. } | Message::Passed(handed)) => {
+                self.sink.drop(handed.into_frame(), DropReason::HandoverFull);
+            }
+            Err(Message::Tunnel(_) | Message::Done { .. }) => {}
         }
     }
 
@@ -177,117 +199,6 @@ impl Core {
         let told = self.events.push(self.number, event);
         self.events_pushed |= told;
         told
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::SendControl { tunnel, frame } => {
-                downlink::send_control(self, tunnel, &frame);
-            }
-            Command::SetPeer { tunnel, peer_call_id, peer_window } => {
-                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
-                    tunnel.meet(peer_call_id, peer_window);
-                }
-            }
-            Command::SetFraming { tunnel, framing } => {
-                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
-                    tunnel.framing = framing;
-                }
-            }
-            Command::SetMultilink { tunnel, multilink } => {
-                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
-                    self.fragments.set(tunnel, multilink, &mut self.sink);
-                }
-            }
-            Command::SetEncryption { tunnel, encryption } => {
-                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
-                    tunnel.protect(encryption, self.now);
-                }
-            }
-            Command::Flush { tunnel } => {
-                let tunnel = self.table.tunnel_by_id(tunnel);
-                if let Some(sender) = tunnel.and_then(|tunnel| tunnel.protection.sender()) {
-                    sender.flush();
-                }
-            }
-            Command::SetBridge { tunnel, bridge } => self.set_bridge(tunnel, bridge),
-            Command::SetForward { tunnel, forward } => self.set_forward(tunnel, forward),
-            Command::SetNetwork { tunnel: id, network } => {
-                let Some(tunnel) = self.table.tunnel_by_id(id) else { return };
-                let prefixes = network.as_ref().map_or(&[][..], |network| &network.prefixes);
-                let destinations = Destinations::of(&tunnel.forward, prefixes);
-                // They were for whoever had the tunnel's addresses until now.
-                self.sink.empty_queue(tunnel, &mut self.waiting);
-                tunnel.network = network.map(Inside::from);
-                self.table.set_destinations(id, destinations);
-            }
-            Command::SetIpv6 { tunnel: id, ipv6 } => {
-                let Some(tunnel) = self.table.tunnel_by_id(id) else { return };
-                let prefixes = destinations_ipv6(&tunnel.forward, ipv6.as_ref());
-                tunnel.ipv6 = ipv6.map(Box::new);
-                self.table.set_destinations_ipv6(id, prefixes);
-            }
-            Command::SendPacket { tunnel, packet } => {
-                downlink::send_packet(self, tunnel, &packet);
-            }
-            Command::SetLimits { tunnel, limits } => {
-                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
-                    tunnel.limit(limits, &mut self.waiting, self.now);
-                }
-            }
-            Command::SetFilters { tunnel, incoming, outgoing } => {
-                if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
-                    tunnel.filter(incoming, outgoing);
-                }
-            }
-        }
-    }
-}
-
-impl Core {
-    fn set_forward(&mut self, id: TunnelId, forward: Forward) {
-        let Some(tunnel) = self.table.tunnel_by_id(id) else { return };
-        if let Way::Device(place) = tunnel.way {
-            self.devices.detach(place, &mut self.sink);
-        }
-        tunnel.way = match &forward {
-            Forward::Fast => Way::Fast,
-            Forward::Kernel => Way::Kernel,
-            Forward::Device(device) => match device.0.port() {
-                Ok(port) => Way::Device(self.devices.attach(Box::new(port), id.slot)),
-                Err(error) => {
-                    tracing::error!(%error, device = device.name(), "a device has no port");
-                    Way::Nowhere
-                }
-            },
-        };
-        tunnel.forward = forward;
-    }
-
-    fn set_bridge(&mut self, id: TunnelId, bridge: Option<Bridge>) {
-        let Some(tunnel) = self.table.tunnel_by_id(id) else { return };
-        if let Some(before) = tunnel.bridge.take() {
-            self.devices.detach(before.place, &mut self.sink);
-        }
-        let Some(bridge) = bridge else { return };
-        match bridge.tap.0.port() {
-            Ok(port) => {
-                let place = self.devices.attach(Box::new(port), id.slot);
-                tunnel.bridge = Some(Box::new(bridge::State::new(&bridge, place)));
-            }
-            Err(error) => tracing::error!(%error, tap = bridge.tap.name(), "a TAP has no port"),
-        }
-    }
-
-    /// Forgets a tunnel. Its device is free for another one, and what waited for its rate goes.
-    fn close(&mut self, id: TunnelId) {
-        self.set_forward(id, Forward::Fast);
-        self.set_bridge(id, None);
-        if let Some(tunnel) = self.table.tunnel_by_id(id) {
-            self.sink.empty_queue(tunnel, &mut self.waiting);
-            self.fragments.set(tunnel, Multilink::default(), &mut self.sink);
-        }
-        self.table.close(id);
     }
 }
 
@@ -316,6 +227,8 @@ pub(crate) struct Surroundings {
     /// All workers' letter boxes, by number.
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) events: Arc<EventRings>,
+    /// Where workers say which tunnels others should have.
+    pub(crate) wishes: Arc<Wishes>,
     /// The kernel's routes, where there are interfaces to send by.
     pub(crate) routes: Option<Arc<Routes>>,
     /// How MPPE is computed.
@@ -346,7 +259,8 @@ impl Worker {
         meter: Arc<WorkerMeter>,
         surroundings: Surroundings,
     ) -> Self {
-        let Surroundings { mailboxes, events, routes, kernel, queued, fragments } = surroundings;
+        let Surroundings { mailboxes, events, wishes, routes, kernel, queued, fragments } =
+            surroundings;
         let mailbox = Arc::clone(&mailboxes[usize::from(number)]);
         let core = Core {
             number: usize::from(number),
@@ -365,6 +279,9 @@ impl Worker {
             downlink: downlink::Stages::default(),
             mailboxes,
             handed_to: 0,
+            moves: Moves::default(),
+            suggestions: Suggestions::default(),
+            wishes,
             events,
             events_pushed: false,
         };
@@ -416,6 +333,7 @@ impl Worker {
         if std::mem::take(&mut self.core.events_pushed) {
             self.core.events.ring();
         }
+        let pending = pending || self.core.moves.has_to_try_again();
         match (received || ordered || released || acknowledged, pending) {
             (true, _) => Turn::Busy,
             (false, true) => Turn::Pending,
@@ -432,9 +350,29 @@ impl Worker {
         }
         count += self.core.devices.receive(&mut self.core.sink.pool);
         self.core.sink.meter.received.add(count as u64);
-        let handed = std::iter::from_fn(|| self.mailbox.handed.pop()).take(4 * BURST);
-        let mut taken = 0;
-        for handed in handed {
+        let messages = std::iter::from_fn(|| self.mailbox.handed.pop()).take(4 * BURST);
+        let (mut taken, mut any) = (0, count > 0);
+        for message in messages {
+            any = true;
+            let handed = match message {
+                Message::Frame { by, handed } => {
+                    self.core.notice(by, &handed);
+                    handed
+                }
+                Message::Passed(handed) => {
+                    taken += 1;
+                    self.core.moves.take_passed(handed);
+                    continue;
+                }
+                Message::Tunnel(luggage) => {
+                    self.core.moves.take_luggage(*luggage);
+                    continue;
+                }
+                Message::Done { tunnel, by } => {
+                    self.core.moves.take_done(tunnel, by);
+                    continue;
+                }
+            };
             taken += 1;
             handed.frame().prefetch();
             match handed {
@@ -443,7 +381,7 @@ impl Worker {
             }
         }
         self.core.sink.meter.taken_over.add(taken);
-        count > 0 || taken > 0
+        any
     }
 
     fn take_orders(&mut self) -> bool {
@@ -463,6 +401,8 @@ impl Worker {
                     }
                     self.core.table.open(opening);
                 }
+                Order::Move(order) => self.core.begin_move(order),
+                Order::Shed(order) => self.core.begin_shedding(order),
                 Order::Command(command) => self.core.obey(command),
                 Order::Prefixes { tunnel, destinations } => {
                     self.core.table.set_destinations(tunnel, destinations);
@@ -496,18 +436,28 @@ impl Worker {
         core.fragments.expire(&mut core.table, &mut core.sink, core.now);
         for (attached, frames) in self.ports.iter().zip(&mut self.received) {
             match (attached.kind, attached.lines.untagged()) {
-                (Kind::Raw, _) => uplink::run(core, frames, From::Port),
-                (Kind::Tun, _) => downlink::admit(core, frames, From::Kernel),
+                (Kind::Raw, _) => {
+                    core.observe(frames, Direction::Uplink);
+                    uplink::run(core, frames, From::Port);
+                }
+                (Kind::Tun, _) => {
+                    core.observe(frames, Direction::Downlink);
+                    downlink::admit(core, frames, From::Kernel);
+                }
                 (_, Some(Role::Access)) => {
                     strip(core, frames);
+                    core.observe(frames, Direction::Uplink);
                     uplink::run(core, frames, From::Port);
                 }
                 (_, Some(Role::Core)) => {
                     strip(core, frames);
+                    core.observe(frames, Direction::Downlink);
                     downlink::admit(core, frames, From::Port);
                 }
                 (_, Some(Role::Both) | None) => {
                     sort(core, &attached.lines, frames, &mut self.uplink, &mut self.downlink);
+                    core.observe(&self.uplink, Direction::Uplink);
+                    core.observe(&self.downlink, Direction::Downlink);
                     uplink::run(core, &mut self.uplink, From::Port);
                     downlink::admit(core, &mut self.downlink, From::Port);
                 }
@@ -521,9 +471,15 @@ impl Worker {
             }
         }
         core.devices = devices;
+        core.observe(&self.taken_uplink, Direction::Uplink);
+        core.observe(&self.taken_downlink, Direction::Downlink);
         uplink::run(core, &mut self.taken_uplink, From::Worker);
         downlink::admit(core, &mut self.taken_downlink, From::Worker);
-        downlink::run(core)
+        core.settle();
+        let released = downlink::run(core);
+        core.end_shedding();
+        core.depart();
+        released
     }
 
     /// Sends the acknowledgements that found no data to ride on.

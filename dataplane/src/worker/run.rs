@@ -48,8 +48,13 @@ impl Worker {
         let wakes = self.ports.iter().all(|attached| attached.port.readiness().is_some());
         let mut idle = 0;
         let mut refreshed = clock::since(epoch);
+        let mut worked_since = None;
         while !self.mailbox.stopped() {
             let now = clock::since(epoch);
+            if let Some(since) = worked_since.take() {
+                let time = now.since(since).as_micros();
+                self.core.sink.meter.busy_micros.add(u64::try_from(time).unwrap_or(u64::MAX));
+            }
             let turn = self.turn(now);
             if now.since(refreshed) >= REFRESH {
                 refreshed = now;
@@ -58,6 +63,7 @@ impl Worker {
                 }
             }
             if turn == Turn::Busy {
+                worked_since = Some(now);
                 idle = 0;
                 continue;
             }

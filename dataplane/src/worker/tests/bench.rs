@@ -14,6 +14,7 @@ use crate::api::{
     Command, DropReason, Encryption, Event, Events, Handle, Network, Outer, Prefix, Report, Role,
     TunnelId,
 };
+use crate::balance::{self, Wish, Wishes};
 use crate::counters::WorkerMeter;
 use crate::frame::{Frame, Pool, Region};
 use crate::io::memory::{MemoryPort, cable};
@@ -59,6 +60,7 @@ pub(super) struct Bench {
     /// By worker, then by port.
     far: Vec<Vec<MemoryPort>>,
     pub(super) now: Instant,
+    wishes: Arc<Wishes>,
 }
 
 impl Bench {
@@ -82,9 +84,11 @@ impl Bench {
                 neighbour: (SERVER, SERVER_MAC),
             },
         ]);
+        let wishes = Arc::new(balance::wishes());
         let surroundings = Surroundings {
             mailboxes: mailboxes.clone(),
             events: Arc::clone(&events),
+            wishes: Arc::clone(&wishes),
             routes: Some(routes),
             kernel: Choice::fastest().kernel,
             queued: QUEUED,
@@ -130,6 +134,7 @@ impl Bench {
             workers: made,
             far,
             now: Instant::from_micros(1_000_000),
+            wishes,
         }
     }
 
@@ -185,6 +190,11 @@ impl Bench {
         }
     }
 
+    /// What workers wished of each other.
+    pub(super) fn wishes(&self) -> Vec<Wish> {
+        std::iter::from_fn(|| self.wishes.pop()).collect()
+    }
+
     pub(super) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.events.try_next()).collect()
     }
@@ -218,7 +228,8 @@ impl Bench {
         let far: usize = self.far.iter().flatten().map(Port::held).sum();
         let queued = self.queued().iter().sum::<usize>();
         let held = self.workers.iter().map(|worker| worker.core.fragments.held());
-        let waiting = queued + held.sum::<usize>();
+        let moving = self.workers.iter().map(|worker| worker.core.moves.held());
+        let waiting = queued + held.sum::<usize>() + moving.sum::<usize>();
         let total = self.region.depot().len() + self.pool.len() + pools + near + far + waiting;
         let places = "every frame is in a pool, a cable, a queue or the depot";
         assert_eq!(total, FRAMES as usize, "{places}");

@@ -10,6 +10,7 @@ mod handover;
 mod hostile;
 mod inner;
 mod ipv6;
+mod moving;
 mod multilink;
 mod policy;
 mod session;

@@ -459,3 +459,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn fragments_that_wait_move_along_with_their_tunnel() {
+    let mut bench = Bench::new(2);
+    // Worker 0's, by its Call ID.
+    let (tunnel, mut peer) = dial_as(&mut bench, 8, INNER, Format::Long);
+    let mut fragments = full(&mut peer, 3, 600);
+    let last = fragments.pop().unwrap();
+    push_all(&mut bench, &fragments);
+    bench.turn();
+    assert!(bench.handle.move_tunnel(tunnel, 1));
+    bench.turn();
+    bench.push(0, RAW, &last);
+    bench.turn();
+    assert_eq!(bench.pop(1, TUN), [packet(INNER, FAR, &[3; 1480])]);
+    // And those whose last one never comes are given up there.
+    push_all(&mut bench, &full(&mut peer, 4, 600)[1..]);
+    bench.turn();
+    assert!(bench.handle.move_tunnel(tunnel, 0));
+    bench.turn();
+    bench.turn_after(PATIENCE * 2);
+    assert_eq!(bench.drops(), [(DropReason::FragmentLost, 2)]);
+}
