@@ -1,7 +1,7 @@
 //! The file, the order of what may be sent, and the thread with servers that answer as they are
 //! told.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -278,7 +278,7 @@ proptest! {
 /// Servers that answer as they are told.
 #[derive(Default)]
 struct Script {
-    answers: Mutex<VecDeque<bool>>,
+    is_away: AtomicBool,
     heard: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -288,9 +288,7 @@ impl Servers for Scripted {
     fn account(&self, attributes: Vec<u8>, _: Duration) -> BoxFuture<'static, Result<(), String>> {
         let script = Arc::clone(&self.0);
         async move {
-            // Without further word, they answer.
-            let answers = lock(&script.answers).pop_front().unwrap_or(true);
-            if !answers {
+            if script.is_away.load(Ordering::Relaxed) {
                 return Err("no answer".to_owned());
             }
             lock(&script.heard).push(attributes);
@@ -359,11 +357,13 @@ async fn until(what: &str, reached: impl Fn() -> bool) {
 async fn servers_that_were_away_hear_everything_in_order() {
     let (_folder, file) = folder();
     let script = Arc::new(Script::default());
-    lock(&script.answers).extend([false; 7]);
+    script.is_away.store(true, Ordering::Relaxed);
     let accounting = start(&file, &script);
     let session = open(&accounting, "a", None);
     until("away", || !accounting.stats().unwrap().servers_answer).await;
     session.end(TerminateCause::UserRequest);
+    assert_eq!(heard(&script), []);
+    script.is_away.store(false, Ordering::Relaxed);
     until("answers", || lock(&script.heard).len() == 3).await;
     let told = |status, id: &str| (status, id.to_owned());
     assert_eq!(heard(&script), [told(7, "boot"), told(1, "a"), told(2, "a")]);

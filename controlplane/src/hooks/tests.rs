@@ -96,21 +96,21 @@ async fn no_name_of_a_user_becomes_a_command() {
 async fn a_hook_that_hangs_is_killed_with_all_that_it_started() {
     let folder = Folder::new();
     let mut config = folder.hooks("");
-    config.timeout = Span::seconds(1);
+    config.timeout = Span::seconds(5);
     config.up = folder.script("up", "sleep 1000 & echo $! > child; wait");
     let hooks = Hooks::new(&config);
     let visit = hooks.up(about("ivan"), meter());
     hooks.finish(PATIENCE).await;
     assert_eq!(hooks.failures(), 1);
-    let child = format!("/proc/{}/stat", folder.read("child").trim());
-    let gone = || std::fs::read_to_string(&child).map_or(true, |stat| stat.contains(") Z "));
-    for _ in 0..1000 {
-        if gone() {
-            break;
+    let child = folder.read("child").trim().to_owned();
+    assert_ne!(child, "", "it was killed before it started anything");
+    let child = format!("/proc/{child}/stat");
+    let gone = async {
+        while std::fs::read_to_string(&child).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert!(gone());
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
     drop(visit);
     hooks.finish(PATIENCE).await;
 }

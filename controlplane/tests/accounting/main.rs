@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use controlplane::accounting::keeper::{Pace, Servers};
 use controlplane::accounting::record::Records;
@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const QUEUE: &str = "PENSTOCK_TEST_QUEUE";
 const SERVER: &str = "PENSTOCK_TEST_SERVER";
 const WORK: &str = "PENSTOCK_TEST_WORK";
+const WAIT: &str = "PENSTOCK_TEST_WAIT";
 
 fn secret() -> Secret {
     Secret::new("testing123".to_owned())
@@ -35,12 +36,25 @@ fn secret() -> Secret {
 
 // ---- The process that dies
 
-/// Asks the server over UDP, twice.
-struct Udp(SocketAddr);
+/// Asks the server over UDP, twice, and waits for so long each time.
+#[derive(Clone, Copy)]
+struct Udp {
+    server: SocketAddr,
+    wait: Duration,
+}
+
+impl Udp {
+    /// As the test that started this process says.
+    fn told() -> Self {
+        let [server, wait] = [SERVER, WAIT].map(|name| std::env::var(name).unwrap());
+        let wait = Duration::from_millis(wait.parse().unwrap());
+        Self { server: server.parse().unwrap(), wait }
+    }
+}
 
 impl Servers for Udp {
     fn account(&self, attributes: Vec<u8>, _: Duration) -> BoxFuture<'static, Result<(), String>> {
-        let server = self.0;
+        let Self { server, wait } = *self;
         async move {
             let attributes = Attributes::from_bytes(&attributes).unwrap();
             let code = Code::AccountingRequest;
@@ -53,7 +67,7 @@ impl Servers for Udp {
                     continue;
                 }
                 let answer = socket.recv(&mut buffer);
-                if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(100), answer).await {
+                if let Ok(Ok(_)) = tokio::time::timeout(wait, answer).await {
                     return Ok(());
                 }
             }
@@ -89,10 +103,9 @@ fn child() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let file = PathBuf::from(std::env::var(QUEUE).unwrap());
-        let server = std::env::var(SERVER).unwrap().parse().unwrap();
         let ids = SessionIds::new().unwrap();
         let records = Records::new(Attributes::new(), ids.of(0));
-        let servers = Arc::new(Udp(server));
+        let servers = Arc::new(Udp::told());
         let accounting = Accounting::start(&file, 100_000, records, servers, pace()).unwrap();
         match work.as_str() {
             "serve" => serve(&accounting, &ids).await,
@@ -158,7 +171,8 @@ impl Heard {
     }
 }
 
-/// A server that answers only while it is up.
+/// A server that answers only while it is up. What is sent to it again from the same place is
+/// answered, and not heard as another request (RFC 5080 §2.2.2).
 struct Server {
     address: SocketAddr,
     up: Arc<AtomicBool>,
@@ -174,12 +188,18 @@ impl Server {
         let (is_up, hears) = (Arc::clone(&up), Arc::clone(&heard));
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
+            let mut known = HashSet::new();
             while let Ok((len, from)) = socket.recv_from(&mut buffer) {
-                if !is_up.load(Ordering::Relaxed) {
+                if len == 0 {
+                    is_up.store(true, Ordering::Relaxed);
+                }
+                if len == 0 || !is_up.load(Ordering::Relaxed) {
                     continue;
                 }
                 let packet = Packet::parse(&buffer[..len]).unwrap();
-                hears.lock().unwrap().push(Heard::new(packet));
+                if known.insert((from, packet.authenticator())) {
+                    hears.lock().unwrap().push(Heard::new(packet));
+                }
                 let answer = seal::response(
                     Code::AccountingResponse,
                     packet.identifier(),
@@ -194,6 +214,23 @@ impl Server {
         Self { address, up, heard }
     }
 
+    /// From here on it answers, and not what was sent to it before.
+    fn come_up(&self) {
+        let begin = Instant::now();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        while !self.up.load(Ordering::Relaxed) {
+            assert!(begin.elapsed() < PATIENCE, "the server does not hear");
+            // Behind all that still waits in its socket.
+            socket.send_to(&[], self.address).unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// How long a process waits for its answer: nobody waits for long in vain, and none is late.
+    fn wait(&self) -> String {
+        if self.up.load(Ordering::Relaxed) { "20000" } else { "100" }.to_owned()
+    }
+
     fn heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap().clone()
     }
@@ -204,6 +241,7 @@ fn spawn(queue: &Path, server: &Server, work: &str) -> Child {
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
         .envs([(QUEUE, queue.as_os_str())])
         .env(SERVER, server.address.to_string())
+        .env(WAIT, server.wait())
         .env(WORK, work)
         .stdout(Stdio::piped())
         .spawn()
@@ -239,7 +277,7 @@ fn exactly_one_start_and_one_stop_arrive_whenever_it_is_killed_while_servers_are
         MOMENTS.iter().flat_map(|moment| serve_and_kill(&queue, &server, *moment)).collect();
     assert_eq!(known.len(), MOMENTS.iter().sum::<usize>());
     assert_eq!(server.heard(), []);
-    server.up.store(true, Ordering::Relaxed);
+    server.come_up();
     drain(&queue, &server);
 
     let mut of: BTreeMap<String, Vec<Heard>> = BTreeMap::new();
@@ -283,7 +321,7 @@ fn what_is_repeated_after_a_kill_while_servers_answer_is_the_same_to_the_octet()
     let folder = TempDir::new().unwrap();
     let queue = folder.path().join("accounting.db");
     let server = Server::start();
-    server.up.store(true, Ordering::Relaxed);
+    server.come_up();
     let known: BTreeSet<_> =
         MOMENTS.iter().flat_map(|moment| serve_and_kill(&queue, &server, *moment)).collect();
     drain(&queue, &server);
@@ -321,11 +359,12 @@ fn a_disk_that_is_full_for_a_while_is_counted_and_loses_nothing() {
         .args(["--exact", "fills_its_disk", "--nocapture", "--test-threads=1"])
         .envs([(QUEUE, file.as_os_str())])
         .env(SERVER, server.address.to_string())
+        .env(WAIT, server.wait())
         .env(WORK, limit.to_string())
         .spawn()
         .unwrap();
     assert!(child.wait().unwrap().success());
-    server.up.store(true, Ordering::Relaxed);
+    server.come_up();
     drain(&queue, &server);
     let heard = server.heard();
     let count = |status| heard.iter().filter(|heard| heard.status == status).count();
@@ -340,11 +379,10 @@ fn fills_its_disk() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let file = PathBuf::from(std::env::var(QUEUE).unwrap());
-        let server = std::env::var(SERVER).unwrap().parse().unwrap();
         let ids = SessionIds::new().unwrap();
         let records = Records::new(Attributes::new(), ids.of(0));
-        let accounting =
-            Accounting::start(&file, 100_000, records, Arc::new(Udp(server)), pace()).unwrap();
+        let servers = Arc::new(Udp::told());
+        let accounting = Accounting::start(&file, 100_000, records, servers, pace()).unwrap();
         let stats = || accounting.stats().unwrap();
         let (before, most) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
         setrlimit(Resource::RLIMIT_FSIZE, limit, most).unwrap();

@@ -287,7 +287,10 @@ async fn a_probe_tells_the_living_the_silent_and_those_with_another_secret() {
     .await;
     let silent = Server::silent().await;
     let servers = [&well, &bare, &other, &silent];
-    let sections = servers.map(|server| server.section("timeout = \"100ms\""));
+    // Who believes an answer waits no longer; the others are asked until the time is over.
+    let timeouts = ["5s", "5s", "1s", "100ms"].map(|time| format!("timeout = \"{time}\""));
+    let sections: Vec<_> =
+        servers.iter().zip(timeouts).map(|(server, timeout)| server.section(&timeout)).collect();
     let text = format!("[aaa]\nuse-radius = true\naccounting = false\n{}", sections.concat());
     let found = probe::all(&Config::parse(&text).unwrap(), &Attributes::new()).await;
     let health: Vec<Health> = found.iter().map(|(_, health)| *health).collect();

@@ -48,7 +48,7 @@ async fn new_callers_meet_a_closed_port_and_sessions_go_on() {
     assert!(refused.contains("no resources"), "{refused}");
     assert_eq!(server.count("refused_draining"), 1);
     assert!(server.daemon.stats().draining);
-    assert_eq!(server.daemon.sessions.up(), 1);
+    server.until("the session", |daemon| daemon.sessions.up() == 1).await;
 
     server.daemon.drain.set(None);
     until_connects(&server, true).await;

@@ -100,7 +100,7 @@ async fn clients_behind_one_address_each_have_their_packets() {
         let network = peer.log_in(call_id).await.unwrap();
         peers.push((peer, network.local));
     }
-    assert_eq!(server.daemon.sessions.up(), 3);
+    server.until("all three", |daemon| daemon.sessions.up() == 3).await;
     for (peer, address) in &mut peers {
         exchange(&server, peer, *address).await;
     }
@@ -115,7 +115,7 @@ async fn calls_of_one_connection_each_have_their_packets_and_their_own_end() {
     let mut first = peer.another(&server, caller);
     let other = peer.log_in(8).await.unwrap();
     assert_ne!(one.local, other.local);
-    assert_eq!(server.daemon.sessions.up(), 2);
+    server.until("both", |daemon| daemon.sessions.up() == 2).await;
     exchange(&server, &mut peer, other.local).await;
     peer.switch(&mut first);
     exchange(&server, &mut peer, one.local).await;

@@ -51,7 +51,7 @@ async fn an_address_of_another_session_is_given_to_nobody_else() {
     let mut second = Peer::connect(&server, Caller::new(3, USER, PASSWORD)).await;
     let reason = second.log_in(7).await.unwrap_err();
     assert!(reason.contains("10.99.0.2 is in use by ivan"), "{reason}");
-    assert_eq!(server.daemon.sessions.up(), 1);
+    server.until("the session", |daemon| daemon.sessions.up() == 1).await;
     first.hang_up().await;
     server.until_empty().await;
     // It is free again.

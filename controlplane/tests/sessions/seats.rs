@@ -25,7 +25,7 @@ async fn only_one_refuses_a_second_place_and_believes_the_same_one() {
     let (_stranger, refused) = dial(&server, 3, "ivan").await;
     refused.unwrap_err();
     assert_eq!(server.count("login_too_many_sessions"), 1);
-    assert_eq!(server.daemon.sessions.up(), 1);
+    server.until("the session", |daemon| daemon.sessions.up() == 1).await;
     // The same router again, which lost its power: the old session ends for it.
     let (mut again, outcome) = dial(&server, 2, "ivan").await;
     outcome.unwrap();
