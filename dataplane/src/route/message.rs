@@ -62,6 +62,16 @@ pub(super) enum Act {
     Remove,
 }
 
+impl Act {
+    /// How a route comes to a prefix that does not have it.
+    pub(super) const fn insertion(self) -> Self {
+        match self {
+            Self::Replace => Self::Prepend,
+            other => other,
+        }
+    }
+}
+
 /// One route of a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Route {

@@ -1,6 +1,7 @@
 //! The thread that follows the kernel by rtnetlink and publishes snapshots. Subscribes first and
 //! dumps then, so that nothing is missed; gathers changes for a moment, so that a thousand a second
-//! cost fifty snapshots; dumps again where the kernel tells only part or a message was lost.
+//! cost fifty snapshots; asks for all again where the kernel tells only part or a message was lost, and
+//! goes on with what it has until it has all.
 //! Never makes a worker wait. If the kernel cannot be followed, the last snapshot stands.
 //!
 //! It changes one thing: it tells the kernel which gateways are in use. The kernel sees none of the
@@ -16,19 +17,20 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures_channel::mpsc::UnboundedReceiver as Messages;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourState,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
-use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::Routes;
-use super::message::{change, dumped};
+use super::dump::{self, Dump};
+use super::message::{Change, change};
 use super::rib::{Rib, Told};
 
 /// How long changes are gathered before workers see them.
@@ -163,8 +165,20 @@ struct Follower {
     kernel: Handle,
     rib: Rib,
     table: Option<u32>,
+    /// What will be known when the kernel has told all again.
+    resync: Option<Resync>,
     /// Gateways that the kernel was told to look after.
     managed: BTreeSet<(u32, Ipv4Addr)>,
+}
+
+/// All is being asked for.
+struct Resync {
+    dump: Dump,
+    rib: Rib,
+    /// What changed meanwhile: the kernel may have told it before or after that.
+    changes: Vec<Change>,
+    /// It told only part meanwhile, too.
+    again: bool,
 }
 
 /// Whether the kernel is to look after a gateway from now on.
@@ -180,8 +194,13 @@ impl Follower {
         // A socket of its own: answers do not compete with messages for room.
         let (connection, kernel, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        let rib = dump(&kernel, ports, table).await?;
-        Ok(Self { messages, kernel, rib, table, managed: BTreeSet::new() })
+        let mut rib = Rib::new(ports, table.is_some());
+        dump::ask(&kernel, table, async |change| {
+            rib.apply(change);
+            true
+        })
+        .await?;
+        Ok(Self { messages, kernel, rib, table, resync: None, managed: BTreeSet::new() })
     }
 
     /// Until the ports' sender is gone (`Ok`) or the kernel is lost.
@@ -202,9 +221,12 @@ impl Follower {
                     let (message, _) = message.ok_or(MirrorError::Lost)?;
                     if let Some(this) = self.apply(&message) {
                         due = due.or_else(|| Some(Instant::now() + BATCH));
-                        if this == Told::Part {
-                            told = Told::Part;
-                        }
+                        told = told.and(this);
+                    }
+                }
+                changes = next(&mut self.resync), if self.resync.is_some() => {
+                    if self.learn(changes)? {
+                        due = due.or_else(|| Some(Instant::now()));
                     }
                 }
                 ports = new_ports.recv() => {
@@ -212,6 +234,9 @@ impl Follower {
                         self.release(&BTreeSet::new()).await;
                         return Ok(());
                     };
+                    if let Some(resync) = &mut self.resync {
+                        resync.rib.set_ports(ports.clone());
+                    }
                     self.rib.set_ports(ports);
                     due = due.or_else(|| Some(Instant::now() + BATCH));
                 }
@@ -219,8 +244,7 @@ impl Follower {
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     let look_again = second_look.take_if(|at| *at <= Instant::now()).is_some();
                     if told == Told::Part || look_again {
-                        let ports = self.rib.ports().clone();
-                        self.rib = dump(&self.kernel, ports, self.table).await?;
+                        self.ask_for_all()?;
                     }
                     if told == Told::Part {
                         second_look = Some(Instant::now() + SECOND_LOOK);
@@ -231,6 +255,41 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Has the kernel asked for all, once at a time.
+    fn ask_for_all(&mut self) -> Result<(), MirrorError> {
+        match &mut self.resync {
+            Some(resync) => resync.again = true,
+            None => {
+                let rib = Rib::new(self.rib.ports().clone(), self.table.is_some());
+                let dump = Dump::start(self.table)?;
+                self.resync = Some(Resync { dump, rib, changes: Vec::new(), again: false });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next part of all, or, if there is no more, all together. `true` if that is so.
+    fn learn(&mut self, part: Option<Vec<Change>>) -> Result<bool, MirrorError> {
+        let Some(resync) = &mut self.resync else { return Ok(false) };
+        if let Some(part) = part {
+            for change in part {
+                resync.rib.apply(change);
+            }
+            resync.rib.prepare();
+            return Ok(false);
+        }
+        let Some(Resync { dump, mut rib, changes, again }) = self.resync.take() else {
+            return Ok(false);
+        };
+        dump.end()?;
+        let told = changes.into_iter().fold(Told::All, |told, change| told.and(rib.repeat(change)));
+        dump::drop_aside(std::mem::replace(&mut self.rib, rib));
+        if again || told == Told::Part {
+            self.ask_for_all()?;
+        }
+        Ok(true)
     }
 
     async fn use_gateways(&mut self) {
@@ -276,7 +335,11 @@ impl Follower {
         match &message.payload {
             NetlinkPayload::InnerMessage(inner) => {
                 let change = change(inner, message.header.flags, self.table);
-                change.map(|change| self.rib.apply(change))
+                let change = change?;
+                if let Some(resync) = &mut self.resync {
+                    resync.changes.push(change.clone());
+                }
+                Some(self.rib.apply(change))
             }
             NetlinkPayload::Overrun(_) => {
                 tracing::debug!("the kernel told of routes faster than we read: asking for all");
@@ -285,6 +348,11 @@ impl Follower {
             _ => None,
         }
     }
+}
+
+/// The next part of all that there is.
+async fn next(resync: &mut Option<Resync>) -> Option<Vec<Change>> {
+    resync.as_mut()?.dump.next().await
 }
 
 /// Messages of all changes from now on.
@@ -299,39 +367,4 @@ fn subscribe() -> Result<RouteMessages, MirrorError> {
     connection.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER)?;
     tokio::spawn(connection);
     Ok(messages)
-}
-
-/// Asks for all there is.
-async fn dump(
-    kernel: &Handle,
-    ports: HashSet<u32>,
-    table: Option<u32>,
-) -> Result<Rib, MirrorError> {
-    let mut rib = Rib::new(ports, table.is_some());
-    let mut learn = |message: RouteNetlinkMessage| {
-        if let Some(change) = dumped(&message, table) {
-            rib.apply(change);
-        }
-    };
-
-    let mut links = kernel.link().get().execute();
-    while let Some(link) = links.try_next().await? {
-        learn(RouteNetlinkMessage::NewLink(link));
-    }
-    let mut request = kernel.address().get();
-    request.message_mut().header.family = AddressFamily::Inet;
-    let mut addresses = request.execute();
-    while let Some(address) = addresses.try_next().await? {
-        learn(RouteNetlinkMessage::NewAddress(address));
-    }
-    let mut neighbours =
-        kernel.neighbours().get().set_address_family(AddressFamily::Inet).execute();
-    while let Some(neighbour) = neighbours.try_next().await? {
-        learn(RouteNetlinkMessage::NewNeighbour(neighbour));
-    }
-    let mut routes = kernel.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
-    while let Some(route) = routes.try_next().await? {
-        learn(RouteNetlinkMessage::NewRoute(route));
-    }
-    Ok(rib)
 }

@@ -10,12 +10,14 @@
 //! | module | what |
 //! |---|---|
 //! | `mirror` | the thread that follows the kernel by netlink |
+//! | `dump` | asking the kernel for all there is, beside that thread |
 //! | `message` | netlink's messages as changes |
 //! | `rib` | all that the kernel told, and what it means |
 //! | `trie` | longest prefix match that readers share with the writer |
 //! | `snapshot` | what a worker sees: immutable, swapped whole |
 //! | `fixed` | routes that are given instead |
 
+mod dump;
 mod fixed;
 mod message;
 mod mirror;

@@ -59,6 +59,12 @@ pub(super) enum Told {
     Part,
 }
 
+impl Told {
+    pub(super) fn and(self, other: Self) -> Self {
+        if self == Self::Part { self } else { other }
+    }
+}
+
 impl Rib {
     /// `has_chosen`: whether subscribers' packets are routed by another table than main.
     pub(super) fn new(ports: HashSet<u32>, has_chosen: bool) -> Self {
@@ -113,6 +119,33 @@ impl Rib {
             }
         }
         Told::All
+    }
+
+    /// Takes a change that may be in what is known already: it came while the kernel was asked for
+    /// all. [`Told::Part`] also where it cannot be said what it had changed.
+    pub(super) fn repeat(&mut self, change: Change) -> Told {
+        let Change::Route { network, length, act, route } = change else {
+            return self.apply(change);
+        };
+        let Self { own, chosen, meanings, .. } = self;
+        let prefix = (network, length);
+        let mut told = Told::All;
+        if route.table != Table::Chosen {
+            told = told.and(own.repeat(meanings, prefix, act, &route));
+        }
+        if let Some(chosen) = chosen.as_mut().filter(|_| route.table != Table::Main) {
+            told = told.and(chosen.repeat(meanings, prefix, act, &route));
+        }
+        told
+    }
+
+    /// Does what of a snapshot costs time, for the routes so far.
+    pub(super) fn prepare(&mut self) {
+        let Self { own, chosen, meanings, .. } = self;
+        own.paint(meanings);
+        if let Some(chosen) = chosen {
+            chosen.paint(meanings);
+        }
     }
 
     fn interface(&mut self, ifindex: u32) -> &mut Interface {
@@ -282,6 +315,40 @@ impl Tables {
             self.routes.remove(&key);
         }
         self.unpainted.insert(place);
+    }
+
+    /// A route of a prefix came or went, before or after this was learned. Where one replaced
+    /// another, it is the only one of its rank, for hardly anybody has several.
+    fn repeat(
+        &mut self,
+        meanings: &mut Meanings,
+        prefix: (u32, u8),
+        act: Act,
+        route: &Route,
+    ) -> Told {
+        let (network, length) = prefix;
+        let place = Place::of(network, length);
+        let rank = (route.table, route.metric);
+        let entries = self.routes.get_mut(&(place, network, length));
+        let entries = entries.map_or(&[][..], |entries| entries.as_slice());
+        let of_rank = || entries.iter().filter(|entry| entry.rank() == rank);
+        let is_same = |entry: &&Entry| meanings.get(entry.meaning).is_same_way(&route.meaning);
+        let is_there = of_rank().any(|entry| is_same(&entry));
+        if act == Act::Remove && !is_there {
+            return Told::All;
+        }
+        let others: Vec<u32> = of_rank()
+            .filter(|entry| act == Act::Replace && !is_same(entry))
+            .map(|entry| entry.meaning)
+            .collect();
+        self.change(meanings, prefix, if is_there { act } else { act.insertion() }, route);
+        if let Some(entries) = self.routes.get_mut(&(place, network, length)) {
+            entries.retain(|entry| entry.rank() != rank || !others.contains(&entry.meaning));
+        }
+        for &other in &others {
+            meanings.release(other);
+        }
+        if others.len() > 1 { Told::Part } else { Told::All }
     }
 
     /// The prefixes as they are now.

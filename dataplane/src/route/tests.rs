@@ -2,6 +2,7 @@
 
 mod kernel;
 mod model;
+mod resync;
 
 use std::net::Ipv4Addr;
 

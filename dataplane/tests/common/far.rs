@@ -1,5 +1,6 @@
 //! The far end of a cable, with all of its queues: frames as they are, in and out by AF_XDP.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::os::fd::AsFd;

@@ -10,7 +10,9 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dataplane::api::{Command as Order, Encryption, Forward, Handle, Network, Outer, Prefix};
+use dataplane::api::{
+    Command as Order, Encryption, Forward, Handle, Limits, Network, Outer, Prefix, TunnelId,
+};
 use subscriber::{Subscriber, keys};
 
 /// Our end of every tunnel.
@@ -64,6 +66,20 @@ pub fn dial(
     dial_by(Forward::Fast, handle, (local, peer), call_id, inner, mtu)
 }
 
+/// As [`dial`], with what the tunnel may carry.
+pub fn dial_limited(
+    handle: &Handle,
+    ends: (Ipv4Addr, Ipv4Addr),
+    call_id: u16,
+    inner: Ipv4Addr,
+    limits: Limits,
+) -> Subscriber {
+    let outer = outer(ends, call_id);
+    let tunnel = open(Forward::Fast, handle, outer, inner, 1456);
+    handle.command(Order::SetLimits { tunnel, limits }).expect("the worker takes orders");
+    Subscriber::new(outer.peer, outer.local, (call_id, call_id), inner)
+}
+
 /// As [`dial`], with the one who forwards its packets.
 pub fn dial_by(
     forward: Forward,
@@ -73,9 +89,17 @@ pub fn dial_by(
     inner: Ipv4Addr,
     mtu: u16,
 ) -> Subscriber {
-    let outer = Outer { local, peer, own_call_id: call_id, peer_call_id: call_id, peer_window: 64 };
+    open(forward, handle, outer((local, peer), call_id), inner, mtu);
+    Subscriber::new(peer, local, (call_id, call_id), inner)
+}
+
+fn outer((local, peer): (Ipv4Addr, Ipv4Addr), call_id: u16) -> Outer {
+    Outer { local, peer, own_call_id: call_id, peer_call_id: call_id, peer_window: 64 }
+}
+
+fn open(forward: Forward, handle: &Handle, outer: Outer, inner: Ipv4Addr, mtu: u16) -> TunnelId {
     let tunnel = handle.open(outer).expect("the tunnel opens");
-    let (receive, send) = keys(call_id);
+    let (receive, send) = keys(outer.own_call_id);
     let encryption = Encryption::stateless(receive, send);
     let prefixes = vec![Prefix::host(inner)];
     let network = Some(Network { prefixes, mtu, local: GATEWAY, clamp_mss: true });
@@ -86,7 +110,7 @@ pub fn dial_by(
     ] {
         handle.command(order).expect("the worker takes orders");
     }
-    Subscriber::new(peer, local, (call_id, call_id), inner)
+    tunnel
 }
 
 /// Numbers of capabilities (linux/capability.h).

@@ -1,0 +1,124 @@
+//! Asking the kernel for all its links, addresses, neighbours and routes.
+//!
+//! A full table takes seconds, in which changes have to be followed: so it is asked for on a thread
+//! beside, which hands over what it has in parts and waits until they are taken. Keeps nothing.
+
+use std::net::Ipv4Addr;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, RouteMessageBuilder};
+use tokio::sync::mpsc::{Receiver, channel};
+
+use super::message::{Change, dumped};
+use super::mirror::MirrorError;
+use super::rib::Rib;
+
+/// Changes in a part: what follows the kernel is held up by no more than these.
+const PART: usize = 256;
+/// Parts that wait.
+const AHEAD: usize = 4;
+/// No worker holds on to a snapshot for longer: it is for one turn.
+const TURN: Duration = Duration::from_secs(1);
+
+/// The kernel is being asked.
+#[derive(Debug)]
+pub(super) struct Dump {
+    parts: Receiver<Vec<Change>>,
+    thread: JoinHandle<Result<(), MirrorError>>,
+}
+
+impl Dump {
+    /// Begins, in the network namespace of the calling thread.
+    pub(super) fn start(table: Option<u32>) -> Result<Self, MirrorError> {
+        let (sender, parts) = channel(AHEAD);
+        let thread = thread::Builder::new().name("all-routes".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let (connection, kernel, _) = rtnetlink::new_connection()?;
+                tokio::spawn(connection);
+                let mut part = Vec::new();
+                let learn = async |change| {
+                    part.push(change);
+                    part.len() < PART || sender.send(std::mem::take(&mut part)).await.is_ok()
+                };
+                ask(&kernel, table, learn).await?;
+                // Whoever does not listen any more has no use for it.
+                let _ = sender.send(part).await;
+                Ok(())
+            })
+        })?;
+        Ok(Self { parts, thread })
+    }
+
+    /// The next part. `None`: that was all, or it failed.
+    pub(super) async fn next(&mut self) -> Option<Vec<Change>> {
+        self.parts.recv().await
+    }
+
+    /// How it ended, after the last part.
+    pub(super) fn end(self) -> Result<(), MirrorError> {
+        // A panic has been told by the thread itself.
+        self.thread.join().unwrap_or(Err(MirrorError::Lost))
+    }
+}
+
+/// Asks for all there is, until `learn` says `false`.
+pub(super) async fn ask(
+    kernel: &Handle,
+    table: Option<u32>,
+    mut learn: impl AsyncFnMut(Change) -> bool,
+) -> Result<(), MirrorError> {
+    let changed = |message: &RouteNetlinkMessage| dumped(message, table);
+
+    let mut links = kernel.link().get().execute();
+    while let Some(link) = links.try_next().await? {
+        if let Some(change) = changed(&RouteNetlinkMessage::NewLink(link))
+            && !learn(change).await
+        {
+            return Ok(());
+        }
+    }
+    let mut request = kernel.address().get();
+    request.message_mut().header.family = AddressFamily::Inet;
+    let mut addresses = request.execute();
+    while let Some(address) = addresses.try_next().await? {
+        if let Some(change) = changed(&RouteNetlinkMessage::NewAddress(address))
+            && !learn(change).await
+        {
+            return Ok(());
+        }
+    }
+    let mut neighbours =
+        kernel.neighbours().get().set_address_family(AddressFamily::Inet).execute();
+    while let Some(neighbour) = neighbours.try_next().await? {
+        if let Some(change) = changed(&RouteNetlinkMessage::NewNeighbour(neighbour))
+            && !learn(change).await
+        {
+            return Ok(());
+        }
+    }
+    let mut routes = kernel.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+    while let Some(route) = routes.try_next().await? {
+        if let Some(change) = changed(&RouteNetlinkMessage::NewRoute(route))
+            && !learn(change).await
+        {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Forgets a whole table where nobody waits for it, and after the last worker has looked at it, which
+/// would have to take it apart otherwise.
+pub(super) fn drop_aside(rib: Rib) {
+    let dropped = thread::Builder::new().name("old-routes".into()).spawn(move || {
+        thread::sleep(TURN);
+        drop(rib);
+    });
+    if let Err(error) = dropped {
+        tracing::debug!(%error, "old routes are forgotten in line");
+    }
+}
