@@ -91,11 +91,11 @@ impl Lab {
 
 /// Floods with what `next` makes, a frame of Ethernet from the subscribers' side or from the core's,
 /// and returns what the workers dropped of it.
-fn flood(handle: Handle, mut next: impl FnMut(u32) -> (bool, Vec<u8>)) -> Vec<(DropReason, u64)> {
+fn flood(handle: Handle, mut next: impl FnMut(u16) -> (bool, Vec<u8>)) -> Vec<(DropReason, u64)> {
     let quiet = QUIET.map(|id| dial(&handle, (LOCAL, PEER), id, inner(id), 1456));
     let (peer, server) = (Far::open("peer"), Far::open("server"));
     let mut lab = Lab { handle, peer, server, quiet: quiet.into() };
-    let mut number = 0;
+    let mut number = 0_u16;
     for round in 0..ROUNDS {
         // A NIC brings a tunnel's packets by one queue: they have an order.
         let queue = usize::from(round % 2);
