@@ -84,11 +84,15 @@ bench: ## every measurement, at most 20 minutes (QUICK=1: 3), and target/bench/r
 	cargo build --release --locked -p penstock -p penstock-bench --bins
 	$(AS_ROOT) target/release/penstock-bench all $(if $(QUICK),--quick)
 
-bench-publish: ## make the results in target/bench those of bench/results and of the README
+# What is published names a commit, and that has to be what was measured and what judges it.
+bench-publish: ## make the results in target/bench those of bench/results and of the README (no uncommitted changes)
+	@git diff --quiet HEAD -- . ':!README.md' ':!bench/results' || \
+		{ echo "bench-publish: the tree has changes that no commit has: commit them first" >&2; exit 1; }
+	rm -rf target/bench/plots
+	cargo run --release --locked -p penstock-bench -- report --plots target/bench/plots --readme README.md
 	rm -rf bench/results
 	mkdir -p bench/results
-	cp -r target/bench/*.json target/bench/about bench/results/
-	cargo run --release --locked -p penstock-bench -- report --out bench/results --plots bench/results --readme README.md
+	cp -r target/bench/*.json target/bench/about target/bench/report.html target/bench/plots/*.svg bench/results/
 
 bench-mppe: ## what encryption costs, against libraries' ciphers; writes target/bench/mppe.json
 	cargo run --release --locked -p penstock-bench -- mppe

@@ -12,10 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dataplane::DataPlane;
 use dataplane::api::{
-    self, Command, Event, Events, Full, Handle, OpenError, Outer, StartError, TunnelCounters,
-    TunnelId,
+    self, Command, DataPlane, Event, Events, Full, Handle, OpenError, Outer, StartError,
+    TunnelCounters, TunnelId,
 };
 use protocol::ppp::link;
 use protocol::pptp::call_id::{Allocator, Class, Exhausted};

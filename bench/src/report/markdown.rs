@@ -8,14 +8,20 @@ use crate::run::table::Table;
 const BEGIN: &str = "<!-- measured -->\n";
 const END: &str = "<!-- /measured -->";
 
-/// The text with what stands between the marks replaced.
+/// The text with what stands between the marks replaced; `commits` are those of all results.
 ///
 /// # Errors
 /// When it has no marks.
-pub fn fill(text: &str, table: &Table, machine: &Machine, is_quick: bool) -> Result<String> {
+pub fn fill(
+    text: &str,
+    table: &Table,
+    machine: &Machine,
+    commits: &str,
+    is_quick: bool,
+) -> Result<String> {
     let (before, rest) = text.split_once(BEGIN).context("no line <!-- measured -->")?;
     let (_, after) = rest.split_once(END).context("no <!-- /measured -->")?;
-    let Machine { cpu, cores, kernel, commit, date, .. } = machine;
+    let Machine { cpu, cores, kernel, date, .. } = machine;
     let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
     let mut filled = line(table.columns.iter().map(|column| column.name.as_str()).collect());
     filled += &line(
@@ -27,7 +33,7 @@ pub fn fill(text: &str, table: &Table, machine: &Machine, is_quick: bool) -> Res
     let warning =
         if is_quick { " A quick run: it shows that all works, not how fast." } else { "" };
     let machine =
-        format!("\n{cpu}, {cores} cores, Linux {kernel}, {date}, commit {commit}.{warning}\n");
+        format!("\n{cpu}, {cores} cores, Linux {kernel}, {date}, commit {commits}.{warning}\n");
     Ok(format!("{before}{BEGIN}{filled}{machine}{END}{after}"))
 }
 
@@ -41,12 +47,12 @@ mod tests {
         let mut table = Table::new("", [left("target"), right("measured")]);
         table.row(["logins", "2,500 /s"]);
         let text = "# x\n<!-- measured -->\nold\n<!-- /measured -->\nrest\n";
-        let once = fill(text, &table, &Machine::describe(), false).unwrap();
+        let once = fill(text, &table, &Machine::describe(), "0123456789ab", false).unwrap();
         assert!(once.starts_with(
             "# x\n<!-- measured -->\n| target | measured |\n| --- | --: |\n| logins | 2,500 /s |\n"
         ));
         assert!(once.ends_with("<!-- /measured -->\nrest\n") && !once.contains("old"));
-        assert_eq!(fill(&once, &table, &Machine::describe(), false).unwrap(), once);
-        assert!(fill("no marks", &table, &Machine::describe(), false).is_err());
+        assert_eq!(fill(&once, &table, &Machine::describe(), "0123456789ab", false).unwrap(), once);
+        assert!(fill("no marks", &table, &Machine::describe(), "0123456789ab", false).is_err());
     }
 }

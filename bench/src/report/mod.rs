@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::run::machine::{DIRTY, UNKNOWN};
 use crate::run::table::{Table, left, number, right};
 use crate::run::{About, Options};
 use crate::section::{Section, Target};
@@ -64,7 +65,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     plots: Option<PathBuf>,
     /// File of which the part between `<!-- measured -->` and `<!-- /measured -->` becomes the table
-    /// of targets
+    /// of targets; refused for results whose code no commit names
     #[arg(long, value_name = "FILE")]
     readme: Option<PathBuf>,
 }
@@ -77,10 +78,31 @@ pub struct Chapter {
     section: Section,
 }
 
+/// The commits that results come from, each once, in the order of the results.
+///
+/// # Errors
+/// When one was measured on a tree with changes, or of no repository: nobody could measure it again.
+fn commits<'a>(results: impl IntoIterator<Item = &'a About>) -> Result<String> {
+    let (mut commits, mut nameless) = (Vec::new(), Vec::new());
+    for About { name, machine, .. } in results {
+        let commit = machine.commit.as_str();
+        if commit.ends_with(DIRTY) || commit == UNKNOWN {
+            nameless.push(format!("{name} ({commit})"));
+        } else if !commits.contains(&commit) {
+            commits.push(commit);
+        }
+    }
+    if !nameless.is_empty() {
+        let nameless = nameless.join(", ");
+        bail!("no commit names the code that was measured: {nameless}; commit, then measure again");
+    }
+    Ok(commits.join(", "))
+}
+
 /// Makes the page.
 ///
 /// # Errors
-/// When there is no result, or one that cannot be read; the page has all others then.
+/// When results that no commit names are for a README, when there is no result, or one that cannot be read; the page has all others then.
 pub fn run(arguments: &Arguments, options: &Options) -> Result<()> {
     let (mut chapters, mut errors) = (Vec::new(), Vec::new());
     for &(name, read) in SECTIONS {
@@ -105,6 +127,11 @@ pub fn run(arguments: &Arguments, options: &Options) -> Result<()> {
     if chapters.is_empty() && errors.is_empty() {
         bail!("no results in {}: run a measurement first", options.out.display());
     }
+    // Before anything is written.
+    let readme = match &arguments.readme {
+        Some(readme) => Some((readme, commits(chapters.iter().map(|chapter| &chapter.about))?)),
+        None => None,
+    };
     let html = arguments.html.clone().unwrap_or_else(|| options.out.join("report.html"));
     fs::write(&html, page::page(&chapters)?)
         .with_context(|| format!("writing {}", html.display()))?;
@@ -119,12 +146,12 @@ pub fn run(arguments: &Arguments, options: &Options) -> Result<()> {
         }
     }
     let all: Vec<_> = chapters.iter().flat_map(|chapter| chapter.section.targets.clone()).collect();
-    if let (Some(readme), Some(chapter)) = (&arguments.readme, chapters.first()) {
+    if let (Some((readme, commits)), Some(chapter)) = (readme, chapters.first()) {
         let text =
             fs::read_to_string(readme).with_context(|| format!("reading {}", readme.display()))?;
-        let text =
-            markdown::fill(&text, &targets(&all), &chapter.about.machine, chapter.about.quick)
-                .with_context(|| format!("{}", readme.display()))?;
+        let about = &chapter.about;
+        let text = markdown::fill(&text, &targets(&all), &about.machine, &commits, about.quick)
+            .with_context(|| format!("{}", readme.display()))?;
         fs::write(readme, text).with_context(|| format!("writing {}", readme.display()))?;
     }
     let mut out = std::io::stdout();
@@ -146,6 +173,27 @@ pub fn run(arguments: &Arguments, options: &Options) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::machine::Machine;
+
+    #[test]
+    fn what_no_commit_names_is_not_for_a_readme() {
+        let about = |name: &str, commit: &str| About {
+            name: name.to_owned(),
+            command: name.to_owned(),
+            quick: false,
+            machine: Machine { commit: commit.to_owned(), ..Machine::describe() },
+            seconds: 1.0,
+            error: None,
+        };
+        let clean = [about("mppe", "0123456789ab"), about("wire", "ba9876543210")];
+        assert_eq!(commits(&clean).unwrap(), "0123456789ab, ba9876543210");
+        assert_eq!(commits([&clean[0], &clean[0]]).unwrap(), "0123456789ab");
+        for commit in ["0123456789ab-dirty", UNKNOWN] {
+            let dirty = about("dial", commit);
+            let error = commits([&clean[0], &dirty]).unwrap_err().to_string();
+            assert!(error.contains(&format!("dial ({commit})")), "{error}");
+        }
+    }
 
     #[test]
     fn without_results_there_is_no_page() {

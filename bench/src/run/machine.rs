@@ -63,7 +63,11 @@ impl Machine {
     }
 }
 
-const UNKNOWN: &str = "unknown";
+/// What cannot be found out.
+pub const UNKNOWN: &str = "unknown";
+
+/// Behind a commit: the tree had changes that the commit has not.
+pub const DIRTY: &str = "-dirty";
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).map_or_else(|_| UNKNOWN.to_owned(), |text| text.trim().to_owned())

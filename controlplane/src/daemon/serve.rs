@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use super::{Daemon, Shared, StartError, account, banner, drain, listener, plan};
 use crate::api::server::{self, ControlSocket};
 use crate::config::{Config, LogFormat};
+use crate::host::descriptors::Descriptors;
 use crate::kernel::Kernel;
 use crate::lists::Lists;
 use crate::plane;
@@ -29,7 +30,7 @@ use crate::users::{Users, watch};
 /// If it cannot start.
 pub fn run(config: Config, file: Option<PathBuf>) -> Result<(), StartError> {
     start_log(&config)?;
-    raise_descriptor_limit();
+    raise_descriptor_limit(&config);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -180,11 +181,10 @@ fn start_log(config: &Config) -> Result<(), StartError> {
 }
 
 /// Each control connection is a descriptor; the usual 1024 are few.
-fn raise_descriptor_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        warn!(%error, "the limit of open files stays as it is");
+fn raise_descriptor_limit(config: &Config) {
+    match Descriptors::raise(config) {
+        Ok(descriptors) if descriptors.suffice() => {}
+        Ok(descriptors) => warn!("{descriptors}"),
+        Err(error) => warn!(%error, "the limit of open files stays as it is"),
     }
 }

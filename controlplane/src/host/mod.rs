@@ -1,7 +1,9 @@
 //! What the machine around us is like: who has a port, what the kernel forwards, what we may do.
 //!
-//! Reads `/proc`, asks `nft`, and changes nothing, ever.
+//! Reads `/proc`, asks `nft`, and changes nothing but, where it is asked to, our own limit of open
+//! files.
 
+pub mod descriptors;
 pub mod forwarding;
 pub mod port;
 
@@ -13,20 +15,15 @@ use std::path::Path;
 use crate::config::DnsServer;
 
 /// Rights that the packet path needs, by their bit in `/proc/self/status` (capability.h).
-const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
+pub const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
 
 /// Rights that AF_XDP needs besides.
-const XDP_CAPABILITIES: [(u32, &str); 2] = [(39, "CAP_BPF"), (14, "CAP_IPC_LOCK")];
+pub const XDP_CAPABILITIES: [(u32, &str); 2] = [(39, "CAP_BPF"), (14, "CAP_IPC_LOCK")];
 
 /// The rights that we lack.
 #[must_use]
 pub fn missing_capabilities(xdp: bool) -> Vec<&'static str> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
-        .unwrap_or(0);
+    let effective = effective_capabilities();
     let more: &[(u32, &'static str)] = if xdp { &XDP_CAPABILITIES } else { &[] };
     CAPABILITIES
         .iter()
@@ -34,6 +31,20 @@ pub fn missing_capabilities(xdp: bool) -> Vec<&'static str> {
         .filter(|(bit, _)| effective >> bit & 1 == 0)
         .map(|(_, name)| *name)
         .collect()
+}
+
+fn effective_capabilities() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+/// Whether we have the right of this bit.
+fn may(bit: u32) -> bool {
+    effective_capabilities() >> bit & 1 != 0
 }
 
 /// Whether this network namespace has an interface of that name.

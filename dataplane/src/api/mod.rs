@@ -5,7 +5,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`config`] | what [`crate::DataPlane::start`] is told, and what it chose |
+//! | [`config`] | what [`DataPlane::start`] is told, and what it chose |
 //! | [`limits`] | rates of a tunnel |
 //! | [`filter`] | which packets of a subscriber pass |
 //! | [`counters`] | reasons to drop, counters of tunnels, workers and ports |
@@ -19,6 +19,8 @@ pub use protocol::ipv6::Ipv6Prefix;
 pub use protocol::mppe::{Cipher, Mode, SessionKey};
 pub use protocol::ppp::Framing;
 pub use protocol::ppp::multilink::{Format, Multilink, Receiving, Sending};
+
+pub use crate::assembly::DataPlane;
 
 pub mod config;
 pub mod counters;

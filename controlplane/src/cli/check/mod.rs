@@ -20,6 +20,7 @@ use super::{Failure, runtime};
 use crate::aaa::identity;
 use crate::accounting::store::Store;
 use crate::config::{Config, DEFAULT_FILE};
+use crate::host::descriptors::Descriptors;
 use crate::host::forwarding::{Firewall, Forwarding, ReversePath, firewall};
 use crate::host::port::owner;
 use crate::host::{host_name, missing_capabilities, name_servers};
@@ -76,6 +77,7 @@ pub(super) fn run(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
     }
     findings.extend(ports(config, running));
     findings.extend(rights(config));
+    findings.push(descriptors(config));
     findings.push(mppe(config));
     findings.extend(interfaces::all(config, running));
     findings.extend(kernel(config));
@@ -168,6 +170,12 @@ fn rights(config: &Config) -> Vec<Finding> {
         }
     };
     vec![rights, tun, doorkeeper]
+}
+
+fn descriptors(config: &Config) -> Finding {
+    let descriptors = Descriptors::attainable(config);
+    let level = if descriptors.suffice() { Level::Fine } else { Level::Warning };
+    Finding { level, text: descriptors.to_string() }
 }
 
 fn mppe(config: &Config) -> Finding {
