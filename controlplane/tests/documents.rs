@@ -1,11 +1,15 @@
 //! The page about RouterOS's manual has each property with tests for it, and each test that it names
-//! is there. Never says whether it passes.
+//! is there; the page for operators has each endpoint, and the log lines that it explains are logged;
+//! what is there to deploy fits the daemon's defaults. Never says whether a test passes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::Path;
+
+use controlplane::config::Config;
+use controlplane::host::{CAPABILITIES, XDP_CAPABILITIES};
 
 const PAGE: &str = include_str!("../../docs/routeros.md");
 const PROVEN: &str = "proven by";
@@ -176,5 +180,113 @@ fn no_property_of_the_manual_is_missing() {
         let named: HashSet<_> = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
         let missing: Vec<_> = properties.iter().filter(|word| !named.contains(**word)).collect();
         assert!(missing.is_empty(), "{heading}: {missing:?}");
+    }
+}
+
+const OPERATION: &str = include_str!("../../docs/operation.md");
+const ROUTES: &str = include_str!("../src/api/server.rs");
+const API: &str = include_str!("../src/api/mod.rs");
+
+/// Methods and paths that the daemon's router has.
+fn endpoints() -> BTreeSet<(String, String)> {
+    let mut endpoints = BTreeSet::new();
+    let (router, _) = ROUTES.split_once(".with_state(").unwrap();
+    for route in router.split(".route(").skip(1) {
+        let path = route.split('"').nth(1).unwrap();
+        for method in ["get", "post", "patch", "delete", "put"] {
+            if route.contains(&format!(" {method}(")) || route.contains(&format!(".{method}(")) {
+                endpoints.insert((method.to_uppercase(), path.to_owned()));
+            }
+        }
+    }
+    endpoints
+}
+
+#[test]
+fn each_endpoint_is_in_the_page_for_operators_and_in_the_modules() {
+    let words = |line: &str| line.split(['`', ' ']).map(str::to_owned).collect::<Vec<_>>();
+    let endpoint = |line: &str| {
+        let words = words(line);
+        let path = words.iter().find(|word| word.starts_with("/v1/"))?;
+        let method = words
+            .iter()
+            .find(|word| word.chars().all(|c| c.is_ascii_uppercase()) && !word.is_empty())?;
+        Some((method.clone(), path.clone()))
+    };
+    let table = |text: &str, begin: &str| -> Vec<_> {
+        text.lines().filter_map(|line| endpoint(line.strip_prefix(begin)?)).collect()
+    };
+    let served = endpoints();
+    assert!(served.len() > 15, "{served:?}");
+    for (what, rows) in [("page", table(OPERATION, "| `")), ("module", table(API, "//! | `"))] {
+        assert_eq!(rows.iter().cloned().collect::<BTreeSet<_>>(), served, "{what}");
+        assert_eq!(rows.len(), served.len(), "{what}: an endpoint stands twice");
+    }
+}
+
+/// The text of all Rust files of a folder.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn each_log_line_that_is_explained_is_logged() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut code = String::new();
+    for folder in ["controlplane/src", "dataplane/src"] {
+        sources(&root.join(folder), &mut code);
+    }
+    let (_, section) = OPERATION.split_once("\n## Log lines\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let mut rows = 0;
+    for row in section.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let line = row.split('`').next().unwrap();
+        assert!(code.contains(line), "nothing logs: {line}");
+        rows += 1;
+    }
+    assert!(rows > 20, "{rows} rows");
+}
+
+#[test]
+fn the_unit_has_the_folders_and_rights_of_the_daemon() {
+    let unit = include_str!("../../deploy/penstock.service");
+    let values = |key: &str| -> Vec<_> {
+        let lines = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        lines.flat_map(str::split_whitespace).collect()
+    };
+    let Config { database, control_socket, .. } = Config::default();
+    let below = |file: &Path, root: &str| {
+        let folder = file.parent().unwrap().strip_prefix(root).unwrap();
+        folder.to_str().unwrap().to_owned()
+    };
+    assert_eq!(values("StateDirectory"), [below(&database, "/var/lib")]);
+    assert_eq!(values("RuntimeDirectory"), [below(&control_socket, "/run")]);
+    for (_, capability) in CAPABILITIES.into_iter().chain(XDP_CAPABILITIES) {
+        assert!(values("CapabilityBoundingSet").contains(&capability), "{capability}");
+    }
+    let filter = include_str!("../../deploy/fail2ban/filter.d/penstock.conf");
+    assert!(filter.contains("_SYSTEMD_UNIT=penstock.service"));
+}
+
+/// What `penstock check` advises, a machine that was deployed has.
+#[test]
+fn sysctls_that_are_advised_are_among_those_to_deploy() {
+    let advice = include_str!("../src/cli/check/mod.rs");
+    let deployed = include_str!("../../deploy/sysctl.d/penstock.conf");
+    let advised: Vec<_> = advice
+        .split("sysctl -w ")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')')?.0.split_once('='))
+        .collect();
+    assert_eq!(advised.len(), 3, "{advised:?}");
+    for (key, value) in advised {
+        assert!(deployed.contains(&format!("{key} = {value}\n")), "{key}");
     }
 }

@@ -11,6 +11,8 @@
 //! | `GET /v1/sessions` | all sessions, those that log in too |
 //! | `POST /v1/sessions/set` | change what sessions are held to ([`types::SessionSet`]) |
 //! | `POST /v1/sessions/disconnect` | end those that a [`types::Selector`] means |
+//! | `GET /v1/lockouts` | locks on addresses and users ([`types::LockoutView`]) |
+//! | `POST /v1/lockouts/clear` | end those that a [`types::LockoutSelector`] means |
 //! | `GET /v1/bindings` | interfaces of users ([`types::BindingView`]) |
 //! | `POST /v1/bindings` | add one ([`crate::config::Binding`]) |
 //! | `PATCH /v1/bindings/{name}` | change one ([`types::BindingChange`]) |
@@ -19,6 +21,7 @@
 //! | `POST /v1/clients` | add one ([`crate::config::Client`]) |
 //! | `PATCH /v1/clients/{name}` | change one ([`clients::ClientChange`]) |
 //! | `DELETE /v1/clients/{name}` | remove one |
+//! | `POST /v1/drain` | accept no calls, or again ([`types::DrainOrder`]) |
 //! | `GET /v1/stats` | counters of daemon, data plane and pools |
 
 pub mod client;

@@ -36,6 +36,12 @@ pub struct UserView {
     pub remote_address: Option<RemoteAddress>,
     /// Networks behind the user.
     pub routes: Vec<Route>,
+    /// The prefix of the link, if it is not one of the profile's.
+    pub remote_ipv6_prefix: Option<Prefix>,
+    /// The prefix that is delegated, if it is not one of the profile's.
+    pub delegated_ipv6_prefix: Option<Prefix>,
+    /// IPv6 networks behind the user.
+    pub ipv6_routes: Vec<Prefix>,
     /// The rate, if it is not the profile's.
     pub rate_limit: Option<RateLimit>,
     /// The time a session may last, if it is not the profile's.
@@ -71,6 +77,9 @@ impl UserView {
             local_address: user.local_address,
             remote_address: user.remote_address,
             routes: user.routes,
+            remote_ipv6_prefix: user.remote_ipv6_prefix,
+            delegated_ipv6_prefix: user.delegated_ipv6_prefix,
+            ipv6_routes: user.ipv6_routes,
             rate_limit: user.rate_limit,
             session_timeout: user.session_timeout,
             idle_timeout: user.idle_timeout,

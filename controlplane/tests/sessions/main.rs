@@ -9,6 +9,7 @@ mod dial;
 mod drain;
 mod hostile;
 mod lockout;
+mod operation;
 mod peer;
 mod radius;
 mod radius_addresses;
