@@ -1,5 +1,5 @@
-//! The committed objects are what their sources say: rebuilt with the recorded clang, they have the
-//! same instructions and maps.
+//! The committed objects are what their sources say: neither changed since they were built, and
+//! rebuilt with the recorded clang, where there is one, they have the same instructions and maps.
 
 use std::path::Path;
 use std::process::Command;
@@ -32,6 +32,29 @@ fn contents(object: &Path) -> Option<String> {
     // The lines before the first section name the file.
     let mut lines = disassembly.lines().skip_while(|line| !line.contains(" section "));
     Some(lines.by_ref().map(|line| format!("{line}\n")).collect())
+}
+
+#[test]
+fn neither_sources_nor_objects_changed_since_they_were_built() {
+    let sums = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bpf/built.sha256");
+    let text = std::fs::read_to_string(&sums).unwrap();
+    for kind in [".c", ".h", ".o"] {
+        for file in std::fs::read_dir(sums.parent().unwrap()).unwrap() {
+            let file = file.unwrap().file_name().into_string().unwrap();
+            assert!(
+                !file.ends_with(kind) || text.contains(&format!(" src/bpf/{file}\n")),
+                "{file}"
+            );
+        }
+    }
+    let checked = Command::new("sha256sum")
+        .args(["--check", "--strict", "--quiet"])
+        .arg(&sums)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "run `make ebpf` and commit the objects: {said}");
 }
 
 #[test]

@@ -164,7 +164,12 @@ impl Lane {
                 Ok(None) => {}
                 Err(_) => break,
             }
-            self.release(to);
+            self.release(to, Instant::now());
+        }
+        // What is held still goes out, in the order in which it would have.
+        if let Some(last) = self.held.iter().map(|held| held.due).max() {
+            self.held.make_contiguous().sort_by_key(|held| held.due);
+            self.release(to, last);
         }
     }
 
@@ -214,8 +219,7 @@ impl Lane {
         }
     }
 
-    fn release(&mut self, to: &PacketSocket) {
-        let now = Instant::now();
+    fn release(&mut self, to: &PacketSocket, now: Instant) {
         let mut index = 0;
         while index < self.held.len() {
             if self.held[index].due <= now {

@@ -23,6 +23,8 @@ pub const USERS: [(&str, &str); 3] =
 
 /// Until the daemon has dealt with something, however slow the machine is.
 const SOON: Duration = Duration::from_secs(15);
+/// A flood's drops are counted more often than this.
+const REST: Duration = Duration::from_millis(200);
 
 /// Concentrator, core and witness.
 #[derive(Debug)]
@@ -104,6 +106,25 @@ impl Scene {
             Ok((self.server.stats()?.count(names) >= before + by).then_some(()))
         });
         moved.with_context(|| format!("{:#?}", self.server.stats()))
+    }
+
+    /// Waits until nothing more is dropped: what waits in the kernel's buffers is part of a flood.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn await_rest(&self) -> Result<()> {
+        let dropped = || -> Result<u64> {
+            let stats = self.server.stats()?;
+            Ok(stats.drops.values().chain(stats.xdp.values()).sum())
+        };
+        let (mut before, mut quiet) = (dropped()?, 0);
+        wait::until("the flood's end", 3 * SOON, || {
+            std::thread::sleep(REST);
+            let now = dropped()?;
+            quiet = if now == before { quiet + 1 } else { 0 };
+            before = now;
+            Ok((quiet == 3).then_some(()))
+        })
     }
 
     /// The witness's session as the daemon shows it.

@@ -17,8 +17,10 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::impair::SplitMix;
 use crate::packet::{raw_ip_socket, set_option};
 
-/// How long an echo may take before it is lost.
+/// How long an echo may take before it is sent for again.
 const ECHO_PATIENCE: Duration = Duration::from_secs(1);
+/// How long an echo may take before it is lost: the machine may be busy with other things.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a server looks whether it should end.
 const GLANCE: Duration = Duration::from_millis(50);
 const RECEIVE_BUFFER: libc::c_int = 8 << 20;
@@ -154,9 +156,9 @@ pub fn udp_exchange(
     let mut outcome = Outcome::default();
     for size in sizes {
         let sent = payload(size as u64, size);
-        retried(&mut outcome, retries, &format!("UDP to {to}, {size} bytes"), || {
+        retried(&mut outcome, retries, &format!("UDP to {to}, {size} bytes"), |patience| {
             socket.send(&sent).with_context(|| format!("sending {size} bytes to {to}"))?;
-            awaited(&socket, |received| received == sent)
+            awaited(&socket, patience, |received| received == sent)
         })?;
     }
     Ok(outcome)
@@ -195,11 +197,11 @@ pub fn ping_exchange(
     let mut sequence = 0_u16;
     for size in sizes {
         let data = payload(size as u64, size);
-        retried(&mut outcome, retries, &format!("ping to {to}, {size} bytes"), || {
+        retried(&mut outcome, retries, &format!("ping to {to}, {size} bytes"), |patience| {
             sequence = sequence.wrapping_add(1);
             let request = echo_request(sequence, &data);
             socket.send(&request).with_context(|| format!("sending {size} bytes to {to}"))?;
-            awaited(&socket, |packet| {
+            awaited(&socket, patience, |packet| {
                 let Some(message) = packet.get(IP_HEADER..) else { return false };
                 // Echo Reply, and from the identifier on the bytes of the request (RFC 792).
                 message.first() == Some(&0) && message.get(4..) == request.get(4..)
@@ -236,11 +238,11 @@ fn retried(
     outcome: &mut Outcome,
     retries: usize,
     what: &str,
-    mut attempt: impl FnMut() -> Result<bool>,
+    mut attempt: impl FnMut(Duration) -> Result<bool>,
 ) -> Result<()> {
-    for _ in 0..=retries {
+    for left in (0..=retries).rev() {
         outcome.sent += 1;
-        if attempt()? {
+        if attempt(if left == 0 { LAST_PATIENCE } else { ECHO_PATIENCE })? {
             outcome.returned += 1;
             return Ok(());
         }
@@ -249,8 +251,12 @@ fn retried(
 }
 
 /// Whether a packet that `matches` comes before the patience ends.
-fn awaited(socket: &UdpSocket, matches: impl Fn(&[u8]) -> bool) -> Result<bool> {
-    let deadline = Instant::now() + ECHO_PATIENCE;
+fn awaited(
+    socket: &UdpSocket,
+    patience: Duration,
+    matches: impl Fn(&[u8]) -> bool,
+) -> Result<bool> {
+    let deadline = Instant::now() + patience;
     let mut buffer = vec![0; 65535];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -268,11 +268,9 @@ fn two_clients_behind_one_address_may_have_the_same_call_id() {
         callers.push(caller);
     }
     assert_ne!(callers[0].server_call_id(), callers[1].server_call_id());
-    let sessions = scene.server.sessions().unwrap();
-    let of_nat: Vec<_> =
-        sessions.iter().filter(|session| session.peer_address == address_of(2)).collect();
-    assert_eq!(of_nat.len(), 2, "{sessions:#?}");
-    assert_ne!(of_nat[0].address, of_nat[1].address);
+    let [alice, bob] = ["alice", "bob"].map(|user| scene.server.session_of(user).unwrap());
+    assert_eq!([alice.peer_address, bob.peer_address], [address_of(2); 2]);
+    assert_ne!(alice.address, bob.address);
     scene.witness_is_well().unwrap();
 }
 

@@ -70,13 +70,19 @@ fn a_locked_database_refuses_changes_after_a_while_and_keeps_everyone_in() {
     locker.send("BEGIN IMMEDIATE; SELECT 'locked';").unwrap();
     locker.wait_line("the lock", 0, LIMIT, |line| line == "locked").unwrap();
 
-    let refused = std::thread::scope(|scope| {
-        let adding = scope.spawn(|| add(&scene.server, "dave", "too late"));
-        // While the change waits for the disk, nobody else does.
-        carol_gets_in(&scene, 2);
-        adding.join().unwrap().unwrap_err().to_string()
-    });
-    assert!(refused.contains("penstock.db") && refused.contains("locked"), "{refused}");
+    // While the change waits for the disk, nobody else does; once, for a busy machine may take
+    // longer over a login than the change waits.
+    let overtakes = |number| {
+        std::thread::scope(|scope| {
+            let adding = scope.spawn(|| add(&scene.server, "dave", "too late"));
+            carol_gets_in(&scene, number);
+            let overtook = !adding.is_finished();
+            let refused = adding.join().unwrap().unwrap_err().to_string();
+            assert!(refused.contains("penstock.db") && refused.contains("locked"), "{refused}");
+            overtook
+        })
+    };
+    assert!((2..5).any(overtakes), "a login waited for the disk");
     scene.witness_is_well().unwrap();
 
     locker.send("ROLLBACK; SELECT 'free';").unwrap();

@@ -20,7 +20,7 @@ fn program(path: &Path, text: &str) {
 
 fn await_text(path: &Path, parts: &[&str]) {
     let mut text = String::new();
-    wait::until(&format!("{parts:?} in {}", path.display()), SOON, || {
+    wait::until(&format!("{parts:?} in {}", path.display()), 2 * SOON, || {
         text = std::fs::read_to_string(path).unwrap_or_default();
         Ok(parts.iter().all(|part| text.contains(part)).then_some(()))
     })
@@ -70,7 +70,7 @@ fn a_slow_program_keeps_nobody_waiting() {
         &format!("echo up $PEERNAME >> {}; exec sleep 600", told.display()),
     );
     let settings = format!(
-        "[hooks]\nup = \"{}/up\"\nmax-running = 1\ntimeout = \"4s\"\n",
+        "[hooks]\nup = \"{}/up\"\nmax-running = 1\ntimeout = \"20s\"\n",
         folder.path().display()
     );
     let scene = Scene::new(USERS, &settings).unwrap();

@@ -120,11 +120,10 @@ fn the_core_cannot_harm_a_tunnel(driver: Driver) {
     }
     scene.witness_is_well().unwrap();
     // An answer of the tunnel's end: too big, at the tunnel's own MTU (RFC 1191 §4).
-    let message = scene
-        .network
-        .core
-        .run(|| traffic::ping_exchange(own, [1400, 1472], 0).map(traffic::Outcome::whole));
-    assert!(!message.unwrap_or(false), "1500 octets do not fit");
+    let ping = |size| scene.network.core.run(|| traffic::ping_exchange(own, [size], 3));
+    assert_eq!(ping(1400).unwrap().returned, 1);
+    let refused = format!("{:#}", ping(1472).unwrap_err());
+    assert!(refused.contains("Message too long"), "1500 octets do not fit: {refused}");
     scene.witness_is_well().unwrap();
 }
 
@@ -161,14 +160,7 @@ fn no_frame_is_lost_to_a_flood(driver: Driver) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    // What waits in the kernel's buffers is part of the flood.
-    let mut dealt_with = 0;
-    lab::wait::until("the flood's end", 3 * SOON, || {
-        std::thread::sleep(Duration::from_millis(200));
-        let drops = scene.server.stats()?.drops.values().sum();
-        Ok((std::mem::replace(&mut dealt_with, drops) == drops).then_some(()))
-    })
-    .unwrap();
+    scene.await_rest().unwrap();
     for _ in 0..10 {
         scene.witness_is_well().unwrap();
     }

@@ -194,6 +194,7 @@ fn a_flood_of_gre_for_no_tunnel_costs_neither_memory_nor_the_witness(driver: Dri
         Ok((scene.server.stats()?.count(&unknown) > 1000).then_some(()))
     })
     .unwrap();
+    scene.await_rest().unwrap();
     assert!(scene.server.stats().unwrap().count(&foreign) <= 1, "one tunnel is there");
     scene.witness_is_well().unwrap();
     let after = scene.server.footprint().unwrap();

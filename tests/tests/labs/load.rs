@@ -230,7 +230,7 @@ fn a_server_that_talks_nonsense_or_nothing_is_named() {
 fn a_server_that_goes_away_in_the_middle_leaves_what_was_measured_by_then() {
     let lab = Lab::new();
     let mut server = lab.penstock("");
-    let load = lab.start(&["--tunnels", "4", "--duration", "8s"]);
+    let load = lab.start(&["--tunnels", "4", "--duration", "30s"]);
     wait::until("four sessions with traffic", LIMIT, || {
         let sessions = server.sessions()?;
         let busy = sessions.iter().filter(|session| session.rx_packets > 20).count();
@@ -291,10 +291,10 @@ fn dials_share_connections_where_descriptors_are_few() {
     let figures: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((figures["sessions"].as_u64(), figures["up"].as_u64()), (Some(120), Some(120)));
     assert_eq!(figures["calls_per_connection"].as_u64(), Some(3), "{figures:#}");
-    assert_eq!(
-        (figures["failures"].as_u64(), figures["dials_per_session"].as_f64()),
-        (Some(0), Some(1.0))
-    );
+    assert_eq!(figures["failures"].as_u64(), Some(0));
+    // A busy machine may be late with some, which are dialled again.
+    let dials = figures["dials_per_session"].as_f64().unwrap();
+    assert!((1.0..1.5).contains(&dials), "{figures:#}");
 
     let (status, output) = dial(105);
     assert_eq!(status, Some(1), "{output}");

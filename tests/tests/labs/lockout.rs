@@ -58,8 +58,15 @@ fn the_kernel_answers_no_syn_of_a_locked_address_until_the_lock_ends() {
     assert_eq!(syns(SYN | ACK, SERVER, address_of(3)), 1);
     assert!(scene.server.stats().unwrap().count(&["refused_locked_out_by_kernel"]) > 0);
 
-    // It outlives the daemon: what a lock needs is on the disk within a second or two.
-    std::thread::sleep(Duration::from_secs(3));
+    // It outlives the daemon, once what it needs is on the disk.
+    let database = scene.server.directory().join("penstock-lockouts.db");
+    wait::until("the lock on the disk", SOON, || {
+        let mut sqlite = Command::new("sqlite3");
+        sqlite.arg("-readonly").arg(&database).arg("SELECT subject FROM lock");
+        let subjects = sqlite.output()?.stdout;
+        Ok(String::from_utf8_lossy(&subjects).contains(&address_of(2).to_string()).then_some(()))
+    })
+    .unwrap();
     let concentrator = &scene.network.concentrator;
     scene.server.kill_and_restart(concentrator).unwrap();
     assert!(Caller::connect(&guesser, SERVER).is_err(), "a lock of before the restart");
@@ -123,8 +130,16 @@ fn fail2ban_reads_wrong_passwords_and_nothing_else() {
             // Behind the witness's address are others, who would be banned with the guesser.
             guess(&scene.subscriber, name);
         }
-        let besides = scene.server.log().matches("authentication failed beside sessions").count();
-        assert_eq!(besides, names.len(), "{format}: {}", scene.server.log());
+        // The last guess was one of these.
+        let besides =
+            || scene.server.log().matches("authentication failed beside sessions").count();
+        wait::until(
+            "all guesses in the log",
+            SOON,
+            || Ok((besides() >= names.len()).then_some(())),
+        )
+        .unwrap_or_else(|error| panic!("{error}: {format}: {}", scene.server.log()));
+        assert_eq!(besides(), names.len(), "{format}: {}", scene.server.log());
         let log = scene.server.directory().join("log");
         std::fs::write(&log, scene.server.log()).unwrap();
 

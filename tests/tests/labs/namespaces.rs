@@ -90,8 +90,7 @@ fn through_hop(impairment: Impairment, seed: u64) -> (Vec<u8>, [u64; 4]) {
     .unwrap();
     let counts = [&tally.seen, &tally.lost, &tally.duplicated, &tally.reordered]
         .map(|counter| counter.load(Ordering::Relaxed));
-    // Nothing is held longer than this.
-    std::thread::sleep(impairment.delay + Impairment::REORDER_PATIENCE * 2);
+    // What it holds still leaves.
     drop(hop);
     let trace = capture.finish().unwrap();
     (trace.gre().map(|packet| packet[4]).collect(), counts)

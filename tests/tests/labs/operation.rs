@@ -53,6 +53,7 @@ fn disconnecting_a_user_ends_that_session_alone() {
     let capture = Capture::start(&subscriber, "wan").unwrap();
     let mut client = Client::dial(&subscriber, SERVER, "alice", "secret123").unwrap();
     client.wait_up().unwrap();
+    scene.server.session_of("alice").unwrap();
     scene.server.command(&["session", "disconnect", "--user", "alice"]).unwrap();
     // A call that the other side ended is a lost link.
     let status = client.process().wait_exit(SOON).unwrap();

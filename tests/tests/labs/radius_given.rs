@@ -37,6 +37,14 @@ fn routes(scene: &Scene, network: &str) -> String {
     scene.network.concentrator.ip(&format!("route show {network}")).unwrap()
 }
 
+/// Waits until the concentrator has a route of its tunnels to this network.
+fn await_routed(scene: &Scene, network: &str) {
+    let routed = wait::until(&format!("a route to {network}"), SOON, || {
+        Ok(routes(scene, network).contains("dev penstock").then_some(()))
+    });
+    routed.unwrap_or_else(|error| panic!("{error}\n{}", scene.logs()));
+}
+
 fn hang_up(scene: &Scene, client: Client, user: &str) {
     client.hang_up().unwrap();
     scene.await_gone(user).unwrap();
@@ -50,8 +58,9 @@ fn networks_of_two_sessions_stay_until_the_last_one_ends_and_others_networks_are
     let pool = routes(&scene, "10.99.0.0/24");
     let one = scene.dial(&first, "one", "secret123", &[]).unwrap();
     // RFC 2865 §5.22: several, and each that is not somebody else's.
-    assert!(routes(&scene, "10.97.0.0/24").contains("dev penstock"), "{}", scene.logs());
-    assert!(routes(&scene, "10.96.0.0/24").contains("dev penstock"), "{}", scene.logs());
+    await_routed(&scene, "10.97.0.0/24");
+    await_routed(&scene, "10.96.0.0/24");
+    scene.server.session_of("one").unwrap();
     assert_eq!(routes(&scene, "203.0.113.0/24"), lan);
     assert_eq!(routes(&scene, "10.99.0.0/24"), pool);
     assert!(!routes(&scene, "default").contains("penstock"), "{}", scene.logs());
@@ -59,12 +68,13 @@ fn networks_of_two_sessions_stay_until_the_last_one_ends_and_others_networks_are
     scene.await_log(&["WARN", "0.0.0.0/0"]).unwrap();
 
     let two = scene.dial(&second, "two", "secret123", &[]).unwrap();
+    scene.server.session_of("two").unwrap();
     scene.network.core.ip("route add 10.97.0.0/24 via 203.0.113.1").unwrap();
     first.ip("address add 10.97.0.9/32 dev lo").unwrap();
     let behind = Ipv4Addr::new(10, 97, 0, 9);
     // The newer of the two had it, and the other one has it again.
     hang_up(&scene, two, "two");
-    assert!(routes(&scene, "10.97.0.0/24").contains("dev penstock"), "{}", scene.logs());
+    await_routed(&scene, "10.97.0.0/24");
     let pinged = scene.network.core.run(|| traffic::ping_exchange(behind, [56, 1000], 3));
     assert_eq!(pinged.unwrap_or_default().returned, 2, "{}", scene.logs());
     hang_up(&scene, one, "one");
@@ -76,7 +86,7 @@ fn networks_of_two_sessions_stay_until_the_last_one_ends_and_others_networks_are
 
     // RFC 2865 §5.9: the network that the address lies in is behind the subscriber.
     let masked = scene.dial(&third, "masked", "secret123", &[]).unwrap();
-    assert!(routes(&scene, "10.95.0.8/29").contains("dev penstock"), "{}", scene.logs());
+    await_routed(&scene, "10.95.0.8/29");
     hang_up(&scene, masked, "masked");
 }
 
@@ -94,7 +104,10 @@ fn a_users_own_end_of_the_tunnel_goes_with_the_last_session_that_has_it() {
     let [first, second] = [1, 2].map(|number| scene.network.subscriber(number).unwrap());
     let anna = scene.dial(&first, "anna", "known here", &[]).unwrap();
     let boris = scene.dial(&second, "boris", "known here", &[]).unwrap();
-    assert!(has(), "{}", scene.logs());
+    for user in ["anna", "boris"] {
+        scene.server.session_of(user).unwrap();
+    }
+    wait::until("the address", SOON, || Ok(has().then_some(()))).unwrap();
     hang_up(&scene, anna, "anna");
     let own = Ipv4Addr::new(10, 92, 0, 1);
     let pinged = second.run(|| traffic::ping_exchange(own, [56], 3)).unwrap();

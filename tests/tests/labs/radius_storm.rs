@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use lab::caller::Caller;
@@ -58,15 +59,23 @@ fn sixty_logins_at_once_all_get_in_while_radius_answers_twenty_a_second() {
     });
     let failed = up.iter().filter(|(up, _)| !up).count();
     assert_eq!(failed, 0, "{failed} of 60 were kept out\n{}", scene.logs());
-    assert_eq!(scene.server.sessions().unwrap().len(), 60);
+    wait::until("all sessions", SOON, || Ok((scene.server.sessions()?.len() == 60).then_some(())))
+        .unwrap();
     assert_eq!(scene.radius.requests().unwrap().len(), 60, "each was asked about once");
 }
 
 #[test]
 fn radius_is_not_asked_about_who_hung_up_while_waiting() {
-    // One at a time, and each takes a while.
-    let late = relay::late(Duration::from_millis(1500));
-    let (scene, _relay) = scene(6, late, "", "max-in-flight = 1\ntimeout = \"10s\"");
+    // One at a time, and the first waits until it is let go.
+    let (let_go, held) = mpsc::channel::<()>();
+    let mut held = Some(held);
+    let fate: Fate = Box::new(move |_, answer| {
+        if let Some(held) = held.take() {
+            let _ = held.recv_timeout(PATIENCE);
+        }
+        vec![(Duration::ZERO, answer.to_vec())]
+    });
+    let (scene, _relay) = scene(6, fate, "", "max-in-flight = 1\ntimeout = \"60s\"");
     let subscriber = scene.network.subscriber(1).unwrap();
     let waiting = |user: u16, limit: Duration| {
         let mut caller = place(&subscriber, user + 1);
@@ -86,6 +95,12 @@ fn radius_is_not_asked_about_who_hung_up_while_waiting() {
         for caller in impatient {
             assert!(!caller.join().unwrap().0);
         }
+        wait::until("the first one alone", SOON, || {
+            let all = scene.server.command(&["session", "list", "--all"])?;
+            Ok((all.lines().count() == 2).then_some(()))
+        })
+        .unwrap();
+        let_go.send(()).unwrap();
         let (up, _first) = first.join().unwrap();
         assert!(up, "{}", scene.logs());
     });
