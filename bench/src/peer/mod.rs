@@ -39,6 +39,8 @@ const WIRE_PACKETS: u32 = 4096;
 /// Octets of the smallest packet, and of one that fills a link.
 const SMALL: u16 = 64;
 const LARGE: u16 = 1400;
+/// How often a turn of the guest is taken until it loses nothing.
+const TRIES: u32 = 3;
 
 /// Who is measured beside us.
 #[derive(Debug, Subcommand)]
@@ -134,6 +136,12 @@ pub fn run(arguments: &Arguments, run: &mut Run) -> Result<()> {
     run.show(&table(&rows))
 }
 
+/// A turn that lost packets is no measurement. On a busy machine the guest loses some, rarely: such a
+/// turn is taken again.
+fn in_full<T>(mut turn: impl FnMut() -> Result<T>) -> Result<T> {
+    (1..TRIES).find_map(|_| turn().ok()).map_or_else(turn, Ok)
+}
+
 /// Of one size of packets, nanoseconds.
 #[derive(Debug, Default)]
 struct Samples {
@@ -159,7 +167,7 @@ impl Samples {
             kernel.prepare(road, payload).with_context(road_of)?;
             // What it costs to give the order.
             let order = kernel.send(0)?;
-            let took = kernel.send(packets).with_context(road_of)?;
+            let took = in_full(|| kernel.send(packets)).with_context(road_of)?;
             let cost = took.saturating_sub(order).as_secs_f64() * 1e9 / f64::from(packets);
             self.kernel.entry(road).or_default().push(cost);
         }
