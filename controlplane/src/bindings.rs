@@ -51,6 +51,7 @@ pub enum BindingError {
 /// All bindings.
 #[derive(Debug)]
 pub struct Bindings {
+    /// Held through a change: whoever logs in meanwhile waits for no disk.
     store: Mutex<Store<config::Binding>>,
     known: Mutex<Vec<Bound>>,
     handle: Handle,
@@ -191,8 +192,7 @@ impl Bindings {
     /// If there is one of that name or something about it makes no sense, or the system refuses.
     pub fn add(&self, mut binding: config::Binding) -> Result<String, BindingError> {
         let mut store = lock(&self.store);
-        let mut known = lock(&self.known);
-        let exists = |name: &str| known.iter().any(|bound| bound.binding.name == name);
+        let exists = |name: &str| self.has(name);
         if binding.name.is_empty() {
             let names = (1_u32..).map(|number| format!("pptp-in{number}"));
             binding.name = names.into_iter().find(|name| !exists(name)).unwrap_or_default();
@@ -204,7 +204,7 @@ impl Bindings {
         let bound = self.bound(binding, false)?;
         store.put(&bound.binding)?;
         let name = bound.binding.name.clone();
-        known.push(bound);
+        lock(&self.known).push(bound);
         Ok(name)
     }
 
@@ -215,23 +215,25 @@ impl Bindings {
     /// If there is no such binding, the file declares it, or the system refuses.
     pub fn change(&self, name: &str, change: BindingChange) -> Result<bool, BindingError> {
         let mut store = lock(&self.store);
-        let mut known = lock(&self.known);
-        let at = stored(&known, name)?;
-        let mut binding = known[at].binding.clone();
+        let (at, mut binding, had) = {
+            let known = lock(&self.known);
+            let at = stored(&known, name)?;
+            (at, known[at].binding.clone(), known[at].device.clone())
+        };
+        let before = binding.user.clone();
         let BindingChange { user, disabled, comment } = change;
         binding.user = user.unwrap_or(binding.user);
         binding.disabled = disabled.unwrap_or(binding.disabled);
         binding.comment = comment.unwrap_or(binding.comment);
         check(&binding)?;
-        let bound = &mut known[at];
-        let is_other = binding.user != bound.binding.user || binding.disabled;
-        if binding.disabled {
-            bound.device = None;
-        } else if bound.device.is_none() {
-            bound.device = self.device(&binding)?;
-        }
+        let is_other = binding.user != before || binding.disabled;
+        let device = match had.filter(|_| !binding.disabled) {
+            None => self.device(&binding)?,
+            kept => kept,
+        };
         store.put(&binding)?;
-        bound.binding = binding;
+        let bound = &mut lock(&self.known)[at];
+        (bound.binding, bound.device) = (binding, device);
         Ok(is_other)
     }
 
@@ -242,10 +244,9 @@ impl Bindings {
     /// If there is no such binding, or the file declares it.
     pub fn remove(&self, name: &str) -> Result<(), BindingError> {
         let mut store = lock(&self.store);
-        let mut known = lock(&self.known);
-        let at = stored(&known, name)?;
+        let at = stored(&lock(&self.known), name)?;
         store.remove(name)?;
-        known.remove(at);
+        lock(&self.known).remove(at);
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::warn;
+use zeroize::Zeroizing;
 
 use crate::sqlite::Anchor;
 
@@ -83,13 +84,13 @@ impl<T: Kept> Store<T> {
     /// # Errors
     /// If the database fails, or holds what is none of the kind.
     pub fn all(&self) -> Result<Vec<T>, StoreError> {
-        let texts = || -> rusqlite::Result<Vec<String>> {
+        let texts = || -> rusqlite::Result<Vec<Zeroizing<String>>> {
             let query = format!("SELECT settings FROM {} ORDER BY name", T::TABLE);
             let mut select = self.connection.prepare(&query)?;
-            select.query_map((), |row| row.get(0))?.collect()
+            select.query_map((), |row| row.get(0).map(Zeroizing::new))?.collect()
         };
         let texts = texts().map_err(|error| self.failed(error.to_string()))?;
-        let parse = |text: &String| serde_json::from_str(text);
+        let parse = |text: &str| serde_json::from_str(text);
         texts
             .iter()
             .map(|text| parse(text).map_err(|error| self.failed(error.to_string())))
@@ -102,12 +103,12 @@ impl<T: Kept> Store<T> {
     /// If the database fails.
     pub fn put(&mut self, object: &T) -> Result<(), StoreError> {
         self.hold()?;
-        let settings =
-            serde_json::to_string(object).map_err(|error| self.failed(error.to_string()))?;
+        let settings = serde_json::to_string(object).map(Zeroizing::new);
+        let settings = settings.map_err(|error| self.failed(error.to_string()))?;
         let statement =
             format!("INSERT OR REPLACE INTO {} (name, settings) VALUES (?1, ?2)", T::TABLE);
         self.connection
-            .execute(&statement, params![object.name(), settings])
+            .execute(&statement, params![object.name(), *settings])
             .map(drop)
             .map_err(|error| self.failed(error.to_string()))
     }

@@ -21,8 +21,9 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use serde::{Deserialize, Serialize};
 
-/// Whose the ways to servers are that calls keep (rtnetlink(7): numbers above 4 are not the kernel's).
-const PIN_PROTOCOL: RouteProtocol = RouteProtocol::Other(112);
+/// Marks what we may have left when we were killed, so that it can be told from the operator's
+/// (rtnetlink(7): numbers above 4 mean nothing to the kernel).
+const PROTOCOL: RouteProtocol = RouteProtocol::Other(112);
 
 /// Why the kernel was not told.
 #[derive(Debug, thiserror::Error)]
@@ -195,9 +196,30 @@ impl Kernel {
     /// If there is no such interface or the kernel refuses.
     pub async fn proxy_arp(&self, address: Ipv4Addr, interface: &str) -> Result<(), KernelError> {
         let request = self.0.neighbours().add(index(interface)?, IpAddr::V4(address));
-        let request = request.state(NeighbourState::None).flags(NeighbourFlags::Proxy).replace();
+        let mut request =
+            request.state(NeighbourState::None).flags(NeighbourFlags::Proxy).replace();
+        request.message_mut().attributes.push(NeighbourAttribute::Protocol(PROTOCOL));
         let what = || format!("proxy ARP for {address} on {interface}");
         request.execute().await.map_err(|error| KernelError::new(what(), &error))
+    }
+
+    /// Ends all that [`Self::proxy_arp`] began on an interface, also before we were killed. Nothing
+    /// where there is no such interface.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub async fn unproxy_all(&self, interface: &str) -> Result<(), KernelError> {
+        let Ok(index) = index(interface) else { return Ok(()) };
+        let failed = |error| KernelError::new(format!("proxy ARP on {interface}"), &error);
+        let proxies =
+            self.0.neighbours().get().proxies().set_address_family(AddressFamily::Inet).execute();
+        let left: Vec<_> = proxies.try_collect().await.map_err(failed)?;
+        for entry in left.into_iter().filter(|entry| entry.header.ifindex == index) {
+            if entry.attributes.contains(&NeighbourAttribute::Protocol(PROTOCOL)) {
+                self.0.neighbours().del(entry).execute().await.map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends what [`Self::proxy_arp`] began.
@@ -479,7 +501,7 @@ fn unless_there(
 fn pinned(address: Ipv4Addr, hop: Hop) -> (Destination, RouteMessage) {
     let destination = Destination { address, length: 32 };
     let mut route = route(destination, hop);
-    route.header.protocol = PIN_PROTOCOL;
+    route.header.protocol = PROTOCOL;
     (destination, route)
 }
 

@@ -6,10 +6,14 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
 
-use crate::daemon::plan::is_ours;
+use crate::host::is_own_address;
 use crate::kernel::{Destination, Kernel, KernelError};
 
 /// Something that the kernel is told.
@@ -34,19 +38,38 @@ pub enum Landmark {
 }
 
 /// How many sessions need each. Clones share it.
-///
-/// Held while the kernel is told, so that it hears of a new one after it forgot the last one.
 #[derive(Debug, Clone, Default)]
-pub struct Landmarks(Arc<Mutex<HashMap<Landmark, usize>>>);
+pub struct Landmarks {
+    /// Held while the kernel is told, so that it hears of a new one after it forgot the last one.
+    needed: Arc<Mutex<HashMap<Landmark, usize>>>,
+    /// What the kernel is being told of sessions that have ended.
+    leaving: TaskTracker,
+}
 
 impl Landmarks {
+    /// A session has ended: the kernel is told by and by, for its end waits for nobody. Without a
+    /// runtime the daemon is gone, and the interface with all its routes.
+    pub fn leave(&self, telling: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = Handle::try_current() {
+            self.leaving.spawn_on(telling, &runtime);
+        }
+    }
+
+    /// Waits until the kernel knows of all sessions that have ended, or for so long.
+    pub async fn finish(&self, patience: Duration) {
+        self.leaving.close();
+        if tokio::time::timeout(patience, self.leaving.wait()).await.is_err() {
+            warn!(sessions = self.leaving.len(), "the kernel was not told of all ends in time");
+        }
+    }
+
     /// One more session needs it. `false`: the machine has it without us, and it is not to be
     /// lowered.
     ///
     /// # Errors
     /// If the kernel refuses, also because it has another route to the network.
     pub async fn raise(&self, kernel: &Kernel, landmark: &Landmark) -> Result<bool, KernelError> {
-        let mut needed = self.0.lock().await;
+        let mut needed = self.needed.lock().await;
         if let Some(count) = needed.get_mut(landmark) {
             *count += 1;
             return Ok(true);
@@ -57,7 +80,10 @@ impl Landmarks {
                     return Ok(false);
                 }
             }
-            Landmark::End { local, .. } if is_ours(*local) => return Ok(false),
+            // What cannot be asked is left as it is.
+            Landmark::End { local, .. } if is_own_address(*local).unwrap_or(true) => {
+                return Ok(false);
+            }
             Landmark::End { interface, local } => {
                 kernel.add_address(interface, *local, None).await?;
             }
@@ -71,7 +97,7 @@ impl Landmarks {
     /// # Errors
     /// If the kernel does not know it any more.
     pub async fn lower(&self, kernel: &Kernel, landmark: Landmark) -> Result<(), KernelError> {
-        let mut needed = self.0.lock().await;
+        let mut needed = self.needed.lock().await;
         match needed.get_mut(&landmark) {
             Some(count) if *count > 1 => {
                 *count -= 1;

@@ -15,8 +15,8 @@ use crate::bindings::{Claim, Refused};
 use crate::config::is_for_hosts;
 use crate::daemon::Daemon;
 use crate::daemon::ending::Ending;
-use crate::daemon::plan::is_ours;
 use crate::host::interface_index;
+use crate::host::is_own_address;
 use crate::ipv6::Given;
 use crate::pool::{self, Lease};
 use crate::terms::{Remote, RemoteAddress, Terms};
@@ -157,10 +157,11 @@ async fn own_address(
         Err(_) => Err(pool::Refusal::InUse { address, holder: user.clone() }),
     };
     let lease = lease.map_err(|refusal| refusal.to_string())?;
-    if is_ours(address) {
-        return Err(format!("address {address} is this machine's own"));
+    match is_own_address(address) {
+        Ok(false) => Ok(lease),
+        Ok(true) => Err(format!("address {address} is this machine's own")),
+        Err(error) => Err(format!("whether {address} is this machine's own: {error}")),
     }
-    Ok(lease)
 }
 
 /// The same for an interface: packets of a bound user pass no other way, or the rules that name the

@@ -274,8 +274,6 @@ fn forgotten(result: Result<(), KernelError>) {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Without a runtime the daemon is gone, and the interface with all its routes.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (kernel, landmarks) = (self.kernel.clone(), self.landmarks.clone());
         let address = self.address();
         let told = std::mem::take(&mut self.told);
@@ -284,7 +282,7 @@ impl Drop for Place {
         if told.is_nothing() {
             return;
         }
-        runtime.spawn(async move {
+        self.landmarks.leave(async move {
             told.undo(&kernel, &landmarks, address).await;
             // Whoever waits for the address finds the interface free.
             drop(claim);
@@ -311,7 +309,12 @@ fn networks(
     if all.is_empty() {
         return Default::default();
     }
-    let own = own_addresses();
+    let own = match own_addresses() {
+        Ok(own) => own,
+        Err(error) => {
+            return (Vec::new(), vec![format!("routes: this machine's addresses: {error}")]);
+        }
+    };
     let (mut behind, mut refused) = (Vec::new(), Vec::new());
     for network in all {
         let holds = |address: &&Ipv4Addr| network.destination.contains(**address);

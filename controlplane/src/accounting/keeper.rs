@@ -259,10 +259,15 @@ impl Keeper {
 
     /// How long there is nothing to do unless somebody says something.
     fn patience(&self) -> Duration {
-        let retry = self.away.filter(|_| self.window.sent().is_empty()).map(|away| away.next);
-        let store = self.store_failed.map(|failed| failed + STORE_RETRY);
-        let due = self.due.first().map(|(at, _)| *at);
-        let next = [retry, store, due, self.finish].into_iter().flatten().min();
+        let next = if let Some(failed) = self.store_failed {
+            // Nothing is measured or sent before it is written.
+            [Some(failed + STORE_RETRY), self.finish, None]
+        } else {
+            let is_waiting = self.window.sent().is_empty() && !self.store.is_empty();
+            let retry = self.away.filter(|_| is_waiting).map(|away| away.next);
+            [retry, self.due.first().map(|(at, _)| *at), self.finish]
+        };
+        let next = next.into_iter().flatten().min();
         let now = Instant::now();
         next.map_or(Duration::from_secs(60), |next| next.saturating_duration_since(now))
     }

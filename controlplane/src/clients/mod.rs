@@ -74,6 +74,7 @@ impl Kept for Client {
 /// All clients.
 #[derive(Debug)]
 pub struct Clients {
+    /// Held through a change, `known` only for moments: whoever asks waits for no disk.
     store: Mutex<Store<Client>>,
     known: Mutex<BTreeMap<String, Entry>>,
     /// Ways to servers that tunnels must not swallow.
@@ -176,17 +177,17 @@ impl Clients {
     /// If there is one of that name or something about it makes no sense, or the database fails.
     pub fn add(&self, mut client: Client, shared: &Shared) -> Result<String, ClientError> {
         let mut store = lock(&self.store);
-        let mut known = lock(&self.known);
         if client.name.is_empty() {
-            client.name = Self::free_name(&known);
+            client.name = Self::free_name(&lock(&self.known));
         }
-        if known.contains_key(&client.name) {
+        if self.has(&client.name) {
             return Err(ClientError::Exists(client.name));
         }
         check(&client, shared)?;
         is_free(&client, shared).map_err(ClientError::Senseless)?;
         store.put(&client)?;
         let name = client.name.clone();
+        let mut known = lock(&self.known);
         let entry = known.entry(name.clone()).or_insert(Entry::new(client, Source::Database));
         entry.start(shared, None);
         Ok(name)
@@ -204,12 +205,12 @@ impl Clients {
         shared: &Shared,
     ) -> Result<(), ClientError> {
         let mut store = lock(&self.store);
-        let mut known = lock(&self.known);
-        let entry = stored(&mut known, name)?;
-        let mut client = Client::clone(&entry.settings);
+        let mut client = Client::clone(&stored(&mut lock(&self.known), name)?.settings);
         change.apply(&mut client);
         check(&client, shared)?;
         store.put(&client)?;
+        let mut known = lock(&self.known);
+        let entry = stored(&mut known, name)?;
         entry.settings = Arc::new(client);
         let before = entry.task.take().map(Task::end);
         entry.start(shared, before);
@@ -222,9 +223,10 @@ impl Clients {
     /// If there is no such client, or the file declares it.
     pub fn remove(&self, name: &str) -> Result<(), ClientError> {
         let mut store = lock(&self.store);
+        stored(&mut lock(&self.known), name)?;
+        store.remove(name)?;
         let mut known = lock(&self.known);
         let entry = stored(&mut known, name)?;
-        store.remove(name)?;
         if let Some(task) = entry.task.take() {
             // It takes leave of its server by itself.
             drop(task.end());

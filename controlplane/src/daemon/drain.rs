@@ -5,10 +5,11 @@
 //! whatever the lockout attached to them.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{Backlog, Shutdown, listen, shutdown};
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::info;
@@ -103,12 +104,12 @@ fn disconnect(shared: &Shared, rate: u32) {
 /// Closes the port: who connects is refused by the kernel. Those who connected and were not
 /// accepted yet are reset.
 pub(super) fn close(listener: &TcpListener) -> io::Result<()> {
-    Ok(shutdown(listener.as_raw_fd(), Shutdown::Both)?)
+    SockRef::from(listener).shutdown(Shutdown::Both)
 }
 
 /// Opens it again. The same socket by another descriptor: of the first one the runtime remembers
 /// for ever that it was closed.
 pub(super) fn open(listener: &TcpListener, backlog: i32) -> io::Result<TcpListener> {
-    listen(listener, Backlog::new(backlog)?)?;
+    SockRef::from(listener).listen(backlog)?;
     TcpListener::from_std(listener.as_fd().try_clone_to_owned()?.into())
 }

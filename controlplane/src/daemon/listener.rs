@@ -16,8 +16,8 @@ use super::{Shared, StartError, connection, drain, stop_wanted};
 use crate::control::ipv4;
 use crate::host::port::owner;
 
-/// Connections that the kernel keeps until we accept them.
-const BACKLOG: u16 = 1024;
+/// Connections that the kernel keeps until we accept them: as many as its `somaxconn` allows.
+const BACKLOG: u16 = u16::MAX;
 
 /// Without descriptors or memory the next try will fail too: give sessions time to end.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -70,7 +70,9 @@ pub async fn serve(mut listener: TcpListener, shared: Shared) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     shared.counters.add(Count::AcceptErrors);
-                    warn!(%error, "connections cannot be accepted");
+                    if shared.may_log_stranger() {
+                        warn!(%error, "connections cannot be accepted");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             },

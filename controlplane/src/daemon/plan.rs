@@ -9,6 +9,7 @@ use dataplane::api::config::Below;
 
 use super::StartError;
 use crate::config::{AddressRange, Config, DEFAULT_PROFILE, Role};
+use crate::host::is_own_address;
 use crate::kernel::Kernel;
 
 /// What the data plane is started with.
@@ -61,7 +62,9 @@ pub fn data_plane(config: &Config) -> api::Config {
 pub async fn complete(config: &Config, kernel: &Kernel) -> Result<(), StartError> {
     let main = main_address(config);
     for address in local_addresses(config) {
-        if Some(address) != main && !is_ours(address) {
+        let is_there = is_own_address(address)
+            .map_err(|error| StartError::System { what: "asking for our addresses", error })?;
+        if Some(address) != main && !is_there {
             kernel.add_address(&config.dataplane.tun, address, None).await?;
         }
     }
@@ -84,7 +87,8 @@ fn main_address(config: &Config) -> Option<Ipv4Addr> {
     let profile = config
         .resolve(DEFAULT_PROFILE)
         .or_else(|| config.resolve(&config.server.default_profile))?;
-    Some(profile.local_address).filter(|address| !is_ours(*address))
+    // What cannot be asked is tried: the kernel takes an address twice.
+    Some(profile.local_address).filter(|address| !is_own_address(*address).unwrap_or(false))
 }
 
 fn local_addresses(config: &Config) -> Vec<Ipv4Addr> {
@@ -93,9 +97,4 @@ fn local_addresses(config: &Config) -> Vec<Ipv4Addr> {
     addresses.sort_unstable();
     addresses.dedup();
     addresses
-}
-
-/// Whether this machine has the address: only then can a socket be bound to it.
-pub(crate) fn is_ours(address: Ipv4Addr) -> bool {
-    std::net::UdpSocket::bind((address, 0)).is_ok()
 }

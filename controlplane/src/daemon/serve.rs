@@ -91,6 +91,9 @@ async fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Shared
     let kernel = Kernel::connect()?;
     let (handle, events) = plane::start(plan::data_plane(&config)).await?;
     plan::complete(&config, &kernel).await?;
+    for interface in &config.server.proxy_arp {
+        kernel.unproxy_all(interface).await?;
+    }
     let mut daemon = Daemon::new(config, users, addresses, kernel, handle)?;
     daemon.accounting = account::start(&daemon)?;
     daemon.lists = Lists::start(daemon.config.address_list.table.clone());
@@ -151,6 +154,7 @@ impl Running {
         tokio::join!(
             shared.accounting.finish(patience),
             shared.hooks.finish(patience),
+            shared.landmarks.finish(patience),
             shared.lists.finish(patience),
         );
         self.services.shutdown().await;

@@ -11,17 +11,22 @@ mod tests;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::accounting::Usage;
 use crate::accounting::keeper::Meter;
 use crate::config;
+
+/// Sessions whose hooks may wait for their turn at once: more than a concentrator has. Hooks of
+/// further ones do not run, and count as failures.
+const MAX_WAITING: usize = 131_072;
 
 /// The hooks of the configuration. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -31,8 +36,10 @@ pub struct Hooks(Option<Arc<Inner>>);
 struct Inner {
     config: config::Hooks,
     running: Semaphore,
-    /// Sessions whose hooks are not done.
-    busy: watch::Sender<usize>,
+    /// Of sessions whose hooks are not done.
+    lanes: TaskTracker,
+    /// It was said that there are too many.
+    crowded: AtomicBool,
     failures: AtomicU64,
 }
 
@@ -98,7 +105,8 @@ impl Hooks {
         Self(Some(Arc::new(Inner {
             config: config.clone(),
             running: Semaphore::new(running.min(Semaphore::MAX_PERMITS)),
-            busy: watch::Sender::new(0),
+            lanes: TaskTracker::new(),
+            crowded: AtomicBool::new(false),
             failures: AtomicU64::new(0),
         })))
     }
@@ -116,11 +124,9 @@ impl Hooks {
     /// Waits until all have run, or for so long.
     pub async fn finish(&self, patience: Duration) {
         let Some(inner) = &self.0 else { return };
-        let mut busy = inner.busy.subscribe();
-        // The sender is ours.
-        let done = busy.wait_for(|busy| *busy == 0);
-        if tokio::time::timeout(patience, done).await.is_err() {
-            warn!(sessions = *inner.busy.borrow(), "some hooks did not run to their end");
+        inner.lanes.close();
+        if tokio::time::timeout(patience, inner.lanes.wait()).await.is_err() {
+            warn!(sessions = inner.lanes.len(), "some hooks did not run to their end");
         }
     }
 
@@ -140,6 +146,10 @@ impl Visit {
 
     fn push(&self, occasion: Occasion) {
         let mut lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lane.driven && self.inner.is_crowded() {
+            self.inner.failures.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let turn = (occasion, Arc::clone(&self.about));
         match lane.waiting.back_mut() {
             // Only what holds now is of interest: changes do not pile up behind a slow hook.
@@ -153,8 +163,8 @@ impl Visit {
             && let Ok(runtime) = Handle::try_current()
         {
             lane.driven = true;
-            let busy = Busy::new(&self.inner);
-            runtime.spawn(drive(Arc::clone(&self.lane), busy));
+            let drive = drive(Arc::clone(&self.lane), Arc::clone(&self.inner));
+            self.inner.lanes.spawn_on(drive, &runtime);
         }
     }
 }
@@ -173,25 +183,23 @@ impl fmt::Debug for Visit {
     }
 }
 
-/// Counts a lane that is being driven.
-struct Busy(Arc<Inner>);
-
-impl Busy {
-    fn new(inner: &Arc<Inner>) -> Self {
-        inner.busy.send_modify(|busy| *busy += 1);
-        Self(Arc::clone(inner))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.send_modify(|busy| *busy -= 1);
+impl Inner {
+    /// Whether more wait already than will ever have their turn in time. Says so once a crowd.
+    fn is_crowded(&self) -> bool {
+        let waiting = self.lanes.len();
+        if waiting < MAX_WAITING / 2 {
+            self.crowded.store(false, Ordering::Relaxed);
+        }
+        let is_crowded = waiting >= MAX_WAITING;
+        if is_crowded && !self.crowded.swap(true, Ordering::Relaxed) {
+            warn!(sessions = waiting, "hooks are too slow for the sessions: some do not run");
+        }
+        is_crowded
     }
 }
 
 /// Runs what waits in a lane until nothing does.
-async fn drive(lane: Arc<Mutex<Lane>>, busy: Busy) {
-    let inner = &busy.0;
+async fn drive(lane: Arc<Mutex<Lane>>, inner: Arc<Inner>) {
     loop {
         // Waiting in line for a free place, changes that come meanwhile still count.
         let Ok(_place) = inner.running.acquire().await else { return };

@@ -9,7 +9,8 @@ pub mod port;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 
 use crate::config::DnsServer;
@@ -66,11 +67,25 @@ pub fn interface_index(name: &str) -> Option<u32> {
 }
 
 /// The addresses of all interfaces in this network namespace.
-#[must_use]
-pub fn own_addresses() -> Vec<Ipv4Addr> {
-    // What cannot be asked has none: whoever asks looks at what is configured, too.
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())).collect()
+///
+/// # Errors
+/// If the system does not tell, as without descriptors.
+pub fn own_addresses() -> io::Result<Vec<Ipv4Addr>> {
+    let interfaces = nix::ifaddrs::getifaddrs()?;
+    Ok(interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())).collect())
+}
+
+/// Whether this machine has the address.
+///
+/// # Errors
+/// If the system does not tell, as without descriptors.
+pub fn is_own_address(address: Ipv4Addr) -> io::Result<bool> {
+    match UdpSocket::bind((address, 0)) {
+        // Under `ip_nonlocal_bind` a socket can be bound to any.
+        Ok(_) => Ok(address.is_loopback() || own_addresses()?.contains(&address)),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The machine's name without its domain.

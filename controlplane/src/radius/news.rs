@@ -2,6 +2,7 @@
 //!
 //! A fault that comes with each packet is told once a minute, with how often it happened.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -55,9 +56,14 @@ impl News {
         info!(%server, "RADIUS server answers again");
     }
 
-    pub(super) fn refused(&mut self, server: SocketAddr) {
-        if !std::mem::replace(&mut self.refused, true) {
+    pub(super) fn refused(&mut self, server: SocketAddr, error: &io::Error) {
+        if std::mem::replace(&mut self.refused, true) {
+            return;
+        }
+        if error.kind() == io::ErrorKind::ConnectionRefused {
             warn!(%server, "nothing listens at the RADIUS server's port: is it running?");
+        } else {
+            warn!(%server, %error, "the RADIUS server cannot be reached");
         }
     }
 
@@ -94,7 +100,7 @@ impl News {
         }
     }
 
-    pub(super) fn unsent(&mut self, server: SocketAddr, error: &std::io::Error) {
+    pub(super) fn unsent(&mut self, server: SocketAddr, error: &io::Error) {
         if let Some(times) = self.unsent.speak(Instant::now()) {
             warn!(%server, %error, times, "cannot send to the RADIUS server");
         }

@@ -28,8 +28,8 @@ pub(super) struct Endpoint {
 pub(super) enum Arrival {
     /// A datagram.
     Datagram { server: usize, socket: u16, octets: Vec<u8> },
-    /// The server's machine says that nothing listens there.
-    Refused { server: usize },
+    /// The server's machine says that nothing listens there, or the network that there is no way.
+    Refused { server: usize, error: io::Error },
 }
 
 /// All ports of a service.
@@ -94,7 +94,7 @@ async fn read(socket: Arc<UdpSocket>, server: usize, number: u16, arrivals: mpsc
             Ok(length) => {
                 Arrival::Datagram { server, socket: number, octets: buffer[..length].to_vec() }
             }
-            Err(_) => Arrival::Refused { server },
+            Err(error) => Arrival::Refused { server, error },
         };
         if arrivals.send(arrival).await.is_err() {
             return;

@@ -147,7 +147,9 @@ impl Task {
             Arrival::Datagram { server, socket, octets } => {
                 self.input(Input::Datagram { server, socket, octets: &octets });
             }
-            Arrival::Refused { server } => self.news[server].refused(self.addresses[server]),
+            Arrival::Refused { server, error } => {
+                self.news[server].refused(self.addresses[server], &error);
+            }
         }
     }
 

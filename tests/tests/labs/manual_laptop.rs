@@ -75,7 +75,9 @@ impl Office {
         let mac = mac.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
         let neighbour = self.computer.ip("neigh show 10.150.1.2").unwrap();
         assert!(neighbour.contains(&mac), "{neighbour} is not {mac}");
-        assert_eq!(self.proxied().trim(), "10.150.1.2 dev Office proxy");
+        let proxied = self.proxied();
+        assert!(proxied.starts_with("10.150.1.2 dev Office "), "{proxied}");
+        assert_eq!(proxied.lines().count(), 1, "{proxied}");
     }
 
     fn proxied(&self) -> String {
@@ -88,18 +90,28 @@ impl Office {
     }
 }
 
-fn our_client(settings: &str) {
-    let office = Office::build(settings);
+fn laptop(office: &Office) -> Namespace {
     let laptop = Namespace::new("laptop").unwrap();
     netns::join((&office.internet, "laptop"), (&laptop, "wan")).unwrap();
     office.internet.address("laptop", &format!("{LAPTOP_ISP}/24")).unwrap();
     laptop.address("wan", "192.168.90.1/24").unwrap();
     laptop.route("default", LAPTOP_ISP).unwrap();
+    laptop
+}
+
+fn dial(laptop: &Namespace) -> Process {
     let mut command = laptop.command(&penstock().unwrap().to_string_lossy());
     command.args(["dial", "192.168.81.1", "--user", "ex", "--route", "10.150.1.0/24"]);
     let mut dial = Process::start("penstock dial", command).unwrap();
     dial.send("lkjrht").unwrap();
     dial.wait_line("the tunnel", 0, SOON, |line| line.contains(" up: ")).unwrap();
+    dial
+}
+
+fn our_client(settings: &str) {
+    let office = Office::build(settings);
+    let laptop = laptop(&office);
+    let mut dial = dial(&laptop);
     office.computer_reaches_the_laptop();
     let said = laptop.exec("ping", &["-c", "3", "-i", "0.2", "10.150.1.1"]).unwrap();
     assert!(said.contains(" 3 received"), "{said}");
@@ -121,6 +133,26 @@ fn a_laptop_is_in_the_offices_network_as_a_dynamic_session() {
 #[test]
 fn a_laptop_is_in_the_offices_network_where_af_xdp_has_the_ports() {
     our_client(PORTS);
+}
+
+#[test]
+fn proxy_arp_outlives_neither_a_daemon_that_stops_nor_one_that_is_killed() {
+    let mut office = Office::build("");
+    let laptop = laptop(&office);
+    let first = dial(&laptop);
+    office.computer_reaches_the_laptop();
+    // The operator's own.
+    office.router.ip("neigh add proxy 10.150.1.77 dev Office").unwrap();
+    office.server.kill_and_restart(&office.router).unwrap();
+    let own = "10.150.1.77 dev Office proxy";
+    assert_eq!(office.proxied().trim(), own);
+    drop(first);
+    let _second = dial(&laptop);
+    wait::until("proxy ARP", SOON, || Ok(office.proxied().contains("10.150.1.2 ").then_some(())))
+        .unwrap();
+    let Office { server, router, .. } = office;
+    server.stop().unwrap();
+    assert_eq!(router.ip("neigh show proxy").unwrap().trim(), own);
 }
 
 #[test]

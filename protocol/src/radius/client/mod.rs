@@ -19,6 +19,9 @@ use server::{Pick, Sent, State};
 
 use super::{Packet, Presence};
 
+/// Fewer waiting requests are not worth a look for those that were given up.
+const MIN_SWEPT: usize = 64;
+
 /// Most requests that wait because the servers have their hands full.
 pub const MAX_WAITING: usize = 65_536;
 
@@ -83,6 +86,10 @@ impl Client {
     }
 
     fn ask(&mut self, ticket: Ticket, request: Request, now: Instant) {
+        // Those that were given up while they waited take no room from the living.
+        if self.waiting.len() > 2 * self.pending.len() + MIN_SWEPT {
+            self.waiting.retain(|ticket| self.pending.contains_key(ticket));
+        }
         if self.waiting.len() >= MAX_WAITING {
             return self.event(Event::Failed { ticket, failure: Failure::Busy });
         }
