@@ -1,11 +1,12 @@
 //! What the machine around us is like: who has a port, what the kernel forwards, what we may do.
 //!
-//! Reads `/proc`, asks `nft`, and changes nothing but, where it is asked to, our own limit of open
+//! Reads `/proc`, asks `nft` and `ip`, and changes nothing but, where it is asked to, our own limit of open
 //! files.
 
 pub mod descriptors;
 pub mod forwarding;
 pub mod port;
+pub mod rules;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -44,6 +44,7 @@ mod radius_order;
 mod radius_session;
 mod radius_storm;
 mod real_client;
+mod routing;
 mod spelling;
 mod storm;
 mod tcp;

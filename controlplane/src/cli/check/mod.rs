@@ -23,6 +23,7 @@ use crate::config::{Config, DEFAULT_FILE};
 use crate::host::descriptors::Descriptors;
 use crate::host::forwarding::{Firewall, Forwarding, ReversePath, firewall};
 use crate::host::port::owner;
+use crate::host::rules::{PolicyRules, policy_rules};
 use crate::host::{host_name, missing_capabilities, name_servers};
 use crate::pool::Addresses;
 use crate::radius::probe::{self, Health};
@@ -225,6 +226,19 @@ fn kernel(config: &Config) -> Vec<Finding> {
             )),
             Firewall::Unknown(reason) => {
                 warning(format!("nftables could not be asked for forward chains: {reason}"))
+            }
+        });
+        findings.push(match policy_rules(&config.dataplane.tun) {
+            PolicyRules::Others(rules) if rules.is_empty() => {
+                fine("routing has no policy rules of its own")
+            }
+            PolicyRules::Others(rules) => warning(format!(
+                "AF_XDP does not follow these rules (ip rule): {}; a profile with \
+                 `forward = \"kernel\"` does, and `[dataplane] table` names another table",
+                rules.join("; ")
+            )),
+            PolicyRules::Unknown(reason) => {
+                warning(format!("the kernel's policy rules are not known: {reason}"))
             }
         });
     }
