@@ -208,7 +208,7 @@ pub(crate) fn run(core: &mut Core) -> bool {
     }
     if !stages.encrypted.is_empty() {
         core.watch.end(Stage::Envelope);
-        stages.mppe.plan(&mut core.table);
+        stages.mppe.plan();
         core.cipher.derive_keys(&mut stages.mppe);
         core.watch.end(Stage::Keys);
         core.cipher.apply(&stages.mppe, stages.encrypted.as_mut_slice());
@@ -373,7 +373,7 @@ fn shape(
 
 /// Puts a packet on the way through the stages that it needs.
 #[inline]
-fn protect(sink: &mut Sink, tunnel: &Tunnel, fit: Fit, stages: &mut Stages) {
+fn protect(sink: &mut Sink, tunnel: &mut Tunnel, fit: Fit, stages: &mut Stages) {
     let Fit { mut frame, slot, tos } = fit;
     if matches!(tunnel.protection, Protection::Unset) {
         return sink.drop_of(frame, DropReason::NetworkClosed, &tunnel.shared);
@@ -404,7 +404,7 @@ fn protect(sink: &mut Sink, tunnel: &Tunnel, fit: Fit, stages: &mut Stages) {
             stages.stateful.push(ready);
         }
         _ => {
-            stages.mppe.push(slot, octets);
+            stages.mppe.push(slot, tunnel.protection.send_state(), octets);
             stages.encrypted.push(ready);
         }
     }

@@ -12,24 +12,22 @@ use crate::table::{Place, Way};
 use crate::uplink;
 use crate::worker::{Core, Exit, From};
 
-/// Forwards an accepted packet that came by the tunnel of this worker in the slot `from`.
+/// Forwards an accepted packet that came by the tunnel of this worker in the slot `from`. What
+/// [`Table::expect_destination`](crate::table::Table::expect_destination) said of its destination is
+/// `to`.
 #[inline]
-pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, from: u32, way: Way) {
-    if inner.destination.is_broadcast() && is_dhcp(frame.data(), inner) {
-        return uplink::to_router(core, frame, from);
+pub(crate) fn from_subscriber(
+    core: &mut Core,
+    mut frame: Frame,
+    inner: View,
+    from: u32,
+    way: Way,
+    to: u32,
+) {
+    if way != Way::Fast || !ipv4::is_host(inner.destination) {
+        return otherwise(core, frame, inner, from, way);
     }
-    match way {
-        Way::Fast => {}
-        // All that follows is the kernel's business, multicast of routing protocols too.
-        Way::Kernel => return core.exits.kernel(&mut core.sink, frame),
-        Way::Device(device) => return core.devices.put(&mut core.sink, frame, device),
-        Way::Nowhere => return core.sink.drop(frame, DropReason::NoPort),
-    }
-    if !ipv4::is_host(inner.destination) {
-        core.sink.drop(frame, DropReason::DestinationForbidden);
-        return;
-    }
-    let to = match core.table.destination(inner.destination) {
+    let to = match core.table.destination_in(to) {
         // Nothing goes back by the tunnel that it came from: where everything lies behind a
         // tunnel, so do our own addresses, and they are the kernel's.
         Some(to) if to.through_kernel || to.place == Place::Here(from) => {
@@ -56,9 +54,23 @@ pub(crate) fn from_subscriber(core: &mut Core, mut frame: Frame, inner: View, fr
     }
 }
 
+/// The same for a packet that is not for a host, or that others forward.
+#[inline(never)]
+fn otherwise(core: &mut Core, frame: Frame, inner: View, from: u32, way: Way) {
+    if inner.destination.is_broadcast() && is_dhcp(frame.data(), inner) {
+        return uplink::to_router(core, frame, from);
+    }
+    match way {
+        Way::Fast => core.sink.drop(frame, DropReason::DestinationForbidden),
+        // All that follows is the kernel's business, multicast of routing protocols too.
+        Way::Kernel => core.exits.kernel(&mut core.sink, frame),
+        Way::Device(device) => core.devices.put(&mut core.sink, frame, device),
+        Way::Nowhere => core.sink.drop(frame, DropReason::NoPort),
+    }
+}
+
 /// Whether a packet is for a DHCP server (RFC 2131 §4.1): a host asks its router what IPCP could not
 /// say.
-#[cold]
 fn is_dhcp(packet: &[u8], inner: View) -> bool {
     const UDP: u8 = 17;
     const PORT: [u8; 2] = 67_u16.to_be_bytes();

@@ -49,7 +49,7 @@ impl View {
         }
         // Nearly all have no options.
         let is_right = if header_len == HEADER_LEN {
-            long_sum(fixed) == 0xFFFF
+            is_right(fixed)
         } else {
             sum(packet.get(..header_len)?) == 0xFFFF
         };
@@ -84,6 +84,12 @@ impl View {
     pub(crate) const fn is_fragment(&self) -> bool {
         self.more_fragments || self.fragment_offset != 0
     }
+}
+
+/// Whether a packet says that it is one of IPv4.
+#[inline]
+pub(crate) fn is_ipv4(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|octet| octet >> 4 == 4)
 }
 
 /// Where the header of a packet has its destination, before anything is verified.
@@ -158,14 +164,27 @@ pub(crate) fn header(
     header
 }
 
+/// Whether the checksum of a header without options, which is not all zeros, is right: the sum of its
+/// words is a multiple of all ones, whatever their length and order (RFC 1071 §2 (B), (C)).
+#[inline]
+pub(crate) fn is_right(header: &[u8; HEADER_LEN]) -> bool {
+    words(header).is_multiple_of(0xFFFF)
+}
+
+/// The words of a header added up. No carry is lost: there are five.
+#[inline]
+fn words(header: &[u8; HEADER_LEN]) -> u64 {
+    let (words, _) = header.as_chunks::<4>();
+    words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum()
+}
+
 /// The ones' complement sum of a header in the processor's order of octets. Any order gives the same
 /// sum in that order, and so do words of any length (RFC 1071 §2 (B), (C)): the longest at hand are
 /// added.
 #[inline]
 fn long_sum(header: &[u8; HEADER_LEN]) -> u16 {
-    let (words, _) = header.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
     // Five words: 35 bits, 20, 17, 16.
+    let sum = words(header);
     let sum = (sum >> 16) + (sum & 0xFFFF);
     let sum = (sum >> 16) + (sum & 0xFFFF);
     (((sum >> 16) + (sum & 0xFFFF)) & 0xFFFF) as u16

@@ -47,25 +47,33 @@ pub(crate) fn strip_tagged(frame: &mut Frame) -> Option<Tags> {
     frame.pull_front(HEADER_LEN + tags.as_slice().len() * TAG_LEN).then_some(tags)
 }
 
-/// Puts an Ethernet header on. `false` if there is no room.
-#[inline]
-pub(crate) fn add(frame: &mut Frame, to: [u8; 6], from: [u8; 6], tags: &Tags) -> bool {
-    if !matches!(tags, Tags::None) {
-        return add_tagged(frame, to, from, tags.as_slice());
+/// The addresses of a header: the receiver's MAC, then the sender's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ends(pub(crate) [u8; TYPE]);
+
+impl Ends {
+    pub(crate) fn new(to: [u8; 6], from: [u8; 6]) -> Self {
+        let mut ends = [0; TYPE];
+        ends[..6].copy_from_slice(&to);
+        ends[6..].copy_from_slice(&from);
+        Self(ends)
     }
+}
+
+/// Puts an Ethernet header without tags on. `false` if there is no room.
+#[inline]
+pub(crate) fn add(frame: &mut Frame, ends: &Ends) -> bool {
     let mut header = [0; HEADER_LEN];
-    header[..6].copy_from_slice(&to);
-    header[6..TYPE].copy_from_slice(&from);
+    header[..TYPE].copy_from_slice(&ends.0);
     header[TYPE..].copy_from_slice(&IPV4);
     frame.push_front_array(&header)
 }
 
-fn add_tagged(frame: &mut Frame, to: [u8; 6], from: [u8; 6], tags: &[Tag]) -> bool {
+/// Puts an Ethernet header with these tags on. `false` if there is no room.
+pub(crate) fn add_tagged(frame: &mut Frame, ends: &Ends, tags: &[Tag]) -> bool {
     let Some(header) = frame.push_front(HEADER_LEN + tags.len() * TAG_LEN) else { return false };
     let (addresses, mut rest) = header.split_at_mut(TYPE);
-    let (destination, source) = addresses.split_at_mut(6);
-    destination.copy_from_slice(&to);
-    source.copy_from_slice(&from);
+    addresses.copy_from_slice(&ends.0);
     for tag in tags {
         let (octets, next) = rest.split_at_mut(TAG_LEN);
         octets[..2].copy_from_slice(&tag.ethertype().to_be_bytes());
@@ -87,7 +95,8 @@ mod tests {
     fn tags_are_announced_by_their_ethertypes() {
         let mut frame = Pool::new(Region::new(64).unwrap(), 64).take().unwrap();
         assert!(frame.fill(&[0x45]));
-        assert!(add(&mut frame, [1; 6], [2; 6], &"4094.7".parse().unwrap()));
+        let tags: Tags = "4094.7".parse().unwrap();
+        assert!(add_tagged(&mut frame, &Ends::new([1; 6], [2; 6]), tags.as_slice()));
         let header = [0x88, 0xA8, 0x0F, 0xFE, 0x81, 0x00, 0x00, 0x07, 0x08, 0x00];
         assert_eq!(frame.data(), [&[1; 6][..], &[2; 6], &header, &[0x45]].concat());
     }
@@ -124,7 +133,12 @@ mod tests {
             };
             let payload = &octets[header..];
             prop_assert_eq!(frame.data(), payload);
-            prop_assert!(add(&mut frame, [1; 6], [2; 6], &tags));
+            let ends = Ends::new([1; 6], [2; 6]);
+            let fits = match tags {
+                Tags::None => add(&mut frame, &ends),
+                _ => add_tagged(&mut frame, &ends, tags.as_slice()),
+            };
+            prop_assert!(fits);
             prop_assert_eq!(strip_tagged(&mut frame), Some(tags));
             prop_assert_eq!(frame.data(), payload);
         }

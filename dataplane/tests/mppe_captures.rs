@@ -31,7 +31,8 @@ fn receive(
         plan.clear();
         for packet in packets {
             let slot = u32::from(packet.sender == Sender::Server);
-            plan.push(slot, packet.sequence, packet.header, packet.data.len());
+            let state = states.get_mut(slot as usize);
+            plan.push(slot, state, packet.sequence, packet.header, packet.data.len());
         }
         plan.plan(Instant::ORIGIN, states.as_mut_slice());
         engine.derive_keys(&mut plan);

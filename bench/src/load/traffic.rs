@@ -318,11 +318,12 @@ impl Traffic {
             plaintext.clear();
             plaintext.extend([0x00, 0x21]);
             self.kind.emit(plaintext, [tunnel.local, to], length, mark, self.run);
-            burst.push(u32::try_from(client).unwrap_or(u32::MAX), plaintext.len());
+            let slot = u32::try_from(client).unwrap_or(u32::MAX);
+            burst.push(slot, tunnels.state(slot), plaintext.len());
             clients[count] = client;
             count += 1;
         }
-        burst.plan(tunnels);
+        burst.plan();
         engine.derive_keys(burst);
         engine.apply(burst, &mut plaintexts[..]);
         packets.resize_with(count, Vec::new);
@@ -399,7 +400,8 @@ impl Receiving {
             self.buffers[index].clear();
             self.buffers[index].extend_from_slice(data);
             let slot = u32::try_from(client).unwrap_or(u32::MAX);
-            self.burst.push(slot, sequence, Header::from_octets(header), data.len());
+            let state = self.tunnels.state(slot);
+            self.burst.push(slot, state, sequence, Header::from_octets(header), data.len());
             self.clients.push(client);
         }
         self.burst.plan(now, &mut self.tunnels);

@@ -164,9 +164,9 @@ impl Send {
     fn push_all(&mut self) {
         self.burst.clear();
         for &(tunnel, length) in &self.load.packets {
-            self.burst.push(tunnel, length);
+            self.burst.push(tunnel, self.states.get_mut(tunnel as usize), length);
         }
-        self.burst.plan(self.states.as_mut_slice());
+        self.burst.plan();
     }
 
     fn apply_all(&mut self) {
@@ -228,7 +228,8 @@ impl Contestant for Both {
             let next = &mut self.next[tunnel as usize];
             let header = Header::stateless(CoherencyCount::of_packet((*next).into()));
             *next = next.wrapping_add(1);
-            self.burst.push(tunnel, *next, header, length);
+            let state = self.states.get_mut(tunnel as usize);
+            self.burst.push(tunnel, state, *next, header, length);
         }
         self.burst.plan(Instant::ORIGIN, self.states.as_mut_slice());
         self.send.push_all();

@@ -104,11 +104,12 @@ impl Generator {
             let inner = self.subscribers[number].inner();
             ip_header(plaintext, length, INNER_PROTOCOL, inner, destination);
             plaintext.resize(2 + length, 0x5A);
-            self.burst.push(u32::try_from(number).unwrap_or(u32::MAX), plaintext.len());
+            let slot = u32::try_from(number).unwrap_or(u32::MAX);
+            self.burst.push(slot, self.sending.get_mut(number), plaintext.len());
             numbers.push(number);
         }
         if !self.plain {
-            self.burst.plan(&mut self.sending[..]);
+            self.burst.plan();
             self.cipher.derive_keys(&mut self.burst);
             self.cipher.apply(&self.burst, &mut self.plaintexts[..]);
         }

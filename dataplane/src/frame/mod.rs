@@ -186,6 +186,17 @@ impl Frame {
         true
     }
 
+    /// Keeps `len` bytes of the packet, from `start` on. `false`, and no change, if it has fewer.
+    #[inline]
+    #[must_use]
+    pub fn crop(&mut self, start: usize, len: usize) -> bool {
+        let fits = start <= self.len() && len <= self.len() - start;
+        if fits {
+            self.place = self.place.forward(start).with_len(len);
+        }
+        fits
+    }
+
     /// Cuts the packet to `len` bytes; a shorter one stays as it is.
     #[inline]
     pub fn truncate(&mut self, len: usize) {

@@ -46,11 +46,19 @@ pub struct Chains {
 }
 
 impl Chains {
-    /// Adds a piece of `steps` keys and returns the index of the first one.
-    pub fn add(&mut self, strength: Strength, start: Key, from: Key, steps: usize) -> usize {
+    /// Begins a chain, of no keys yet, and returns its index.
+    #[inline]
+    pub fn begin(&mut self, strength: Strength, start: Key, from: Key) -> usize {
+        self.chains.push(Chain { strength, start, from, first: 0, steps: 0 });
+        self.chains.len() - 1
+    }
+
+    /// Says how many keys of a chain the burst needs; returns the index of the first one.
+    #[inline]
+    pub fn walk(&mut self, chain: usize, steps: usize) -> usize {
         let first = self.used;
-        if steps > 0 {
-            self.chains.push(Chain { strength, start, from, first, steps });
+        if let Some(chain) = self.chains.get_mut(chain) {
+            (chain.first, chain.steps) = (first, steps);
             self.take(steps);
         }
         first

@@ -2,55 +2,52 @@
 //!
 //! Implements no RFC section. Forgets all between two bursts and allocates only while it grows.
 
-/// Entries in order of first appearance, found by an open-addressed table.
+/// Where in its last burst a tunnel's entry stood. A hint that its state keeps, which proves nothing:
+/// the entry there says whether it is the tunnel's (the sparse set of Briggs and Torczon), so nobody
+/// has to take a mark back, and a state that was saved or never used may have any.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Mark(u32);
+
+/// Entries in order of first appearance.
 #[derive(Debug)]
 pub(super) struct Groups<G> {
     entries: Vec<(u32, G)>,
-    /// Index into `entries` plus one, 0 for an empty place. A power of two long, at most half
-    /// full.
-    table: Vec<u32>,
 }
 
 impl<G> Default for Groups<G> {
     fn default() -> Self {
-        Self { entries: Vec::new(), table: Vec::new() }
+        Self { entries: Vec::new() }
     }
 }
 
 impl<G> Groups<G> {
-    /// Forgets all and makes room for the tunnels of `packets` packets.
-    pub fn start(&mut self, packets: usize) {
-        self.entries.clear();
-        self.table.clear();
-        self.table.resize((2 * packets).next_power_of_two().max(2), 0);
-    }
-
+    /// Forgets all.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.table.clear();
     }
 
-    /// The entry of `slot` and its index. A new one comes from `make`; there is none if `make` gives
-    /// none.
+    /// Where the entry of `slot` stands, whose state has `mark`. A new one comes from `make`.
     #[inline]
-    pub fn find_or_insert_with(
-        &mut self,
-        slot: u32,
-        make: impl FnOnce() -> Option<G>,
-    ) -> Option<(usize, &mut G)> {
-        let place = self.place(slot)?;
-        let index = match self.table[place] {
-            0 => {
-                self.entries.push((slot, make()?));
-                self.table[place] = u32::try_from(self.entries.len()).ok()?;
-                self.entries.len() - 1
+    pub fn place(&mut self, slot: u32, mark: &mut Mark, make: impl FnOnce() -> G) -> usize {
+        let marked = mark.0 as usize;
+        match self.entries.get(marked) {
+            Some((of, _)) if *of == slot => marked,
+            _ => {
+                let index = self.entries.len();
+                self.entries.push((slot, make()));
+                // No burst has more entries than that.
+                *mark = Mark(u32::try_from(index).unwrap_or(u32::MAX));
+                index
             }
-            number => number as usize - 1,
-        };
-        self.entries.get_mut(index).map(|(_, group)| (index, group))
+        }
     }
 
-    /// The entry of an index that [`Self::find_or_insert_with`] returned since the start.
+    /// The entry at an index that [`Self::place`] returned.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&(u32, G)> {
+        self.entries.get(index)
+    }
+
     #[inline]
     pub fn get_mut(&mut self, index: usize) -> Option<&mut G> {
         self.entries.get_mut(index).map(|(_, group)| group)
@@ -59,18 +56,25 @@ impl<G> Groups<G> {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut G)> {
         self.entries.iter_mut().map(|(slot, group)| (*slot, group))
     }
+}
 
-    /// Where in the table `slot` stands, or the empty place where it would.
-    #[inline]
-    fn place(&self, slot: u32) -> Option<usize> {
-        let mask = self.table.len().checked_sub(1)?;
-        // Fibonacci hashing: slots are small consecutive numbers.
-        let mut place = (slot.wrapping_mul(0x9E37_79B9) >> 16) as usize & mask;
-        loop {
-            match (self.table[place] as usize).checked_sub(1) {
-                Some(index) if self.entries[index].0 != slot => place = (place + 1) & mask,
-                _ => return Some(place),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_marks_are_each_slot_has_one_entry() {
+        let mut groups = Groups::default();
+        for round in 0..3 {
+            let mut marks = [Mark(0), Mark(7), Mark(1), Mark(u32::MAX), Mark(2)];
+            for _ in 0..2 {
+                for (slot, mark) in (10..).zip(&mut marks) {
+                    let place = groups.place(slot, mark, || slot + round);
+                    assert_eq!(groups.get(place), Some(&(slot, slot + round)));
+                }
             }
+            assert_eq!(groups.iter_mut().count(), 5);
+            groups.clear();
         }
     }
 }

@@ -67,26 +67,31 @@ pub enum Refused {
 #[derive(Debug, Default)]
 pub struct ReceiveBurst {
     packets: Vec<Packet>,
+    /// Each has the chain of the same index for what it walks from its base.
     groups: Groups<Group>,
     pub(super) keys: Chains,
     /// For each key: whether a packet that used it was accepted.
     used: Vec<bool>,
+    /// Whether a tunnel may need more than a key for each of its packets.
+    has_gaps: bool,
+    /// Whether a packet was accepted that comes late.
+    has_late: bool,
+    committed: bool,
     now: Instant,
     budget: Budget,
 }
 
 #[derive(Debug)]
 struct Packet {
-    slot: u32,
-    sequence: u32,
-    header: Header,
-    length: usize,
-    /// Number of the packet, and whether it is before the base.
+    /// Number of the packet.
     number: u64,
-    behind: bool,
+    length: usize,
     key: usize,
     group: usize,
+    sequence: u32,
     status: Result<(), Refused>,
+    /// Whether the packet is before the base.
+    behind: bool,
     accepted: bool,
 }
 
@@ -136,6 +141,12 @@ impl Piece {
         self.wanted = self.wanted.max(number - self.from + 1);
     }
 
+    #[inline]
+    fn walk(&mut self, steps: usize, chain: usize, keys: &mut Chains) {
+        self.steps = steps;
+        self.first = keys.walk(chain, steps);
+    }
+
     /// Index of the key of packet `number`, if it is among those walked.
     #[inline]
     fn key(&self, number: u64) -> Option<usize> {
@@ -165,14 +176,17 @@ impl Group {
     }
 
     /// What lies within a slice of the base is walked from there, so that the keys in between are
-    /// known and packets that come after it are not too late.
+    /// known and packets that come after it are not too late. Whether there may be a gap: more to
+    /// walk, so far, than there are packets.
     #[inline]
-    fn want(&mut self, number: u64) {
+    fn want(&mut self, number: u64) -> bool {
         let is_near = number - self.near.from < u64::from(SLICE);
         if number < self.far.from || is_near {
             self.near.want(number);
+            self.near.wanted > self.packets.into()
         } else {
             self.far.want(number);
+            true
         }
     }
 
@@ -190,10 +204,17 @@ impl Group {
         self.extra() <= SMALL_GAP * u64::from(self.packets)
     }
 
-    /// Decides how far the burst walks, and adds the pieces to its chains. At most `share` is
+    /// Decides how far a burst with gaps walks, and adds the pieces to its chains. At most `share` is
     /// walked beyond a step for each packet; returns how much was.
-    #[inline]
-    fn walk(&mut self, state: &ReceiveState, share: u32, now: Instant, keys: &mut Chains) -> u32 {
+    #[cold]
+    fn walk(
+        &mut self,
+        chain: usize,
+        state: &ReceiveState,
+        share: u32,
+        now: Instant,
+        keys: &mut Chains,
+    ) -> u32 {
         let wanted = self.near.wanted + self.far.wanted;
         let (near, far, extra) = if wanted <= self.packets.into() {
             // One step for each packet is free: every honest packet needs one.
@@ -202,16 +223,16 @@ impl Group {
         } else {
             self.stretch(state, share, now)
         };
-        self.near.steps = near;
-        self.near.first = keys.add(state.strength, state.start, state.key, near);
-        self.far.steps = far;
-        self.far.first = keys.add(state.strength, state.start, state.scout_key, far);
+        self.near.walk(near, chain, keys);
+        if far > 0 {
+            let chain = keys.begin(state.strength, state.start, state.scout_key);
+            self.far.walk(far, chain, keys);
+        }
         extra
     }
 
     /// How many steps the pieces get that ask for more than is free, and how many of them are paid
     /// from the budgets.
-    #[cold]
     fn stretch(&mut self, state: &ReceiveState, share: u32, now: Instant) -> (usize, usize, u32) {
         let of_tunnel = state.budget_at(now);
         let budget = of_tunnel.min(share);
@@ -253,25 +274,76 @@ impl ReceiveBurst {
         self.groups.clear();
         self.keys.clear();
         self.used.clear();
+        (self.has_gaps, self.has_late, self.committed) = (false, false, false);
     }
 
     /// Adds a packet of the tunnel in `slot`, with its GRE sequence number and `length` octets of
-    /// payload after the MPPE header; returns its index.
+    /// payload after the MPPE header; returns its index. Of the tunnel's state, without which nothing
+    /// is decrypted, only what says where in the burst it is may change.
     #[inline]
-    pub fn push(&mut self, slot: u32, sequence: u32, header: Header, length: usize) -> usize {
-        self.packets.push(Packet {
-            slot,
-            sequence,
-            header,
-            length,
+    pub fn push(
+        &mut self,
+        slot: u32,
+        state: Option<&mut ReceiveState>,
+        sequence: u32,
+        header: Header,
+        length: usize,
+    ) -> usize {
+        let index = self.packets.len();
+        let mut packet = Packet {
             number: 0,
-            behind: false,
+            length,
             key: 0,
-            group: 0,
-            status: Err(Refused::Plaintext),
+            group: usize::MAX,
+            sequence,
+            status: Ok(()),
+            behind: false,
             accepted: false,
+        };
+        packet.status = self.place(&mut packet, slot, state, header);
+        self.packets.push(packet);
+        index
+    }
+
+    /// Finds a packet's number, and its key if it is a late one.
+    #[inline]
+    fn place(
+        &mut self,
+        packet: &mut Packet,
+        slot: u32,
+        state: Option<&mut ReceiveState>,
+        header: Header,
+    ) -> Result<(), Refused> {
+        if !header.encrypted {
+            return Err(Refused::NotEncrypted);
+        }
+        if !header.flushed {
+            return Err(Refused::NotFlushed);
+        }
+        let state = state.ok_or(Refused::NoKeys)?;
+        let place = state.place(packet.sequence, header.count);
+        let mut mark = state.mark;
+        packet.group = self.groups.place(slot, &mut mark, || {
+            self.keys.begin(state.strength, state.start, state.key);
+            Group::new(state)
         });
-        self.packets.len() - 1
+        state.mark = mark;
+        match place {
+            Place::Inconsistent => return Err(Refused::Inconsistent),
+            Place::Ahead(number) => {
+                packet.number = number;
+                if let Some(group) = self.groups.get_mut(packet.group) {
+                    group.packets += 1;
+                    self.has_gaps |= group.want(number);
+                }
+            }
+            Place::Behind(number) => {
+                packet.number = number;
+                packet.behind = true;
+                packet.key = self.keys.add_known(late_key(state, number)?);
+            }
+        }
+        Ok(())
     }
 
     /// Packets in the burst.
@@ -289,23 +361,20 @@ impl ReceiveBurst {
     /// Finds out which keys the burst needs and how far it may walk for them. States do not move.
     pub fn plan(&mut self, now: Instant, states: &mut (impl States<ReceiveState> + ?Sized)) {
         self.now = now;
-        self.groups.start(self.packets.len());
-        for packet in &mut self.packets {
-            packet.status = place(packet, states, &mut self.groups, &mut self.keys);
-        }
-        let (small, large) = self.shares();
-        for (slot, group) in self.groups.iter_mut() {
-            if let Some(state) = states.state(slot) {
-                let share = if group.has_small_gap() { small } else { large };
-                self.budget.spend(group.walk(state, share, now, &mut self.keys));
+        if self.has_gaps {
+            self.plan_gaps(states);
+        } else {
+            for (chain, (_, group)) in self.groups.iter_mut().enumerate() {
+                // No more than the burst has packets.
+                let wanted = usize::try_from(group.near.wanted).unwrap_or_default();
+                group.near.walk(wanted, chain, &mut self.keys);
             }
         }
-        self.keys.packets.reserve(self.packets.len());
         for (index, packet) in self.packets.iter_mut().enumerate() {
             if packet.status.is_err() {
                 continue;
             }
-            let Some(group) = self.groups.get_mut(packet.group) else { continue };
+            let Some((_, group)) = self.groups.get(packet.group) else { continue };
             if !packet.behind {
                 match group.key(packet.number) {
                     Some(key) => packet.key = key,
@@ -321,6 +390,19 @@ impl ReceiveBurst {
                 length: packet.length,
                 strength: group.strength,
             });
+        }
+        self.used.resize(self.keys.used, false);
+    }
+
+    #[cold]
+    fn plan_gaps(&mut self, states: &mut (impl States<ReceiveState> + ?Sized)) {
+        let (small, large) = self.shares();
+        for (chain, (slot, group)) in self.groups.iter_mut().enumerate() {
+            if let Some(state) = states.state(slot) {
+                let share = if group.has_small_gap() { small } else { large };
+                let extra = group.walk(chain, state, share, self.now, &mut self.keys);
+                self.budget.spend(extra);
+            }
         }
     }
 
@@ -353,29 +435,50 @@ impl ReceiveBurst {
     /// The reason why not.
     #[inline]
     pub fn status(&self, packet: usize) -> Result<(), Refused> {
-        self.packets.get(packet).map_or(Err(Refused::NoKeys), |packet| packet.status)
+        match self.packets.get(packet) {
+            Some(packet) if self.committed && !packet.accepted => {
+                packet.status.and(Err(Refused::Plaintext))
+            }
+            Some(packet) => packet.status,
+            None => Err(Refused::NoKeys),
+        }
     }
 
     /// The caller's verdict that a decrypted packet is what the tunnel's peer sent: inner
-    /// protocol, IP version and length, source address. Without it the packet is refused.
+    /// protocol, IP version and length, source address. Without it the packet is refused. Of several
+    /// with one number the first counts.
     #[inline]
     pub fn accept(&mut self, packet: usize) {
-        if let Some(packet) = self.packets.get_mut(packet) {
+        let Some(packet) = self.packets.get_mut(packet) else { return };
+        if packet.status.is_err() || packet.accepted {
+            return;
+        }
+        if packet.behind {
             packet.accepted = true;
+            self.has_late = true;
+            return;
+        }
+        let (Some(group), Some(used)) =
+            (self.groups.get_mut(packet.group), self.used.get_mut(packet.key))
+        else {
+            return;
+        };
+        if std::mem::replace(used, true) {
+            packet.status = Err(Refused::Replay);
+            return;
+        }
+        packet.accepted = true;
+        if group.newest.is_none_or(|newest| newest.number < packet.number) {
+            let Packet { number, sequence, key, .. } = *packet;
+            group.newest = Some(Newest { number, sequence, key });
         }
     }
 
     /// Moves the tunnels' keys, counts, skipped keys and budgets, and ends the burst; the status
-    /// of its packets can still be asked for. Of several accepted packets with one number the
-    /// first counts.
+    /// of its packets can still be asked for.
     pub fn commit(&mut self, states: &mut (impl States<ReceiveState> + ?Sized)) {
-        self.used.resize(self.keys.used, false);
-        for packet in self.packets.iter_mut().filter(|packet| packet.status.is_ok()) {
-            packet.status = if packet.accepted {
-                count(packet, states, &mut self.groups, &mut self.used)
-            } else {
-                Err(Refused::Plaintext)
-            };
+        if self.has_late {
+            self.count_late(states);
         }
         let (keys, used) = (&self.keys.keys, &self.used);
         for (slot, group) in self.groups.iter_mut() {
@@ -395,69 +498,31 @@ impl ReceiveBurst {
                 }
             });
         }
+        self.committed = true;
         self.groups.clear();
         self.keys.clear();
         self.used.clear();
     }
-}
 
-/// Finds a packet's number, and its key if it is a late one.
-#[inline]
-fn place(
-    packet: &mut Packet,
-    states: &mut (impl States<ReceiveState> + ?Sized),
-    groups: &mut Groups<Group>,
-    keys: &mut Chains,
-) -> Result<(), Refused> {
-    if !packet.header.encrypted {
-        return Err(Refused::NotEncrypted);
-    }
-    if !packet.header.flushed {
-        return Err(Refused::NotFlushed);
-    }
-    let state = states.state(packet.slot).ok_or(Refused::NoKeys)?;
-    let (index, group) = groups
-        .find_or_insert_with(packet.slot, || Some(Group::new(state)))
-        .ok_or(Refused::NoKeys)?;
-    packet.group = index;
-    match state.place(packet.sequence, packet.header.count) {
-        Place::Inconsistent => return Err(Refused::Inconsistent),
-        Place::Ahead(number) => {
-            packet.number = number;
-            group.want(number);
-            group.packets += 1;
-        }
-        Place::Behind(number) => {
-            packet.number = number;
-            packet.behind = true;
-            let place = state.skipped(number).ok_or_else(|| {
-                if state.remembers(number) { Refused::Replay } else { Refused::Late }
-            })?;
-            packet.key = keys.add_known(state.skipped_key(place));
+    /// Lets accepted late packets count, unless one of their number has counted before.
+    #[cold]
+    fn count_late(&mut self, states: &mut (impl States<ReceiveState> + ?Sized)) {
+        for packet in self.packets.iter_mut().filter(|packet| packet.behind && packet.accepted) {
+            let state = self.groups.get(packet.group).and_then(|(slot, _)| states.state(*slot));
+            let taken = state.is_some_and(|state| state.take_skipped(packet.number));
+            if !taken {
+                packet.status = Err(Refused::Replay);
+            }
         }
     }
-    Ok(())
 }
 
-/// Lets an accepted packet count, unless one of its number has counted before.
-#[inline]
-fn count(
-    packet: &Packet,
-    states: &mut (impl States<ReceiveState> + ?Sized),
-    groups: &mut Groups<Group>,
-    used: &mut [bool],
-) -> Result<(), Refused> {
-    if packet.behind {
-        let state = states.state(packet.slot).ok_or(Refused::NoKeys)?;
-        return if state.take_skipped(packet.number) { Ok(()) } else { Err(Refused::Replay) };
+/// The key of a late packet, if it was kept.
+#[cold]
+fn late_key(state: &ReceiveState, number: u64) -> Result<Key, Refused> {
+    match state.skipped(number) {
+        Some(place) => Ok(state.skipped_key(place)),
+        None if state.remembers(number) => Err(Refused::Replay),
+        None => Err(Refused::Late),
     }
-    let group = groups.get_mut(packet.group).ok_or(Refused::NoKeys)?;
-    if std::mem::replace(&mut used[packet.key], true) {
-        return Err(Refused::Replay);
-    }
-    if group.newest.is_none_or(|newest| newest.number < packet.number) {
-        let Packet { number, sequence, key, .. } = *packet;
-        group.newest = Some(Newest { number, sequence, key });
-    }
-    Ok(())
 }

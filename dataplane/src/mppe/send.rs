@@ -20,11 +20,12 @@ pub struct SendBurst {
 
 #[derive(Debug)]
 struct Packet {
-    slot: u32,
     length: usize,
-    header: Option<Header>,
     /// Index of the tunnel's group, none for a tunnel without state.
     group: usize,
+    /// Its place among the group's packets.
+    place: usize,
+    header: Option<Header>,
 }
 
 /// The packets of one tunnel.
@@ -36,8 +37,6 @@ struct Group {
     packets: usize,
     /// Index of the first packet's key.
     first: usize,
-    /// Packets that were given their key.
-    placed: usize,
     strength: Strength,
 }
 
@@ -50,11 +49,29 @@ impl SendBurst {
     }
 
     /// Adds a packet for the tunnel in `slot`, whose payload has `length` octets; returns its
-    /// index. Packets of one tunnel are numbered in the order in which they are pushed.
+    /// index. Packets of one tunnel are numbered in the order in which they are pushed. Of the
+    /// tunnel's state, without which nothing is encrypted, only what says where in the burst it is may
+    /// change.
     #[inline]
-    pub fn push(&mut self, slot: u32, length: usize) -> usize {
-        self.packets.push(Packet { slot, length, header: None, group: 0 });
-        self.packets.len() - 1
+    pub fn push(&mut self, slot: u32, state: Option<&mut SendState>, length: usize) -> usize {
+        let index = self.packets.len();
+        let mut packet = Packet { length, group: usize::MAX, place: 0, header: None };
+        if let Some(state) = state {
+            let mut mark = state.mark;
+            packet.group = self.groups.place(slot, &mut mark, || {
+                self.keys.begin(state.strength, state.start, state.key);
+                Group { next: state.next, packets: 0, first: 0, strength: state.strength }
+            });
+            state.mark = mark;
+            if let Some(group) = self.groups.get_mut(packet.group) {
+                packet.place = group.packets;
+                group.packets += 1;
+                let count = CoherencyCount::of_packet(group.next + packet.place as u64);
+                packet.header = Some(Header::stateless(count));
+            }
+        }
+        self.packets.push(packet);
+        index
     }
 
     /// Packets in the burst.
@@ -70,45 +87,22 @@ impl SendBurst {
     }
 
     /// Finds out which keys the burst needs. States do not move.
-    pub fn plan(&mut self, states: &mut (impl States<SendState> + ?Sized)) {
-        self.groups.start(self.packets.len());
-        for packet in &mut self.packets {
-            let group = self.groups.find_or_insert_with(packet.slot, || {
-                states.state(packet.slot).map(|state| Group {
-                    next: state.next,
-                    packets: 0,
-                    first: 0,
-                    placed: 0,
-                    strength: state.strength,
-                })
-            });
-            packet.group = usize::MAX;
-            if let Some((index, group)) = group {
-                packet.group = index;
-                group.packets += 1;
-            }
+    pub fn plan(&mut self) {
+        for (chain, (_, group)) in self.groups.iter_mut().enumerate() {
+            group.first = self.keys.walk(chain, group.packets);
         }
-        for (slot, group) in self.groups.iter_mut() {
-            if let Some(state) = states.state(slot) {
-                group.first = self.keys.add(group.strength, state.start, state.key, group.packets);
-            }
-        }
-        for (index, packet) in self.packets.iter_mut().enumerate() {
-            let Some(group) = self.groups.get_mut(packet.group) else { continue };
-            let place = group.placed;
-            group.placed += 1;
-            let count = CoherencyCount::of_packet(group.next + place as u64);
-            packet.header = Some(Header::stateless(count));
+        for (index, packet) in self.packets.iter().enumerate() {
+            let Some((_, group)) = self.groups.get(packet.group) else { continue };
             self.keys.packets.push(Keyed {
                 packet: index,
-                key: group.first + place,
+                key: group.first + packet.place,
                 length: packet.length,
                 strength: group.strength,
             });
         }
     }
 
-    /// The MPPE header of a packet, once it was planned. `None` if its tunnel has no state.
+    /// The MPPE header of a packet. `None` if its tunnel has no state.
     #[must_use]
     #[inline]
     pub fn header(&self, packet: usize) -> Option<Header> {

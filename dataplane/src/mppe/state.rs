@@ -8,6 +8,7 @@ use protocol::mppe::{CoherencyCount, SessionKey, Strength};
 use protocol::time::Instant;
 use zeroize::Zeroize;
 
+use super::groups::Mark;
 use super::kernel::packet::Key;
 
 /// Skipped keys that a direction keeps for late packets.
@@ -33,6 +34,7 @@ pub struct SendState {
     pub(super) key: Key,
     /// Number of the packet that is sent next, counted from 0.
     pub(super) next: u64,
+    pub(super) mark: Mark,
     pub(super) strength: Strength,
 }
 
@@ -41,7 +43,7 @@ impl SendState {
     #[must_use]
     pub fn new(initial: &SessionKey) -> Self {
         let (start, key) = keys_of(initial);
-        Self { start, key, next: 0, strength: initial.strength() }
+        Self { start, key, next: 0, mark: Mark::default(), strength: initial.strength() }
     }
 
     /// How many packets were sent.
@@ -84,6 +86,7 @@ pub struct ReceiveState {
     budget: u32,
     /// Clear frames seen with sequence numbers after the base's.
     clear: u32,
+    pub(super) mark: Mark,
     pub(super) strength: Strength,
 
     /// How far a long gap was walked, over several bursts: the key of packet `scout - 1`. Zero if
@@ -107,6 +110,7 @@ impl ReceiveState {
             sequence,
             budget: REKEYS_SAVED,
             clear: 0,
+            mark: Mark::default(),
             strength: initial.strength(),
             scout: 0,
             scout_key: [0; 16],
@@ -133,6 +137,12 @@ impl ReceiveState {
     #[inline]
     pub(super) fn place(&self, sequence: u32, count: CoherencyCount) -> Place {
         const TURN: u64 = CoherencyCount::MODULUS as u64;
+        // Nearly every packet: as many numbers further on as counts, so that nothing but packets
+        // lies in between.
+        let least = u64::from(count.steps_from(CoherencyCount::of_packet(self.next)));
+        if u64::from(sequence.wrapping_sub(self.sequence).wrapping_sub(1)) == least {
+            return Place::Ahead(self.next + least);
+        }
         if self.next > 0 && !is_after(sequence, self.sequence) {
             let back = u64::from(CoherencyCount::of_packet(self.next - 1).steps_from(count));
             let gap = u64::from(self.sequence.wrapping_sub(sequence));
@@ -142,7 +152,6 @@ impl ReceiveState {
             };
         }
         // At least one step leads from the base to a packet after it.
-        let least = u64::from(count.steps_from(CoherencyCount::of_packet(self.next)));
         let gap = if is_after(sequence, self.sequence) {
             u64::from(sequence.wrapping_sub(self.sequence)) - 1
         } else {

@@ -88,7 +88,9 @@ impl Receiver {
     fn receive(&mut self, packets: &[Wire]) -> Vec<Result<(), Refused>> {
         self.burst.clear();
         for packet in packets {
-            self.burst.push(packet.slot, packet.sequence, packet.header, packet.data.len());
+            let Wire { slot, sequence, header, ref data, .. } = *packet;
+            let state = self.states.get_mut(slot as usize);
+            self.burst.push(slot, state, sequence, header, data.len());
         }
         self.burst.plan(self.now, self.states.as_mut_slice());
         self.engine.derive_keys(&mut self.burst);
@@ -142,10 +144,11 @@ fn sent_bursts_are_what_the_reference_sends() {
             burst.clear();
             let mut expected = Vec::new();
             for (index, &(slot, length)) in packets.iter().enumerate() {
-                prop_assert_eq!(burst.push(slot, length), index);
+                let state = states.get_mut(slot as usize);
+                prop_assert_eq!(burst.push(slot, state, length), index);
                 expected.push(peers.get_mut(slot as usize).map(|peer| peer.packet(length)));
             }
-            burst.plan(states.as_mut_slice());
+            burst.plan();
             engine.derive_keys(&mut burst);
             let mut payloads: Vec<_> = expected
                 .iter()
@@ -186,13 +189,13 @@ fn both_directions_keys_are_derived_side_by_side() {
             (SendBurst::default(), [SendState::new(&initial(0, Strength::Bits128))]);
         let packets: Vec<_> = (0..9).map(|_| peer.packet(50)).collect();
         for packet in &packets {
-            receiver.burst.push(0, packet.sequence, packet.header, 50);
+            receiver.burst.push(0, receiver.states.first_mut(), packet.sequence, packet.header, 50);
         }
         for _ in 0..14 {
-            send.push(0, 50);
+            send.push(0, state.first_mut(), 50);
         }
         receiver.burst.plan(receiver.now, receiver.states.as_mut_slice());
-        send.plan(state.as_mut_slice());
+        send.plan();
         engine.derive_keys_of_both(&mut receiver.burst, &mut send);
         let mut received: Vec<_> = packets.iter().map(|packet| packet.data.clone()).collect();
         engine.apply(&receiver.burst, received.as_mut_slice());
@@ -325,7 +328,7 @@ fn a_walk_that_a_spoofed_packet_began_makes_no_packet_late() {
 fn a_burst_that_is_not_committed_has_no_effect() {
     let (mut peer, mut receiver) = one(Strength::Bits128);
     let packet = peer.packet(8);
-    receiver.burst.push(0, packet.sequence, packet.header, 8);
+    receiver.burst.push(0, receiver.states.first_mut(), packet.sequence, packet.header, 8);
     receiver.burst.plan(Instant::ORIGIN, receiver.states.as_mut_slice());
     receiver.engine.derive_keys(&mut receiver.burst);
     receiver.burst.accept(0);

@@ -91,6 +91,9 @@ pub(crate) enum Call {
 }
 
 impl Table {
+    /// What [`Table::expect_destination`] says where no tunnel is.
+    pub(crate) const NOWHERE: u32 = NONE;
+
     pub(crate) fn new(worker: u16) -> Self {
         Self {
             worker,
@@ -202,7 +205,8 @@ impl Table {
                 Call::Known(Place::Worker(_)) | Call::OtherPeer | Call::Unknown => None,
             },
             Handed::Downlink(frame) => {
-                let to = self.destination(ipv4::destination(frame.data())?)?;
+                let destination = ipv4::destination(frame.data())?;
+                let to = self.destination_in(self.expect_destination(destination))?;
                 match to.place {
                     Place::Here(slot) => Some(slot),
                     Place::Worker(_) => None,
@@ -268,13 +272,22 @@ impl Table {
         other
     }
 
-    /// The tunnel that leads to an inner destination.
+    /// The same, and the tunnel itself, if it is this worker's and the newest with its Call ID, as
+    /// nearly all are.
     #[inline]
-    pub(crate) fn destination(&self, address: Ipv4Addr) -> Option<Destination> {
-        self.destination_in(self.prefixes.lookup(address)?)
+    pub(crate) fn caller(
+        &mut self,
+        peer: Ipv4Addr,
+        local: Ipv4Addr,
+        call_id: u16,
+    ) -> Option<(u32, &mut Tunnel)> {
+        let slot = self.calls[usize::from(call_id)];
+        let entry = self.entries.get_mut(slot as usize)?.as_mut()?;
+        let is_its = entry.outer.peer == peer && entry.outer.local == local;
+        entry.tunnel.as_deref_mut().filter(|_| is_its).map(|tunnel| (slot, tunnel))
     }
 
-    /// The same, by what [`Table::expect_destination`] said of it.
+    /// The tunnel that leads to an inner destination, by what [`Table::expect_destination`] said of it.
     #[inline]
     pub(crate) fn destination_in(&self, slot: u32) -> Option<Destination> {
         let entry = self.entry(slot)?;

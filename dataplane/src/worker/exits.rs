@@ -5,9 +5,11 @@
 //! the queues at the end of a turn.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use arc_swap::Guard;
+use ebpf::Tags;
 
 use super::{Attached, BURST, Kind, Line, Sink};
 use crate::api::{DropReason, Role};
@@ -76,11 +78,10 @@ impl Interface {
 /// A way out by an interface of this worker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exit {
-    /// The interface's place among the worker's.
-    interface: u16,
+    /// The interface's place among the worker's, if its frames have tags.
+    tagged: Option<NonZeroU16>,
     port: u16,
-    source_mac: [u8; 6],
-    next_hop_mac: [u8; 6],
+    ends: link::Ends,
 }
 
 /// The way out to an address, found once and good for as long as the kernel's routes stay as they
@@ -98,7 +99,7 @@ impl Remembered {
     pub(crate) const NOTHING: Self = Self {
         version: UNKNOWN,
         mtu: 0,
-        exit: Exit { interface: 0, port: 0, source_mac: [0; 6], next_hop_mac: [0; 6] },
+        exit: Exit { tagged: None, port: 0, ends: link::Ends([0; 12]) },
     };
 }
 
@@ -217,12 +218,16 @@ impl Exits {
     /// A packet by a way out that was found.
     #[inline]
     pub(crate) fn by(&mut self, sink: &mut Sink, mut frame: Frame, exit: &Exit) {
-        let Exit { interface, port, source_mac, next_hop_mac } = *exit;
-        let Some(Interface { line, .. }) = self.interfaces.get(usize::from(interface)) else {
-            return sink.drop(frame, DropReason::NoPort);
+        let Exit { tagged, port, ends } = exit;
+        let fits = match tagged {
+            None => link::add(&mut frame, ends),
+            Some(place) => {
+                let line = self.interfaces.get(usize::from(place.get() - 1)).map(|to| to.line);
+                line.is_some_and(|line| link::add_tagged(&mut frame, ends, line.tags.as_slice()))
+            }
         };
-        if link::add(&mut frame, next_hop_mac, source_mac, &line.tags) {
-            self.put(sink, frame, Some(port.into()));
+        if fits {
+            self.put(sink, frame, Some((*port).into()));
         } else {
             sink.drop(frame, DropReason::NoHeadroom);
         }
@@ -286,11 +291,12 @@ impl Exits {
         let mut interfaces = self.interfaces.iter().enumerate();
         let (place, interface) = interfaces
             .find(|(_, Interface { line, .. })| line.ifindex == ifindex && may(line.role))?;
+        let is_tagged = interface.line.tags != Tags::None;
         let exit = Exit {
-            interface: u16::try_from(place).ok()?,
+            // Counted from one.
+            tagged: NonZeroU16::new(u16::try_from(place + 1).ok()?).filter(|_| is_tagged),
             port: u16::try_from(interface.port(destination)?).ok()?,
-            source_mac,
-            next_hop_mac,
+            ends: link::Ends::new(next_hop_mac, source_mac),
         };
         Some(Remembered { version: self.version, mtu, exit })
     }
