@@ -15,7 +15,6 @@ use crate::worker::{Core, Exit, From};
 /// Forwards an accepted packet that came by the tunnel of this worker in the slot `from`. What
 /// [`Table::expect_destination`](crate::table::Table::expect_destination) said of its destination is
 /// `to`.
-#[inline]
 pub(crate) fn from_subscriber(
     core: &mut Core,
     mut frame: Frame,

@@ -92,6 +92,21 @@ pub(crate) fn is_ipv4(packet: &[u8]) -> bool {
     packet.first().is_some_and(|octet| octet >> 4 == 4)
 }
 
+/// Octets of header and payload, of a packet that was verified to be one of IPv4; `None` for others.
+#[inline]
+pub(crate) fn total_len(packet: &[u8]) -> Option<usize> {
+    let fixed: &[u8; HEADER_LEN] = packet.first_chunk()?;
+    (fixed[0] >> 4 == 4).then(|| usize::from(u16::from_be_bytes([fixed[2], fixed[3]])))
+}
+
+/// Where a packet that was verified goes, if that is a host and its Time To Live takes it there.
+#[inline]
+pub(crate) fn next_hop(packet: &[u8]) -> Option<Ipv4Addr> {
+    let fixed: &[u8; HEADER_LEN] = packet.first_chunk()?;
+    let destination = Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]);
+    (fixed[8] > 1 && is_host(destination)).then_some(destination)
+}
+
 /// Where the header of a packet has its destination, before anything is verified.
 #[inline]
 pub(crate) fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
@@ -159,8 +174,17 @@ pub(crate) fn header(
     header[9] = protocol;
     header[12..16].copy_from_slice(&source.octets());
     header[16..20].copy_from_slice(&destination.octets());
-    let checksum = !long_sum(&header);
-    header[10..12].copy_from_slice(&checksum.to_ne_bytes());
+    // The same words, but from registers (RFC 1071 §2 (C)).
+    let words = [
+        u32::from_be_bytes([0x45, tos, 0, 0]) >> 16,
+        total.into(),
+        identification.into(),
+        u32::from_be_bytes([0, 0, TTL, protocol]),
+        source.to_bits(),
+        destination.to_bits(),
+    ];
+    let checksum = !fold_long(words.into_iter().map(u64::from).sum());
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
     header
 }
 
@@ -178,13 +202,11 @@ fn words(header: &[u8; HEADER_LEN]) -> u64 {
     words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum()
 }
 
-/// The ones' complement sum of a header in the processor's order of octets. Any order gives the same
-/// sum in that order, and so do words of any length (RFC 1071 §2 (B), (C)): the longest at hand are
-/// added.
+/// The ones' complement sum of 16 bits that a sum of words of up to 32 bits comes to, of which there
+/// are no more than a header has.
 #[inline]
-fn long_sum(header: &[u8; HEADER_LEN]) -> u16 {
-    // Five words: 35 bits, 20, 17, 16.
-    let sum = words(header);
+const fn fold_long(sum: u64) -> u16 {
+    // 35 bits, 20, 17, 16.
     let sum = (sum >> 16) + (sum & 0xFFFF);
     let sum = (sum >> 16) + (sum & 0xFFFF);
     (((sum >> 16) + (sum & 0xFFFF)) & 0xFFFF) as u16

@@ -8,7 +8,7 @@ use ebpf::{Tag, TagKind, Tags};
 use crate::frame::Frame;
 
 /// Octets of a header without tags.
-const HEADER_LEN: usize = 14;
+pub(crate) const HEADER_LEN: usize = 14;
 /// Where the first ethertype stands.
 const TYPE: usize = 12;
 /// Octets of a tag.
@@ -58,15 +58,21 @@ impl Ends {
         ends[6..].copy_from_slice(&from);
         Self(ends)
     }
+
+    /// The header without tags.
+    #[inline]
+    pub(crate) fn header(&self) -> [u8; HEADER_LEN] {
+        let mut header = [0; HEADER_LEN];
+        header[..TYPE].copy_from_slice(&self.0);
+        header[TYPE..].copy_from_slice(&IPV4);
+        header
+    }
 }
 
 /// Puts an Ethernet header without tags on. `false` if there is no room.
 #[inline]
 pub(crate) fn add(frame: &mut Frame, ends: &Ends) -> bool {
-    let mut header = [0; HEADER_LEN];
-    header[..TYPE].copy_from_slice(&ends.0);
-    header[TYPE..].copy_from_slice(&IPV4);
-    frame.push_front_array(&header)
+    frame.push_front_array(&ends.header())
 }
 
 /// Puts an Ethernet header with these tags on. `false` if there is no room.

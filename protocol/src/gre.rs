@@ -220,10 +220,14 @@ pub enum Verdict {
 /// changes anything; [`commit`](Self::commit) is called when the payload has been accepted, so that
 /// a forged number cannot move the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
 pub struct Window {
-    /// A ring: the bit of number n is bit n mod [`Window::SIZE`]. Bits of numbers that left the
-    /// window are cleared when it moves over them.
+    /// Blocks of 64 numbers, a ring: the bit of number n is bit n mod 64 of block n / 64 mod 16.
+    /// Where the highest number's block will stand, that of 16 blocks before stands still.
     seen: [u64; Self::WORDS],
+    /// The highest number's block. It stands beside the number, so that a tunnel that loses nothing
+    /// touches this and no more.
+    newest: u64,
     highest: u32,
     started: bool,
 }
@@ -232,26 +236,19 @@ impl Window {
     const WORDS: usize = 16;
     /// Numbers, counted down from the highest, of which the window knows whether they were accepted.
     pub const SIZE: u32 = 1024;
+    /// Numbers of a block.
+    const BLOCK: u32 = u64::BITS;
 
     /// Accepts any first number.
     #[must_use]
     pub const fn new() -> Self {
-        Self { seen: [0; Self::WORDS], highest: 0, started: false }
+        Self { seen: [0; Self::WORDS], newest: 0, highest: 0, started: false }
     }
 
     /// The highest number accepted, if any was.
     #[must_use]
     pub const fn highest(&self) -> Option<u32> {
         if self.started { Some(self.highest) } else { None }
-    }
-
-    /// Where the window remembers the number after the highest: what the next packet of a tunnel
-    /// that loses nothing will touch, so that it can be fetched ahead.
-    #[must_use]
-    #[inline]
-    pub const fn next_word(&self) -> &u64 {
-        let (word, _) = Self::place(self.highest.wrapping_add(1));
-        &self.seen[word]
     }
 
     /// Classifies `sequence`.
@@ -265,10 +262,9 @@ impl Window {
             return Verdict::New { gap: sequence.wrapping_sub(self.highest) - 1 };
         }
         let behind = self.highest.wrapping_sub(sequence);
-        let (word, bit) = Self::place(sequence);
         if behind >= Self::SIZE {
             Verdict::TooOld
-        } else if self.seen[word] & bit != 0 {
+        } else if self.block(sequence) & Self::bit(sequence) != 0 {
             Verdict::Duplicate
         } else {
             Verdict::Late { behind }
@@ -281,36 +277,56 @@ impl Window {
     pub fn commit(&mut self, sequence: u32) -> Verdict {
         let verdict = self.check(sequence);
         match verdict {
-            Verdict::New { gap } => {
-                if gap > 0 {
-                    self.forget(self.highest.wrapping_add(1), gap);
+            Verdict::New { .. } => {
+                if Self::blocks(self.highest, sequence) > 0 {
+                    self.move_on(sequence);
                 }
                 self.highest = sequence;
                 self.started = true;
+                self.newest |= Self::bit(sequence);
             }
-            Verdict::Late { .. } => {}
-            Verdict::Duplicate | Verdict::TooOld => return verdict,
+            Verdict::Late { .. } if Self::blocks(sequence, self.highest) == 0 => {
+                self.newest |= Self::bit(sequence);
+            }
+            Verdict::Late { .. } => self.seen[Self::place(sequence)] |= Self::bit(sequence),
+            Verdict::Duplicate | Verdict::TooOld => {}
         }
-        let (word, bit) = Self::place(sequence);
-        self.seen[word] |= bit;
         verdict
     }
 
-    const fn place(sequence: u32) -> (usize, u64) {
-        ((sequence % Self::SIZE / 64) as usize, 1 << (sequence % 64))
+    /// The block of a number in the window.
+    #[inline]
+    const fn block(&self, sequence: u32) -> u64 {
+        match Self::blocks(sequence, self.highest) {
+            0 => self.newest,
+            _ => self.seen[Self::place(sequence)],
+        }
     }
 
-    /// Clears the bits of `count` numbers, a word at a time.
-    fn forget(&mut self, first: u32, count: u32) {
-        let mut number = first;
-        let mut left = count.min(Self::SIZE);
-        while left > 0 {
-            let shift = number % 64;
-            let bits = left.min(64 - shift);
-            let (word, _) = Self::place(number);
-            self.seen[word] &= !((u64::MAX >> (64 - bits)) << shift);
-            number = number.wrapping_add(bits);
-            left -= bits;
+    /// How many blocks further on a number's is.
+    const fn blocks(from: u32, to: u32) -> u32 {
+        (to / Self::BLOCK).wrapping_sub(from / Self::BLOCK) % (u32::MAX / Self::BLOCK + 1)
+    }
+
+    const fn place(sequence: u32) -> usize {
+        (sequence % Self::SIZE / Self::BLOCK) as usize
+    }
+
+    const fn bit(sequence: u32) -> u64 {
+        1 << (sequence % Self::BLOCK)
+    }
+
+    /// Goes on to the block of a higher number, past others that nothing was accepted of.
+    #[cold]
+    fn move_on(&mut self, sequence: u32) {
+        let steps = Self::blocks(self.highest, sequence);
+        self.seen[Self::place(self.highest)] = std::mem::take(&mut self.newest);
+        if steps > Self::WORDS as u32 {
+            self.seen = [0; Self::WORDS];
+            return;
+        }
+        for step in 1..steps {
+            self.seen[Self::place(self.highest.wrapping_add(step * Self::BLOCK))] = 0;
         }
     }
 }

@@ -23,12 +23,18 @@ pub(crate) const fn encapsulate(inner: u8) -> u8 {
     inner & !MASK
 }
 
+/// Whether an outer header with this octet says nothing of congestion, as those of nearly all peers.
+#[inline]
+pub(crate) const fn is_unmarked(outer: u8) -> bool {
+    outer & MASK == NOT_ECT
+}
+
 /// Brings into an inner packet what its outer header, with the octet `outer`, has met. The inner
 /// octet as it is then.
 #[inline]
 pub(crate) fn decapsulate(packet: &mut [u8], outer: u8) -> Result<u8, Congested> {
     let inner = packet.get(1).copied().unwrap_or_default();
-    if outer & MASK == NOT_ECT {
+    if is_unmarked(outer) {
         return Ok(inner);
     }
     let combined = combine(inner & MASK, outer & MASK).ok_or(Congested)?;

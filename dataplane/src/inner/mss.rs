@@ -25,6 +25,16 @@ const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
 const MAXIMUM_SEGMENT_SIZE: u8 = 2;
 
+/// Whether [`clamp`] may find something in a packet of IPv4: `false` for nearly all.
+#[inline]
+pub(crate) fn may_announce(packet: &[u8]) -> bool {
+    const PROTOCOL: usize = 9;
+    packet.get(PROTOCOL) == Some(&TCP)
+        // Behind options the octet is another one.
+        && (packet.first() != Some(&0x45)
+            || packet.get(ipv4::HEADER_LEN + FLAGS).is_some_and(|flags| flags & SYN != 0))
+}
+
 /// Lowers the announcement of a SYN or SYN-ACK to segments that fit packets of `mtu` octets.
 /// `false` if there was nothing to lower.
 #[inline]

@@ -288,9 +288,13 @@ impl Table {
     }
 
     /// The tunnel that leads to an inner destination, by what [`Table::expect_destination`] said of it.
+    /// Fetches what the packet will need there.
     #[inline]
     pub(crate) fn destination_in(&self, slot: u32) -> Option<Destination> {
         let entry = self.entry(slot)?;
+        if let Some(tunnel) = &entry.tunnel {
+            tunnel.prefetch(Direction::Downlink);
+        }
         let place = self.place(slot, entry);
         Some(Destination { place, through_kernel: entry.through_kernel })
     }
@@ -347,6 +351,15 @@ impl Table {
         let slot = self.prefixes.lookup(address).unwrap_or(NONE);
         self.expect_entry(slot);
         slot
+    }
+
+    /// Fetches what else a packet to this worker's tunnel in a slot needs, once
+    /// [`Table::destination_in`] has said where it goes.
+    #[inline]
+    pub(crate) fn expect_further(&self, slot: u32) {
+        if let Some(tunnel) = self.entry(slot).and_then(|entry| entry.tunnel.as_deref()) {
+            tunnel.prefetch_further(Direction::Downlink);
+        }
     }
 
     /// Fetches the state of this worker's tunnels in these slots.

@@ -1,22 +1,21 @@
 //! Inner prefixes of all tunnels: which tunnel has the longest one that covers an address.
 //!
-//! Subscribers have single addresses out of few pools, so these stand side by side in pages of 256:
-//! those of 60,000 subscribers take 240 KiB. A few have networks too: one hash map for each length
-//! in use. A lookup is one or two probes and never more than 33.
+//! Subscribers have single addresses out of few pools, so these stand side by side, an array for
+//! each area of 16 bits: those of 60,000 subscribers take 240 KiB. A few have networks too: one hash
+//! map for each length in use. A lookup is two places in arrays and nothing else where no network is
+//! near, and never more than 32 probes.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use foldhash::fast::RandomState;
 
-use super::NONE;
 use crate::api::Prefix;
 
 /// Prefixes and the slots that have them.
 #[derive(Debug, Default)]
 pub(crate) struct Prefixes {
-    /// Single addresses by their first 24 bits; no page is empty.
-    pages: HashMap<u32, Box<Page>, RandomState>,
+    addresses: Addresses,
     /// Other prefixes, longest length first; no map is empty.
     lengths: Vec<(u8, HashMap<u32, u32, RandomState>)>,
     /// Slots that have a prefix, too, which a newer one got, the newest last; no list is empty.
@@ -51,21 +50,81 @@ impl Areas {
     }
 }
 
-/// Slots of 256 single addresses.
+/// The slots of single addresses.
 #[derive(Debug)]
-struct Page {
-    slots: [u32; 256],
+struct Addresses {
+    /// Which block an area of 16 bits has, counted from one; zero for none.
+    areas: Box<[u32]>,
+    /// No block is empty but those that are `None`.
+    blocks: Vec<Option<Block>>,
+}
+
+/// The addresses of an area.
+#[derive(Debug)]
+struct Block {
+    /// By the low half of the address: the slot, counted from one; zero for none. The system gives
+    /// memory for zeros only where something else is written.
+    slots: Box<[u32]>,
     used: u32,
 }
 
-impl Page {
-    const EMPTY: Self = Self { slots: [NONE; 256], used: 0 };
+impl Default for Addresses {
+    fn default() -> Self {
+        Self { areas: vec![0; 1 << 16].into(), blocks: Vec::new() }
+    }
 }
 
-/// An address as page and place there.
-const fn place(address: Ipv4Addr) -> (u32, usize) {
+/// An address as area and place there.
+const fn place(address: Ipv4Addr) -> (usize, usize) {
     let bits = address.to_bits();
-    (bits >> 8, (bits & 0xFF) as usize)
+    ((bits >> 16) as usize, (bits & 0xFFFF) as usize)
+}
+
+impl Addresses {
+    #[inline]
+    fn get(&self, address: Ipv4Addr) -> Option<u32> {
+        let (area, at) = place(address);
+        let block = (*self.areas.get(area)? as usize).checked_sub(1)?;
+        let slot = *self.blocks.get(block)?.as_ref()?.slots.get(at)?;
+        slot.checked_sub(1)
+    }
+
+    /// Gives an address to a slot; returns who had it.
+    fn insert(&mut self, address: Ipv4Addr, slot: u32) -> Option<u32> {
+        let (area, at) = place(address);
+        if self.areas[area] == 0 {
+            let free = self.blocks.iter().position(Option::is_none);
+            let place = free.unwrap_or(self.blocks.len());
+            if free.is_none() {
+                self.blocks.push(None);
+            }
+            self.blocks[place] = Some(Block { slots: vec![0; 1 << 16].into(), used: 0 });
+            // There are 65,536 areas at most.
+            self.areas[area] = u32::try_from(place + 1).ok()?;
+        }
+        let block = (self.areas[area] as usize).checked_sub(1)?;
+        let block = self.blocks.get_mut(block)?.as_mut()?;
+        let before = std::mem::replace(&mut block.slots[at], slot + 1).checked_sub(1);
+        block.used += u32::from(before.is_none());
+        before
+    }
+
+    /// Takes an address from a slot, if it is not another one's. Says whether it was not.
+    fn remove(&mut self, address: Ipv4Addr, slot: u32) -> bool {
+        let (area, at) = place(address);
+        if self.get(address) != Some(slot) {
+            return false;
+        }
+        let Some(number) = (self.areas[area] as usize).checked_sub(1) else { return false };
+        let Some(Some(block)) = self.blocks.get_mut(number) else { return false };
+        block.slots[at] = 0;
+        block.used -= 1;
+        if block.used == 0 {
+            self.blocks[number] = None;
+            self.areas[area] = 0;
+        }
+        true
+    }
 }
 
 /// A prefix as a key.
@@ -81,11 +140,8 @@ impl Prefixes {
         let length = prefix.length.min(32);
         self.areas.add(prefix);
         if length == 32 {
-            let (page, at) = place(prefix.address);
-            let page = self.pages.entry(page).or_insert_with(|| Box::new(Page::EMPTY));
-            match std::mem::replace(&mut page.slots[at], slot) {
-                NONE => page.used += 1,
-                older => self.displaced(prefix, older, slot),
+            if let Some(older) = self.addresses.insert(prefix.address, slot) {
+                self.displaced(prefix, older, slot);
             }
             return;
         }
@@ -127,15 +183,7 @@ impl Prefixes {
     fn vacate(&mut self, prefix: Prefix, slot: u32) -> bool {
         let length = prefix.length.min(32);
         if length == 32 {
-            let (number, at) = place(prefix.address);
-            let page = self.pages.get_mut(&number).filter(|page| page.slots[at] == slot);
-            let Some(page) = page else { return false };
-            page.slots[at] = NONE;
-            page.used -= 1;
-            if page.used == 0 {
-                self.pages.remove(&number);
-            }
-            return true;
+            return self.addresses.remove(prefix.address, slot);
         }
         let Some(at) = self.lengths.iter().position(|&(have, _)| have == length) else {
             return false;
@@ -158,13 +206,16 @@ impl Prefixes {
         if self.areas.has(address) { self.search(address) } else { None }
     }
 
+    #[inline]
     fn search(&self, address: Ipv4Addr) -> Option<u32> {
-        let (page, at) = place(address);
-        if let Some(page) = self.pages.get(&page)
-            && page.slots[at] != NONE
-        {
-            return Some(page.slots[at]);
+        match self.addresses.get(address) {
+            None if !self.lengths.is_empty() => self.search_networks(address),
+            slot => slot,
         }
+    }
+
+    #[inline(never)]
+    fn search_networks(&self, address: Ipv4Addr) -> Option<u32> {
         self.lengths.iter().find_map(|(length, map)| {
             let mask = Prefix { address, length: *length }.mask();
             map.get(&(address.to_bits() & mask)).copied()
@@ -204,7 +255,9 @@ mod tests {
         assert_eq!(prefixes.lookup(Ipv4Addr::new(10, 1, 2, 3)), Some(2));
         prefixes.remove(prefix("10.1.2.3/32"), 2);
         assert_eq!(prefixes.lookup(Ipv4Addr::new(10, 1, 2, 3)), None);
-        assert!(prefixes.lengths.is_empty() && prefixes.pages.is_empty());
+        assert!(
+            prefixes.lengths.is_empty() && prefixes.addresses.blocks.iter().all(Option::is_none)
+        );
     }
 
     #[test]
@@ -225,7 +278,9 @@ mod tests {
             assert_eq!(prefixes.lookup(inside), Some(4));
             prefixes.remove(both, 4);
             assert_eq!(prefixes.lookup(inside), None);
-            assert!(prefixes.others.is_empty() && prefixes.pages.is_empty());
+            assert!(
+                prefixes.others.is_empty() && prefixes.addresses.blocks.iter().all(Option::is_none)
+            );
             assert!(prefixes.lengths.is_empty());
         }
     }

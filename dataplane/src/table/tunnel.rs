@@ -24,7 +24,7 @@ use crate::ipv6;
 use crate::limit::Bucket;
 use crate::mppe::{ReceiveState, SendState, stateful};
 use crate::multilink;
-use crate::prefetch::{prefetch_line, prefetch_range};
+use crate::prefetch::prefetch_range;
 use crate::shape::{Depth, Meter, Queue, Store};
 use crate::worker::Remembered;
 
@@ -37,9 +37,10 @@ pub(crate) enum Direction {
     Downlink,
 }
 
-/// A tunnel's state, in an order in which what packets of one direction need stands together: the
-/// window is the uplink's, what stands behind the first half of `network` and before `protection`
-/// the downlink's, the skipped keys at the end of [`ReceiveState`] are rarely anyone's.
+/// A tunnel's state, in an order in which what packets of one direction need stands together: the end
+/// of the window is the uplink's, what stands behind the first half of `network` and before
+/// `protection` the downlink's, the rest of the window and the skipped keys at the end of
+/// [`ReceiveState`] are rarely anyone's.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Tunnel {
@@ -55,7 +56,6 @@ pub(crate) struct Tunnel {
     /// Its IPv6, if it has any.
     pub(crate) ipv6: Option<Box<Ipv6Network>>,
     pub(crate) way: Way,
-    round_trip: RoundTrip,
     pub(crate) acknowledger: Acknowledger,
     /// Clear frames and further fragments since the last accepted data packet: they used up
     /// sequence numbers too.
@@ -66,6 +66,7 @@ pub(crate) struct Tunnel {
     pub(crate) ack_urgent: bool,
     pub(crate) framing: Framing,
     pub(crate) network: Option<Inside>,
+    round_trip: RoundTrip,
     /// The way out to the peer.
     pub(crate) exit: Remembered,
     pub(crate) outer: Outer,
@@ -84,12 +85,13 @@ impl Tunnel {
     /// Octets of [`Protection`] up to the end of [`SendState`], and of [`ReceiveState`] before what
     /// only packets need that come late or far ahead.
     const SEND: usize = 48;
-    const RECEIVE: usize = 120;
+    const RECEIVE: usize = 128;
 
     /// Asks the processor to load what each packet of a direction needs.
     #[inline]
     pub(crate) fn prefetch(&self, direction: Direction) {
-        let first = std::mem::offset_of!(Self, shared);
+        // The window's newest block stands at its end.
+        let first = std::mem::offset_of!(Self, shared) - 16;
         let protection = std::mem::offset_of!(Self, protection);
         match direction {
             Direction::Uplink => {
@@ -104,9 +106,6 @@ impl Tunnel {
     /// The same for what [`Tunnel::prefetch`] had to bring first.
     #[inline]
     pub(crate) fn prefetch_further(&self, direction: Direction) {
-        if direction == Direction::Uplink {
-            prefetch_line(std::ptr::from_ref(self.window.next_word()).cast());
-        }
         self.shared.prefetch(direction);
     }
 
@@ -503,3 +502,8 @@ pub(crate) type RouterLimit = Bucket<16, 200_000>;
 /// What a tunnel may send to the control plane: one subscriber's flood must not keep others from
 /// logging in. A login with all of its retransmissions has fewer than 64 frames; then 20 a second.
 pub(crate) type ControlLimit = Bucket<64, 50_000>;
+
+// What an uplink packet touches are these lines: the window's end up to the network, and what MPPE
+// keeps of what the peer sends.
+const _: () = assert!(std::mem::offset_of!(Tunnel, shared) == 144);
+const _: () = assert!(std::mem::offset_of!(Tunnel, network) + Inside::HOT <= 256);

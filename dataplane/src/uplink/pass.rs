@@ -12,7 +12,7 @@ use crate::forward;
 use crate::frame::Frame;
 use crate::inner::{ecn, mss};
 use crate::ipv4::{self, View};
-use crate::table::Table;
+use crate::table::{Table, Way};
 use crate::worker::Core;
 
 /// Finds the tunnel that an inspected packet's destination lies behind, if any, and has the processor
@@ -31,27 +31,50 @@ pub(super) fn look_ahead(core: &mut Core, data: &mut Data) {
 /// rate end it.
 #[inline]
 pub(super) fn pass(core: &mut Core, data: Data) {
-    let Core { table, sink, acks, now, .. } = core;
+    let Core { table, sink, acks, exits, now, .. } = core;
     let Data { mut frame, slot, sequence, tos, to } = data;
     let Some(tunnel) = table.tunnel(slot) else {
         return sink.drop(frame, DropReason::TunnelUnknown);
     };
     tunnel.accepted(sequence, *now);
     acks.note(tunnel, *now);
-    // Read again rather than kept: its line of memory is at hand, and a copy would be as long.
-    let inner = match View::read(frame.data()) {
-        Some(inner) if ipv4::is_ipv4(frame.data()) => inner,
-        _ => return pass_other(core, Data { frame, slot, sequence, tos, to }),
+    let Some(total_len) = ipv4::total_len(frame.data()) else {
+        return pass_other(core, Data { frame, slot, sequence, tos, to });
     };
     // What follows is padding of PPP (RFC 1661 §2).
-    frame.truncate(inner.total_len);
-    let Ok(inner_tos) = ecn::decapsulate(frame.data_mut(), tos) else {
+    frame.truncate(total_len);
+    if !ecn::is_unmarked(tos) && ecn::decapsulate(frame.data_mut(), tos).is_err() {
         return sink.drop_of(frame, DropReason::Congestion, &tunnel.shared);
-    };
-    let inner = View { tos: inner_tos, ..inner };
+    }
     tunnel.shared.rx_packets.add(1);
-    tunnel.shared.rx_bytes.add(inner.total_len as u64);
+    tunnel.shared.rx_bytes.add(total_len as u64);
     tunnel.shared.rx_active.set(*now);
+    // Nearly all packets go into the core network by a way that is known, and nobody asks more.
+    let is_held = tunnel.policy.is_some()
+        || tunnel.way != Way::Fast
+        || tunnel.network.as_ref().is_none_or(|network| network.clamp_mss)
+            && mss::may_announce(frame.data());
+    if !is_held
+        && to == Table::NOWHERE
+        && let Some(hop) = ipv4::next_hop(frame.data())
+        && let Some(exit) = exits.remembered(hop, total_len)
+    {
+        ipv4::decrement_ttl(frame.data_mut());
+        return exits.by(sink, frame, &exit);
+    }
+    judge(core, frame, slot, to);
+}
+
+/// What the tunnel's rules and rate say of an accepted packet, and the way that it takes otherwise.
+#[inline(never)]
+fn judge(core: &mut Core, mut frame: Frame, slot: u32, to: u32) {
+    let Core { table, sink, now, .. } = core;
+    let Some(tunnel) = table.tunnel(slot) else {
+        return sink.drop(frame, DropReason::TunnelUnknown);
+    };
+    let Some(inner) = View::read(frame.data()) else {
+        return sink.drop_of(frame, DropReason::InnerMalformed, &tunnel.shared);
+    };
     if let Some(policy) = &mut tunnel.policy
         && let Err(reason) = policy.judge_uplink(frame.data(), inner, *now)
     {

@@ -80,8 +80,8 @@ impl Interface {
 pub(crate) struct Exit {
     /// The interface's place among the worker's, if its frames have tags.
     tagged: Option<NonZeroU16>,
-    port: u16,
-    ends: link::Ends,
+    pub(crate) port: u16,
+    pub(crate) ends: link::Ends,
 }
 
 /// The way out to an address, found once and good for as long as the kernel's routes stay as they
@@ -198,7 +198,6 @@ impl Exits {
     }
 
     /// The way of an inner packet of `len` octets into the core network, if it is one of ours.
-    #[inline]
     pub(crate) fn core(&mut self, destination: Ipv4Addr, len: usize) -> Option<Exit> {
         let way = match self.recent[recent(destination)].way(destination, self.version) {
             Some(way) => *way,
@@ -207,7 +206,13 @@ impl Exits {
         (len <= way.mtu as usize).then_some(way.exit)
     }
 
-    #[cold]
+    /// The same, if it was found before.
+    #[inline]
+    pub(crate) fn remembered(&self, destination: Ipv4Addr, len: usize) -> Option<Exit> {
+        let way = self.recent.get(recent(destination))?.way(destination, self.version)?;
+        (len <= way.mtu as usize).then_some(way.exit)
+    }
+
     fn find_core(&mut self, destination: Ipv4Addr) -> Option<Remembered> {
         let decision = self.snapshot.as_ref()?.lookup(destination);
         let way = self.find(destination, decision, Role::is_core)?;
@@ -231,6 +236,15 @@ impl Exits {
         } else {
             sink.drop(frame, DropReason::NoHeadroom);
         }
+    }
+
+    /// The way to a tunnel's peer that was found before, if it is good still, takes an IP packet of
+    /// `len` octets and has no tags.
+    #[inline]
+    pub(crate) fn known(&self, way: &Remembered, len: usize) -> Option<Exit> {
+        let is_good =
+            way.version == self.version && len <= way.mtu as usize && way.exit.tagged.is_none();
+        is_good.then_some(way.exit)
     }
 
     /// A packet that starts with the outer IP header, to a tunnel's peer. `way` is the tunnel's.
@@ -301,8 +315,9 @@ impl Exits {
         Some(Remembered { version: self.version, mtu, exit })
     }
 
+    /// A frame that has all of its headers, by this port.
     #[inline]
-    fn put(&mut self, sink: &mut Sink, frame: Frame, port: Option<usize>) {
+    pub(crate) fn put(&mut self, sink: &mut Sink, frame: Frame, port: Option<usize>) {
         match port.and_then(|port| self.queues.get_mut(port)) {
             Some(queue) => queue.push(frame),
             None => sink.drop(frame, DropReason::NoPort),

@@ -1,0 +1,93 @@
+//! Which tunnel leads to a packet's destination, and whether the packet may go there.
+//!
+//! Implements RFC 1812 §5.2.2 (what a router verifies) and §5.3.1 (Time To Live). Never gives a packet
+//! of the kernel back to it.
+
+use std::net::Ipv4Addr;
+
+use super::ipv6;
+use crate::api::DropReason;
+use crate::frame::Frame;
+use crate::inner::icmp::{self, Error};
+use crate::ipv4::{self, View};
+use crate::mailbox::Handed;
+use crate::stage::Stage;
+use crate::table::Place;
+use crate::worker::{Core, From};
+
+/// Finds the tunnels of packets that start with the inner IP header.
+pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
+    if frames.is_empty() {
+        return;
+    }
+    core.watch.begin();
+    let mut slots = std::mem::take(&mut core.downlink.slots);
+    slots.extend(frames.iter().map(|frame| {
+        let destination = ipv4::destination(frame.data()).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        core.table.expect_destination(destination)
+    }));
+    for (mut frame, slot) in frames.drain(..).zip(slots.drain(..)) {
+        let inner = match view(&mut frame) {
+            Ok(inner) => inner,
+            Err(DropReason::NotIpv4) => {
+                ipv6::admit(core, frame, from);
+                continue;
+            }
+            Err(reason) => {
+                core.sink.drop(frame, reason);
+                continue;
+            }
+        };
+        let Some(to) = core.table.destination_in(slot) else {
+            if from == From::Worker {
+                core.sink.drop(frame, DropReason::HandoverStale);
+            } else {
+                icmp::refuse(core, frame, inner, DropReason::NoTunnel, Error::HostUnreachable);
+            }
+            continue;
+        };
+        if from == From::Port {
+            // Its rules apply to this tunnel. The XDP program passes such packets as soon as it
+            // knows.
+            if to.through_kernel {
+                core.exits.kernel(&mut core.sink, frame);
+                continue;
+            }
+            if inner.ttl <= 1 {
+                icmp::refuse(core, frame, inner, DropReason::TtlExceeded, Error::TimeExceeded);
+                continue;
+            }
+            ipv4::decrement_ttl(frame.data_mut());
+        }
+        match to.place {
+            Place::Here(slot) => core.downlink.push(frame, slot),
+            Place::Worker(owner) => core.hand_over(owner, Handed::Downlink(frame), from),
+        }
+    }
+    core.downlink.slots = slots;
+    core.watch.end(Stage::Destination);
+}
+
+/// Puts packets into the tunnel in `slot`: the kernel sent them by the tunnel's own device.
+pub(crate) fn enter(core: &mut Core, frames: &mut Vec<Frame>, slot: u32) {
+    for mut frame in frames.drain(..) {
+        match view(&mut frame) {
+            Ok(_) => core.downlink.push(frame, slot),
+            Err(DropReason::NotIpv4) => ipv6::enter(core, frame, slot),
+            Err(reason) => core.sink.drop(frame, reason),
+        }
+    }
+}
+
+/// The header of a packet that starts with one, without the padding of short Ethernet frames. A
+/// packet of IPv6 has another one.
+#[expect(clippy::inline_always, reason = "fields are to stay in registers, not to be copied")]
+#[inline(always)]
+pub(super) fn view(frame: &mut Frame) -> Result<View, DropReason> {
+    let Some(inner) = View::parse(frame.data()) else {
+        let is_ipv6 = crate::ipv6::is_ipv6(frame.data());
+        return Err(if is_ipv6 { DropReason::NotIpv4 } else { DropReason::CoreMalformed });
+    };
+    frame.truncate(inner.total_len);
+    Ok(inner)
+}
