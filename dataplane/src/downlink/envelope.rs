@@ -178,3 +178,55 @@ fn push(frame: &mut Frame, bytes: &[u8]) -> bool {
     let room = frame.push_front(bytes.len());
     room.map(|room| room.copy_from_slice(bytes)).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use protocol::mppe::CoherencyCount;
+
+    use super::*;
+    use crate::api::TunnelId;
+    use crate::counters::TunnelShared;
+    use crate::frame::{Pool, Region};
+
+    #[test]
+    fn all_headers_at_once_are_those_that_come_one_after_the_other() {
+        let mut pool = Pool::new(Region::new(64).unwrap(), 64);
+        let outer = Outer {
+            local: Ipv4Addr::new(192, 0, 2, 1),
+            peer: Ipv4Addr::new(198, 51, 100, 77),
+            own_call_id: 7,
+            peer_call_id: 0xABCD,
+            peer_window: 64,
+        };
+        let id = TunnelId { slot: 0, generation: 0 };
+        let tunnel = || Tunnel::new(id, outer, Arc::new(TunnelShared::default()));
+        let (mut one, mut other) = (tunnel(), tunnel());
+        let ends = link::Ends::new([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 1]);
+        let now = Instant::from_micros(5);
+        for (number, owes, tos, len) in [(0, false, 0, 66), (1, true, 0xBB, 1458), (2, false, 3, 1)] {
+            if owes {
+                one.acknowledger.accepted(900, now);
+                other.acknowledger.accepted(900, now);
+            }
+            let header = MppeHeader::stateless(CoherencyCount::of_packet(number + 4000));
+            let mut filled = || {
+                let mut frame = pool.take().unwrap();
+                assert!(frame.fill(&vec![0x5A; len]));
+                frame
+            };
+            let (mut whole, mut pieces) = (filled(), filled());
+            assert!(wrap(&mut whole, &mut one, &ends, header, tos, now));
+            assert!(
+                pieces.push_front_array(&header.to_octets())
+                    && push_ppp(&mut pieces, Protocol::COMPRESSED, Framing::default())
+                    && envelope(&mut pieces, &mut other, tos, now)
+                    && link::add(&mut pieces, &ends)
+            );
+            assert_eq!(whole.data(), pieces.data());
+            assert_eq!(whole.len(), link::HEADER_LEN + WRAPPING + len - if owes { 0 } else { 4 });
+        }
+    }
+}

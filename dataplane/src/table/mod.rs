@@ -205,8 +205,7 @@ impl Table {
                 Call::Known(Place::Worker(_)) | Call::OtherPeer | Call::Unknown => None,
             },
             Handed::Downlink(frame) => {
-                let destination = ipv4::destination(frame.data())?;
-                let to = self.destination_in(self.expect_destination(destination))?;
+                let to = self.destination(ipv4::destination(frame.data())?)?;
                 match to.place {
                     Place::Here(slot) => Some(slot),
                     Place::Worker(_) => None,
@@ -287,7 +286,12 @@ impl Table {
         entry.tunnel.as_deref_mut().filter(|_| is_its).map(|tunnel| (slot, tunnel))
     }
 
-    /// The tunnel that leads to an inner destination, by what [`Table::expect_destination`] said of it.
+    /// The tunnel that leads to an inner destination.
+    pub(crate) fn destination(&self, address: Ipv4Addr) -> Option<Destination> {
+        self.destination_in(self.prefixes.lookup(address)?)
+    }
+
+    /// The same, by what [`Table::expect_destination`] said of it.
     /// Fetches what the packet will need there.
     #[inline]
     pub(crate) fn destination_in(&self, slot: u32) -> Option<Destination> {
