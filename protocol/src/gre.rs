@@ -321,7 +321,7 @@ impl Window {
     fn move_on(&mut self, sequence: u32) {
         let steps = Self::blocks(self.highest, sequence);
         self.seen[Self::place(self.highest)] = std::mem::take(&mut self.newest);
-        if steps > Self::WORDS as u32 {
+        if steps > Self::SIZE / Self::BLOCK {
             self.seen = [0; Self::WORDS];
             return;
         }

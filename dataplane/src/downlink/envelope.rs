@@ -206,7 +206,8 @@ mod tests {
         let (mut one, mut other) = (tunnel(), tunnel());
         let ends = link::Ends::new([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 1]);
         let now = Instant::from_micros(5);
-        for (number, owes, tos, len) in [(0, false, 0, 66), (1, true, 0xBB, 1458), (2, false, 3, 1)] {
+        for (number, owes, tos, len) in [(0, false, 0, 66), (1, true, 0xBB, 1458), (2, false, 3, 1)]
+        {
             if owes {
                 one.acknowledger.accepted(900, now);
                 other.acknowledger.accepted(900, now);
