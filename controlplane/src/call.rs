@@ -4,7 +4,6 @@
 //! login, to know that it ended) is handed on. Knows nothing of PPTP's control connection.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use dataplane::api::{self, Limits, Rules};
 use protocol::machine::{Action, drive};
@@ -69,31 +68,12 @@ pub struct Call {
     network: Option<Network>,
     ipv6: Option<api::Ipv6Network>,
     deadline: Option<Instant>,
-    /// How often the data plane is asked whether the peer lives; `None` if nobody wants to know.
-    watch: Option<Duration>,
-    next_watch: Option<Instant>,
-}
-
-/// What an input led to.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// What the owner has to know, in order.
-    pub events: Vec<Event>,
-    /// The peer gave a sign of life.
-    pub alive: bool,
 }
 
 impl Call {
-    /// `keepalive` is the link's own: the data plane is asked four times in it.
+    /// A link that waits for its opening.
     #[must_use]
-    pub fn new(
-        link: Link,
-        tunnel: Tunnel,
-        clock: Clock,
-        reach: Reach,
-        keepalive: Option<Duration>,
-    ) -> Self {
-        let watch = keepalive.map(|keepalive| (keepalive / 4).max(Duration::from_secs(1)));
+    pub fn new(link: Link, tunnel: Tunnel, clock: Clock, reach: Reach) -> Self {
         Self {
             link,
             tunnel,
@@ -105,8 +85,6 @@ impl Call {
             network: None,
             ipv6: None,
             deadline: None,
-            watch,
-            next_watch: None,
         }
     }
 
@@ -205,34 +183,28 @@ impl Call {
 
     /// When [`Self::tick`] is due.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        [self.deadline, self.next_watch].into_iter().flatten().min()
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
-    /// Does what is due by now.
-    pub async fn tick(&mut self) -> Outcome {
-        let now = self.clock.now();
-        let mut outcome = Outcome::default();
-        if let (Some(at), Some(watch)) = (self.next_watch, self.watch)
-            && at <= now
-        {
-            let heard = self.tunnel.counters().heard;
-            outcome.alive = heard.is_some_and(|ago| ago <= watch);
-            self.next_watch = Some(now + watch);
+    /// Does what is due by now, and says what the owner has to know.
+    pub async fn tick(&mut self) -> Vec<Event> {
+        if self.deadline.is_none_or(|deadline| deadline > self.clock.now()) {
+            return Vec::new();
         }
-        if outcome.alive {
-            outcome.events = self.input(Input::Alive).await.events;
-        }
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            outcome.events.extend(self.input(Input::Deadline).await.events);
-        }
-        outcome
+        // Only the data plane knows of traffic, and of echoes once the network is open.
+        let mut events = match self.tunnel.heard() {
+            Some(heard) => self.input(Input::Heard(heard)).await,
+            None => Vec::new(),
+        };
+        events.extend(self.input(Input::Deadline).await);
+        events
     }
 
-    /// Tells the link something, and does what it wants of the data plane.
-    pub async fn input(&mut self, input: Input<'_>) -> Outcome {
+    /// Tells the link something, and does what it wants of the data plane. Says what the owner has
+    /// to know, in order.
+    pub async fn input(&mut self, input: Input<'_>) -> Vec<Event> {
         let mut actions = Vec::new();
-        let alive = matches!(input, Input::Frame(_));
         self.deadline =
             drive(&mut self.link, input, self.clock.now(), |action| actions.push(action));
         let mut events = Vec::new();
@@ -261,11 +233,7 @@ impl Call {
                 }
             }
         }
-        self.next_watch = match (self.link.phase(), self.watch) {
-            (Phase::Up, Some(watch)) => self.next_watch.or(Some(self.clock.now() + watch)),
-            _ => None,
-        };
-        Outcome { events, alive }
+        events
     }
 
     fn show_running(&self, running: bool) {
@@ -283,7 +251,8 @@ impl Call {
                     compress_address_control: framing.compress_address_control,
                     compress_protocol: framing.compress_protocol,
                 };
-                Some(api::Command::SetFraming { tunnel, framing })
+                let magic = self.link.magic();
+                Some(api::Command::SetFraming { tunnel, framing, magic })
             }
             Event::MultilinkAgreed(multilink) => {
                 Some(api::Command::SetMultilink { tunnel, multilink: *multilink })

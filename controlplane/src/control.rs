@@ -53,13 +53,33 @@ impl Control {
         events
     }
 
+    /// When the machine is to be told [`Input::DeadlinePassed`].
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// What is due by now: the machine is told so, and before that of the newest packet through one
+    /// of the connection's tunnels.
+    pub fn tick(&mut self, heard: impl FnOnce() -> Option<Instant>) -> Vec<Event> {
+        if self.deadline.is_none_or(|deadline| deadline > self.clock.now()) {
+            return Vec::new();
+        }
+        if let Some(heard) = heard() {
+            let events = self.input(Input::PppAlive(heard));
+            debug_assert!(events.is_empty(), "a sign of life is no news");
+        }
+        self.input(Input::DeadlinePassed)
+    }
+
     /// Whether the machine has said that it is over: nothing comes of [`Self::next`] any more.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Waits until the connection has something to tell. Nothing is lost if the future is dropped.
+    /// Waits until the connection has something to tell, [`Self::tick`] aside. Nothing is lost if the
+    /// future is dropped.
     pub async fn next(&mut self) -> Vec<Event> {
         loop {
             let interest = if self.out.is_empty() {
@@ -69,11 +89,9 @@ impl Control {
             } else {
                 Interest::WRITABLE
             };
-            let ready = tokio::select! {
-                ready = self.stream.ready(interest) => ready,
-                () = self.clock.wait(self.deadline) => return self.input(Input::DeadlinePassed),
+            let Ok(ready) = self.stream.ready(interest).await else {
+                return self.input(Input::PeerClosed);
             };
-            let Ok(ready) = ready else { return self.input(Input::PeerClosed) };
             if ready.is_writable() && !self.out.is_empty() && self.write().is_err() {
                 return self.input(Input::PeerClosed);
             }

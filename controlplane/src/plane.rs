@@ -18,6 +18,7 @@ use dataplane::api::{
 };
 use protocol::ppp::link;
 use protocol::pptp::call_id::{Allocator, Class, Exhausted};
+use protocol::time::Instant;
 
 use crate::clock::Clock;
 use crate::mailbox::Mailbox;
@@ -227,6 +228,13 @@ impl Tunnel {
             command = back;
             tokio::time::sleep(RETRY).await;
         }
+    }
+
+    /// When its newest packet came.
+    #[must_use]
+    pub fn heard(&self) -> Option<Instant> {
+        let inner = &self.call_id.plane.0;
+        Some(inner.clock.now() - inner.handle.heard(self.id)?)
     }
 
     /// Its counters.

@@ -43,7 +43,7 @@ impl Moment {
         self.0.set(now.as_micros().max(1));
     }
 
-    fn get(&self) -> Option<Instant> {
+    pub(crate) fn get(&self) -> Option<Instant> {
         Some(self.0.get()).filter(|&micros| micros != 0).map(Instant::from_micros)
     }
 }

@@ -225,11 +225,14 @@ impl Mailbox {
         empty
     }
 
-    /// The worker is awake again.
-    pub(crate) fn awake(&self) {
+    /// The worker is awake again; `rang` if the bell may have woken it. A bell that rings later is
+    /// heard before the next sleep.
+    pub(crate) fn awake(&self, rang: bool) {
         self.asleep.store(false, Ordering::Relaxed);
-        // Nothing to read means that something else woke the worker.
-        let _ = self.bell.read();
+        if rang {
+            // Nothing to read means that something else woke the worker.
+            let _ = self.bell.read();
+        }
     }
 
     pub(crate) fn stop(&self) {

@@ -242,7 +242,7 @@ fn control_frames_reach_the_control_plane_and_wake_it() {
         let (handle, mut events) = start(1);
         let mut access = Access::open();
         let mut subscriber = dial(&handle, (LOCAL, PEER), 5, Ipv4Addr::new(10, 9, 0, 5), 1456);
-        let lcp = [0xC0, 0x21, 9, 1, 0, 8, 1, 2, 3, 4];
+        let lcp = [0xC0, 0x21, 11, 1, 0, 8, 1, 2, 3, 4];
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for _ in 0..3 {
             access.send(&subscriber.frame(&[&[0xFF, 0x03], &lcp[..]].concat()));

@@ -590,7 +590,7 @@ fn a_late_copy_of_a_challenge_gets_the_response_that_was_judged() {
     let again = client.receive(&packet(Protocol::CHAP, chap::CHALLENGE, identifier, &data));
     assert_eq!(describe(&again[0]), response);
     // No answer to it is needed any more.
-    client.input(Input::Alive);
+    client.input(Input::Heard(client.now));
     client.wait(seconds(29));
     assert_eq!(client.link.phase(), Phase::Up);
     // A new Challenge is answered too (RFC 1994 §2), and changes no keys.

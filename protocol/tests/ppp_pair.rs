@@ -155,16 +155,37 @@ fn traffic_keeps_a_link_alive_without_echoes() {
     let server = &mut pair.ends[SERVER];
     for step in 0..20 {
         assert!(server.wait(seconds(2 + step * 20)).is_empty());
-        server.input(Input::Alive);
+        server.input(Input::Heard(server.now));
     }
     assert_eq!(server.link.phase(), Phase::Up);
 }
 
 #[test]
-fn an_idle_link_lives_on_echoes() {
+fn traffic_that_is_told_of_late_counts_from_when_it_came() {
+    let mut pair = pair();
+    pair.run(seconds(1));
+    pair.impairment.loss_percent = 100;
+    let server = &mut pair.ends[SERVER];
+    let traffic = server.now + Duration::from_secs(20);
+    assert!(server.wait(server.now + Duration::from_secs(29)).is_empty());
+    // What is older than the last sign of life says nothing.
+    server.input(Input::Heard(traffic));
+    server.input(Input::Heard(seconds(0)));
+    assert!(server.wait(traffic + Duration::from_secs(29)).is_empty());
+    assert_eq!(server.wait(traffic + Duration::from_secs(30)).len(), 1, "an echo");
+    server.wait(traffic + Duration::from_secs(61));
+    assert_eq!(server.reason(), "client is silent: no traffic and no answer to LCP echoes");
+}
+
+#[test]
+fn an_idle_link_lives_on_the_servers_echoes() {
     let mut pair = pair();
     pair.run(seconds(600));
     assert!(pair.is_up());
+    let [client, server] = [CLIENT, SERVER].map(|end| {
+        pair.ends[end].transcript.lines().filter(|line| line.contains("> LCP Echo-Req")).count()
+    });
+    assert_eq!((client, server), (0, 20), "one exchange in thirty seconds serves both");
 }
 
 /// Ends with one method each; those without keys without encryption.

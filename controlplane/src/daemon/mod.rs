@@ -45,6 +45,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dataplane::api::{Handle, Rules};
+use protocol::pptp::connection as pptp;
 use protocol::radius::Attributes;
 use tokio::sync::watch as watch_channel;
 
@@ -151,6 +152,8 @@ pub struct Daemon {
     pub users: Users,
     /// Interfaces that users have to themselves.
     pub bindings: Bindings,
+    /// What its control connections are held to.
+    pub pptp: Arc<pptp::Config>,
     /// Tunnels that we dial ourselves.
     pub clients: Clients,
     /// How many sessions each has.
@@ -230,6 +233,7 @@ impl Daemon {
             profiles: profile::templates(&config),
             filters: config.filters(),
             nas: identity::nas(&config, &host_name),
+            pptp: Arc::new(connection::settings(&config, &host_name)),
             host_name,
             users,
             bindings: Bindings::open(&config, handle.clone())?,

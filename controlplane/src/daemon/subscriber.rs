@@ -295,6 +295,13 @@ impl Subscriber {
         }
     }
 
+    /// The same, if it is due.
+    pub(super) fn check_allowance(&mut self, now: Instant) {
+        if self.check_at.is_some_and(|at| at <= now) {
+            self.hold_to_allowance(now);
+        }
+    }
+
     pub(super) fn step(&mut self, step: &str, now: Instant) {
         if self.up.is_none() {
             self.steps.push(format!("{step}={}", milliseconds(now - self.connected)));

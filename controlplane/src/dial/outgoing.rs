@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 use super::DialError;
 use super::routes::{Routes, Through};
-use crate::call::{Bounds, Call, Outcome, Reach};
+use crate::call::{Bounds, Call, Reach};
 use crate::config::{Mrru, Span, is_for_hosts, is_for_servers, server_name};
 use crate::control::{Control, ipv4};
 use crate::kernel::Destination;
@@ -205,7 +205,7 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
         let tunnel = plane.open(call_id, local, 0, DEFAULT_WINDOW, inbox.clone()).await?;
         let link = link(settings, control.path_mtu())?;
         let clock = plane.clock();
-        let mut call = Call::new(link, tunnel, clock, Reach::Everything, settings.keepalive);
+        let mut call = Call::new(link, tunnel, clock, Reach::Everything);
         call.set_bounds(Bounds { clamp_mss: settings.clamp_mss, ..Bounds::default() }).await;
         call.set_forward(settings.forward.clone()).await;
         call.set_tap(settings.tap.clone());
@@ -240,7 +240,8 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             }
             let clock = self.call.clock();
             let login_until = Some(self.login_until).filter(|_| !self.up);
-            let deadlines = [self.call.deadline(), self.farewell, login_until];
+            let deadlines =
+                [self.call.deadline(), self.control.deadline(), self.farewell, login_until];
             let deadline = deadlines.into_iter().flatten().min();
             tokio::select! {
                 events = self.control.next() => self.pptp_events(events).await,
@@ -250,8 +251,8 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
                 () = &mut ended, if self.farewell.is_none() => {
                     self.farewell = Some(clock.now() + FAREWELL);
                     let reason = link::Reason::Closed("closed by the user".to_owned());
-                    let outcome = self.call.input(link::Input::Close(reason)).await;
-                    self.link_outcome(outcome).await;
+                    let events = self.call.input(link::Input::Close(reason)).await;
+                    self.link_events(events).await;
                     if !self.established {
                         self.end = Some(Ok(()));
                     }
@@ -263,8 +264,10 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
                         self.give_up().await;
                         continue;
                     }
-                    let outcome = self.call.tick().await;
-                    self.link_outcome(outcome).await;
+                    let events = self.control.tick(|| self.call.tunnel().heard());
+                    self.pptp_events(events).await;
+                    let events = self.call.tick().await;
+                    self.link_events(events).await;
                 }
             }
         }
@@ -318,8 +321,8 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
                     let command =
                         api::Command::SetPeer { tunnel: tunnel.id(), peer_call_id, peer_window };
                     tunnel.command(command).await;
-                    let outcome = self.call.input(link::Input::Open).await;
-                    self.link_outcome(outcome).await;
+                    let events = self.call.input(link::Input::Open).await;
+                    self.link_events(events).await;
                 }
                 pptp::Event::CallCleared { cause, .. } => {
                     let refused = matches!(cause, pptp::ClearCause::OutgoingRefused { .. });
@@ -343,8 +346,8 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
     /// What the data plane says. We are nobody's router here.
     async fn message(&mut self, message: &Message) {
         if let Ok(input) = message.input() {
-            let outcome = self.call.input(input).await;
-            self.link_outcome(outcome).await;
+            let events = self.call.input(input).await;
+            self.link_events(events).await;
         }
     }
 
@@ -355,19 +358,15 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
             self.message(&message).await;
         }
         let lost = link::Reason::Closed(cause.clone());
-        let outcome = self.call.input(link::Input::Lost(lost.clone())).await;
-        if !outcome.events.contains(&link::Event::Down(lost)) {
-            self.link_outcome(outcome).await;
+        let events = self.call.input(link::Input::Lost(lost.clone())).await;
+        if !events.contains(&link::Event::Down(lost)) {
+            self.link_events(events).await;
         }
         self.ends(|| DialError::Cleared { refused, cause });
     }
 
-    async fn link_outcome(&mut self, outcome: Outcome) {
-        if outcome.alive {
-            let events = self.control.input(pptp::Input::PppAlive);
-            debug_assert!(events.is_empty(), "a sign of life is no news");
-        }
-        for event in outcome.events {
+    async fn link_events(&mut self, events: Vec<link::Event>) {
+        for event in events {
             match event {
                 link::Event::Step(step) => (self.watcher)(Progress::Link(step)),
                 link::Event::Encryption(encryption) => {
@@ -435,8 +434,13 @@ impl<'a, W: FnMut(Progress<'_>)> Outgoing<'a, W> {
         self.control.input(pptp::Input::Stop(StopReason::None));
         let patience = if result.is_ok() { FAREWELL } else { FAILED_FAREWELL };
         let goodbye = async {
+            let clock = self.call.clock();
             while !self.control.is_closed() {
-                self.control.next().await;
+                let deadline = self.control.deadline();
+                tokio::select! {
+                    _ = self.control.next() => {}
+                    () = clock.wait(deadline) => drop(self.control.tick(|| None)),
+                }
             }
         };
         // Without an answer it is over as well.

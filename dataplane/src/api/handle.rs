@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::config::PortReport;
 use super::counters::PortTotals;
@@ -267,6 +267,13 @@ impl Handle {
     pub fn counters(&self, tunnel: TunnelId) -> Option<TunnelCounters> {
         let shared = Arc::clone(&self.registry().get(tunnel)?.shared);
         Some(shared.read(crate::clock::since(self.0.epoch)))
+    }
+
+    /// How long ago a tunnel's newest packet came, as [`Self::counters`] has it.
+    #[must_use]
+    pub fn heard(&self, tunnel: TunnelId) -> Option<Duration> {
+        let heard = self.registry().get(tunnel)?.shared.heard.get()?;
+        Some(crate::clock::since(self.0.epoch).since(heard))
     }
 
     /// The counters of all workers and ports.

@@ -168,12 +168,15 @@ pub enum Command {
         /// The peer's window, as in [`Outer`].
         peer_window: u16,
     },
-    /// LCP agreed on this framing; frames of LCP itself never use it.
+    /// LCP agreed on this framing; frames of LCP itself never use it. While the network is open,
+    /// the worker answers LCP's echoes, and keeps both them and replies to itself.
     SetFraming {
         /// The tunnel.
         tunnel: TunnelId,
         /// The framing of all that is sent from now on.
         framing: Framing,
+        /// Our magic number in echoes, zero for none (RFC 1661 §5.8).
+        magic: u32,
     },
     /// LCP agreed on these fragments: their numbers begin anew, and those that wait are dropped. A
     /// tunnel begins without.

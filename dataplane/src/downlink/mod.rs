@@ -22,7 +22,7 @@ use crate::worker::{BURST, Core};
 pub(crate) use admit::{admit, enter};
 pub(crate) use envelope::envelope;
 use envelope::{encrypt_stateful, send, send_encrypted};
-pub(crate) use own::{send_acknowledgement, send_control, send_packet};
+pub(crate) use own::{reply_control, send_acknowledgement, send_control, send_packet};
 use prepare::{prepare, protect, shape};
 
 /// All that can come before an inner packet: Ethernet with its tags, IPv4 20, GRE 16, PPP 4,

@@ -9,6 +9,7 @@ use protocol::ppp::frame::Protocol;
 use super::admit::view;
 use super::envelope::{envelope, push_outer, push_ppp};
 use crate::api::{DropReason, TunnelId};
+use crate::frame::Frame;
 use crate::worker::Core;
 
 /// The outer type of service of control frames and lone acknowledgements: no special one.
@@ -35,6 +36,23 @@ pub(crate) fn send_control(core: &mut Core, id: TunnelId, bytes: &[u8]) {
         core.exits.peer(&mut core.sink, frame, tunnel.outer.peer, &mut tunnel.exit);
     } else {
         // Not a PPP frame, or larger than a packet can be.
+        core.sink.drop_of(frame, DropReason::PppMalformed, &tunnel.shared);
+    }
+}
+
+/// Sends a control frame of a worker's own, in the frame of what it answers, which is counted as
+/// consumed. The frame has what follows the protocol number.
+pub(crate) fn reply_control(core: &mut Core, mut frame: Frame, slot: u32, protocol: Protocol) {
+    core.sink.meter.consumed.add(1);
+    core.sink.meter.originated.add(1);
+    let Some(tunnel) = core.table.tunnel(slot) else {
+        return core.sink.drop(frame, DropReason::TunnelUnknown);
+    };
+    if push_ppp(&mut frame, protocol, tunnel.framing)
+        && envelope(&mut frame, tunnel, CONTROL_TOS, core.now)
+    {
+        core.exits.peer(&mut core.sink, frame, tunnel.outer.peer, &mut tunnel.exit);
+    } else {
         core.sink.drop_of(frame, DropReason::PppMalformed, &tunnel.shared);
     }
 }

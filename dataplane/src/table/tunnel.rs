@@ -79,6 +79,8 @@ pub(crate) struct Tunnel {
     pub(crate) forward: Forward,
     /// What the peer says to its router.
     pub(crate) to_router: RouterLimit,
+    /// Of LCP, in echoes.
+    pub(crate) magic: u32,
 }
 
 impl Tunnel {
@@ -131,6 +133,7 @@ impl Tunnel {
             forward: Forward::Fast,
             ipv6: None,
             to_router: RouterLimit::default(),
+            magic: 0,
             // RFC 2637 §4.1: the first packet of a session has the number zero.
             next_sequence: 0,
             besides: 0,

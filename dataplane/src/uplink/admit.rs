@@ -10,7 +10,7 @@ use protocol::mppe::Header as MppeHeader;
 use protocol::ppp::frame::{self as ppp, Protocol};
 
 use super::plain::inspect_plain;
-use super::{Data, Encrypted, Stages, ipv6};
+use super::{Data, Encrypted, Stages, echo, ipv6};
 use crate::api::{DropReason, Event};
 use crate::frame::Frame;
 use crate::ipv4::View;
@@ -223,6 +223,15 @@ fn control(core: &mut Core, frame: Frame, slot: u32, sequence: u32) {
         core.sink.drop_of(frame, DropReason::PppMalformed, &tunnel.shared);
         return;
     };
+    match echo::read(tunnel, protocol, payload) {
+        Some(echo::Echo::Request(length)) => {
+            let start = frame.len() - payload.len();
+            return echo::answer(core, frame, slot, start..start + length);
+        }
+        // It was heard, which is all that it is for.
+        Some(echo::Echo::Reply) => return core.sink.consume(frame),
+        None => {}
+    }
     let bytes = [&protocol.number().to_be_bytes(), payload].concat();
     let (id, shared) = (tunnel.id, Arc::clone(&tunnel.shared));
     if core.tell(Event::Control { tunnel: id, frame: bytes.into() }) {

@@ -7,6 +7,7 @@
 mod admit;
 mod common;
 mod decrypt;
+mod echo;
 mod inspect;
 mod ipv6;
 mod pass;

@@ -19,9 +19,9 @@ impl Core {
                     tunnel.meet(peer_call_id, peer_window);
                 }
             }
-            Command::SetFraming { tunnel, framing } => {
+            Command::SetFraming { tunnel, framing, magic } => {
                 if let Some(tunnel) = self.table.tunnel_by_id(tunnel) {
-                    tunnel.framing = framing;
+                    (tunnel.framing, tunnel.magic) = (framing, magic);
                 }
             }
             Command::SetMultilink { tunnel, multilink } => {

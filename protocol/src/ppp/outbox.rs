@@ -34,7 +34,12 @@ impl Outbox {
         self.queue.push_back(Action::Event(event));
     }
 
+    /// One that is empty keeps no memory: links are idle for most of their lives.
     pub(crate) fn pop(&mut self) -> Option<Action<Box<[u8]>, Event>> {
-        self.queue.pop_front()
+        let action = self.queue.pop_front();
+        if action.is_none() {
+            self.queue = VecDeque::new();
+        }
+        action
     }
 }

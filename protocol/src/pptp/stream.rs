@@ -4,25 +4,19 @@
 
 use super::message::{Error, HEADER_LEN, Header, MAX_LEN, Message};
 
-/// Splits a stream into messages.
-#[derive(Debug, Clone)]
+/// Splits a stream into messages. Keeps no memory between two of them.
+#[derive(Debug, Clone, Default)]
 pub struct Splitter {
-    buffer: [u8; MAX_LEN],
-    filled: usize,
+    /// What came of the next message.
+    buffer: Vec<u8>,
     ended: bool,
-}
-
-impl Default for Splitter {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Splitter {
     /// At the start of a stream.
     #[must_use]
     pub const fn new() -> Self {
-        Self { buffer: [0; MAX_LEN], filled: 0, ended: false }
+        Self { buffer: Vec::new(), ended: false }
     }
 
     /// The next message, taking octets off the front of `input`. `None` when all of `input` is
@@ -44,21 +38,21 @@ impl Splitter {
             Ok(header) => Message::parse(self.fill(input, header.kind().message_len())?),
             Err(error) => Err(error),
         };
-        self.filled = 0;
+        self.buffer = Vec::new();
         self.ended = result.is_err();
         Some(result)
     }
 
     /// Fills the buffer up to `wanted` octets and returns it; `None` if `input` is used up before.
     fn fill(&mut self, input: &mut &[u8], wanted: usize) -> Option<&[u8]> {
-        if let Some(missing) = self.buffer.get_mut(self.filled..wanted) {
-            let count = missing.len().min(input.len());
-            let (taken, rest) = input.split_at_checked(count)?;
-            missing.get_mut(..count)?.copy_from_slice(taken);
-            self.filled += count;
-            *input = rest;
+        let missing = wanted.saturating_sub(self.buffer.len());
+        let (taken, rest) = input.split_at_checked(missing.min(input.len()))?;
+        if self.buffer.is_empty() && !taken.is_empty() {
+            self.buffer.reserve_exact(MAX_LEN);
         }
-        (self.filled >= wanted).then_some(&self.buffer[..self.filled])
+        self.buffer.extend_from_slice(taken);
+        *input = rest;
+        (self.buffer.len() >= wanted).then_some(&self.buffer)
     }
 }
 

@@ -93,7 +93,6 @@ impl Task {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| Count::CallsRefused)?;
         let server = &shared.config.server;
-        let keepalive = server.keepalive_timeout.unless_zero();
         let name = shared.host_name.clone().into_bytes();
         let role = link::Role::Server {
             name,
@@ -106,14 +105,14 @@ impl Task {
             mtu: server.max_mtu,
             outer_mtu: self.outer_mtu,
             encryption: server.encryption_policy(server.encryption),
-            keepalive,
+            keepalive: server.keepalive_timeout.unless_zero(),
             login_timeout: self.patience(),
             ..link::Config::new(role)
         };
         let id = tunnel.id();
         let clock = shared.plane.clock();
         let link = Link::new(config, seed);
-        let call = Call::new(link, tunnel, clock, Reach::Peer, keepalive);
+        let call = Call::new(link, tunnel, clock, Reach::Peer);
         let session = shared
             .sessions
             .begin(

@@ -10,7 +10,6 @@ use tracing::info;
 
 use super::{Decided, Judged, Task};
 use crate::aaa::{self, Decision, Login, lease};
-use crate::call::Outcome;
 use crate::daemon::counters::Count;
 use crate::daemon::ending::{Ended, TerminateCause};
 use crate::daemon::starting::Ticket;
@@ -19,16 +18,13 @@ use crate::daemon::subscriber::Judging;
 impl Task {
     pub(super) async fn link_input(&mut self, handle: CallHandle, input: link::Input<'_>) {
         if let Some(call) = self.calls.get_mut(&handle) {
-            let outcome = call.call.input(input).await;
-            self.link_outcome(handle, outcome).await;
+            let events = call.call.input(input).await;
+            self.link_events(handle, events).await;
         }
     }
 
-    pub(super) async fn link_outcome(&mut self, handle: CallHandle, outcome: Outcome) {
-        if outcome.alive {
-            self.pptp_input(pptp::Input::PppAlive);
-        }
-        for event in outcome.events {
+    pub(super) async fn link_events(&mut self, handle: CallHandle, events: Vec<link::Event>) {
+        for event in events {
             let now = self.shared.plane.clock().now();
             let Some(call) = self.calls.get_mut(&handle) else { return };
             match event {

@@ -36,6 +36,7 @@ use super::starting::Ticket;
 use super::subscriber::Subscriber;
 use super::{Shared, stop_wanted};
 use crate::aaa::Decision;
+use crate::config::Config;
 use crate::control::{Control, ipv4};
 use crate::mailbox::Mailbox;
 use crate::plane::Message;
@@ -104,22 +105,28 @@ struct Task {
     pending: VecDeque<pptp::Event>,
 }
 
+/// What all control connections are held to.
+pub(super) fn settings(config: &Config, host_name: &str) -> pptp::Config {
+    let limits = &config.limits;
+    pptp::Config {
+        host_name: Text::new(host_name),
+        max_calls: u16::try_from(limits.max_calls_per_connection).unwrap_or(u16::MAX),
+        establish_timeout: limits.login_timeout.duration(),
+        stop_timeout: limits.shutdown_timeout.duration() / 2,
+        ..pptp::Config::default()
+    }
+}
+
 /// Serves one control connection from its TCP connection to its end.
 pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Shared) {
     let (Ok(local), Ok(peer_address)) = (stream.local_addr().and_then(ipv4), ipv4(peer)) else {
         return;
     };
     let clock = shared.plane.clock();
-    let limits = &shared.config.limits;
-    let config = pptp::Config {
-        host_name: Text::new(&shared.host_name),
-        max_calls: u16::try_from(limits.max_calls_per_connection).unwrap_or(u16::MAX),
-        establish_timeout: limits.login_timeout.duration(),
-        stop_timeout: limits.shutdown_timeout.duration() / 2,
-        ..pptp::Config::default()
-    };
-    let (control, events) = Control::new(stream, Connection::server(config), clock);
+    let machine = Connection::server(Arc::clone(&shared.pptp));
+    let (control, events) = Control::new(stream, machine, clock);
     let connected = clock.now();
+    let login_until = connected + shared.config.limits.login_timeout.duration();
     let mut task = Task {
         outer_mtu: control.path_mtu().unwrap_or(1500),
         peer,
@@ -137,7 +144,7 @@ pub async fn run(stream: TcpStream, peer: SocketAddr, permit: Permit, shared: Sh
         // Until then the machine's own time for the start messages counts.
         idle_until: None,
         connected,
-        login_until: connected + limits.login_timeout.duration(),
+        login_until,
         established: None,
         stop_at: None,
         stop_sent: false,
@@ -205,7 +212,7 @@ impl Task {
     fn deadline(&self) -> Option<Instant> {
         let calls = self.calls.values().filter_map(|call| call.deadline());
         let stop_at = self.stop_at.filter(|_| !self.stop_sent);
-        calls.chain(self.idle_until).chain(stop_at).min()
+        calls.chain(self.control.deadline()).chain(self.idle_until).chain(stop_at).min()
     }
 
     async fn deadlines(&mut self) {
@@ -220,6 +227,10 @@ impl Task {
             }
             self.pptp_input(pptp::Input::Stop(StopReason::None));
         }
+        let calls = &self.calls;
+        let heard = || calls.values().filter_map(|call| call.call.tunnel().heard()).max();
+        let events = self.control.tick(heard);
+        self.pending.extend(events);
         let due: Vec<CallHandle> = self
             .calls
             .iter()
@@ -228,10 +239,10 @@ impl Task {
             .collect();
         for handle in due {
             if let Some(call) = self.calls.get_mut(&handle) {
-                call.hold_to_allowance(now);
+                call.check_allowance(now);
                 call.advertise().await;
-                let outcome = call.call.tick().await;
-                self.link_outcome(handle, outcome).await;
+                let events = call.call.tick().await;
+                self.link_events(handle, events).await;
             }
         }
     }

@@ -212,7 +212,7 @@ fn solicitations_and_dhcp_are_events_and_other_talk_of_the_link_ends_here() {
         bench.turn();
     }
     assert_eq!(bench.events().len(), 11);
-    bench.push(0, RAW, &subscriber.frame(&[0xC0, 0x21, 9, 1, 0, 8, 0, 0, 0, 0]));
+    bench.push(0, RAW, &subscriber.frame(&[0xC0, 0x21, 11, 1, 0, 8, 0, 0, 0, 0]));
     bench.turn_after(Duration::from_secs(2));
     assert_eq!(bench.events().len(), 1);
     bench.push(0, RAW, &subscriber.encrypt_data(&with_ipv6(&solicitation)));

@@ -5,6 +5,7 @@ mod bench;
 #[path = "../../../../protocol/tests/common/mod.rs"]
 mod captured;
 mod captures;
+mod echoes;
 mod forwarding;
 mod handover;
 mod hostile;

@@ -183,7 +183,7 @@ fn full_packets_cross_in_the_clear_where_there_is_no_encryption() {
     bench.protect(tunnel, Encryption::None);
     widen(&bench, tunnel, INNER, Format::Long);
     let framing = Framing { compress_address_control: true, compress_protocol: true };
-    bench.handle.command(Command::SetFraming { tunnel, framing }).unwrap();
+    bench.handle.command(Command::SetFraming { tunnel, framing, magic: 0 }).unwrap();
     let subscriber = Subscriber::new(PEER, LOCAL, (9, 7), INNER);
     let mut peer = Peer { subscriber, format: Format::Long, number: 0 };
     let inner = packet(INNER, FAR, &[1; 1480]);

@@ -118,7 +118,7 @@ fn headers_are_shortened_as_agreed_and_lcps_never() {
     let mut bench = Bench::new(1);
     let (tunnel, mut subscriber) = bench.dial(9, INNER);
     let framing = Framing { compress_address_control: true, compress_protocol: true };
-    bench.handle.command(Command::SetFraming { tunnel, framing }).unwrap();
+    bench.handle.command(Command::SetFraming { tunnel, framing, magic: 0 }).unwrap();
     let frame: Box<[u8]> = [0xC0, 0x21, 9, 1, 0, 8, 0, 0, 0, 0].into();
     bench.handle.command(Command::SendControl { tunnel, frame }).unwrap();
     bench.push(0, TUN, &packet(FAR, INNER, &[5]));

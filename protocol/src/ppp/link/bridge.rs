@@ -32,7 +32,7 @@ impl Link {
         if self.has_bridge() {
             let mut layer = Layer::new(Bcp::new(), self.config.timers);
             layer.begin(now, &mut self.out);
-            self.bcp = Some(layer);
+            self.bcp = Some(Box::new(layer));
         }
     }
 

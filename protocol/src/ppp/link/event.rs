@@ -9,6 +9,7 @@ use crate::ppp::ccp;
 use crate::ppp::frame::Framing;
 use crate::ppp::ipv6cp::InterfaceId;
 use crate::ppp::multilink::Multilink;
+use crate::time::Instant;
 
 use super::config::Addresses;
 use super::reason::Reason;
@@ -34,8 +35,9 @@ pub enum Input<'a> {
     /// The answer to [`Event::AddressWanted`]: what the peer wanted, or what it has to take instead.
     /// Ignored if nothing was asked.
     Assign(Ipv4Addr),
-    /// The data plane accepted packets of the peer since the last input: the peer lives.
-    Alive,
+    /// The newest packet of the peer came then: the peer lived. Needed no earlier than with
+    /// [`Self::Deadline`], before it.
+    Heard(Instant),
     /// The data plane lost a packet of the peer's in stateful mode, and discards what comes until
     /// the peer starts again (RFC 3078 §8.2). To be repeated while that lasts, as often as it is to
     /// be asked.

@@ -51,8 +51,8 @@ pub struct Link {
     ccp: Option<Layer<Ccp>>,
     ipcp: Option<Layer<Ipcp>>,
     /// Where the verdict gives IPv6. What becomes of it is nothing to IPv4.
-    ipv6cp: Option<Layer<Ipv6cp>>,
-    bcp: Option<Layer<Bcp>>,
+    ipv6cp: Option<Box<Layer<Ipv6cp>>>,
+    bcp: Option<Box<Layer<Bcp>>>,
     /// The policy of this login: the configured one or the verdict's, and [`Level::Deny`] once
     /// there will be no encryption.
     encryption: ccp::Policy,
@@ -100,7 +100,7 @@ impl Link {
             Lcp::new(config.mru, config.mrru, config.compress_header, demand, entropy.split());
         Self {
             lcp: Layer::new(policy, config.timers),
-            keepalive: Keepalive::new(config.keepalive),
+            keepalive: Keepalive::new(config.keepalive, config.side()),
             encryption: config.encryption,
             challenges: u8::from_be_bytes(entropy.draw()),
             config,
@@ -138,6 +138,12 @@ impl Link {
     #[must_use]
     pub const fn ending(&self) -> Option<&Reason> {
         self.ending.as_ref()
+    }
+
+    /// Our magic number as echoes carry it, zero if the peer rejected it (RFC 1661 §5.8).
+    #[must_use]
+    pub fn magic(&self) -> u32 {
+        self.lcp.policy.magic()
     }
 
     /// Which end the peer is.
@@ -388,8 +394,8 @@ impl Link {
             self.auth.as_ref().and_then(Running::deadline),
             self.ccp.as_ref().and_then(Layer::deadline),
             self.ipcp.as_ref().and_then(Layer::deadline),
-            self.ipv6cp.as_ref().and_then(Layer::deadline),
-            self.bcp.as_ref().and_then(Layer::deadline),
+            self.ipv6cp.as_ref().and_then(|layer| layer.deadline()),
+            self.bcp.as_ref().and_then(|layer| layer.deadline()),
         ]
         .into_iter()
         .flatten()
@@ -412,7 +418,7 @@ impl Machine for Link {
             Input::Deadline => self.tick(now),
             Input::Verdict { identifier, verdict } => self.verdict(identifier, verdict, now),
             Input::Assign(address) => self.assign(address, now),
-            Input::Alive => self.keepalive.heard(now),
+            Input::Heard(at) => self.keepalive.heard(at.min(now)),
             Input::OutOfStep => self.send_reset_request(),
             Input::Close(reason) => self.terminate(reason, now),
             Input::Lost(reason) => self.lost(reason, now),

@@ -376,7 +376,7 @@ impl Link {
         let policy = Ipv6cp::new(addresses.ipv6, self.entropy.split());
         let mut layer = Layer::new(policy, self.config.timers);
         layer.begin(now, &mut self.out);
-        self.ipv6cp = Some(layer);
+        self.ipv6cp = Some(Box::new(layer));
         if let Some(held) = self.held_ipv6.take() {
             self.ipv6cp_packet(&held, now);
         }

@@ -11,6 +11,7 @@ use crate::pptp::message::{
     self, CallDisconnectNotify, IncomingCallRequest, Kind, OutgoingCallRequest, Sender, Text,
     WanErrorNotify,
 };
+use crate::time::Instant;
 
 /// How a control connection behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,8 +174,9 @@ pub enum Input<'a> {
     },
     /// End the connection and its calls.
     Stop(StopReason),
-    /// PPP data or an LCP echo came through a tunnel of this connection.
-    PppAlive,
+    /// The newest packet through a tunnel of this connection came then. Needed no earlier than
+    /// with [`Self::DeadlinePassed`], before it.
+    PppAlive(Instant),
 }
 
 /// What a control connection tells its owner.

@@ -8,6 +8,7 @@ mod calls;
 mod handlers;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 pub use api::{
     CallHandle, CallRequest, ClearCause, CloseReason, Config, Direction, Event, Input, Refusal,
@@ -22,14 +23,11 @@ use super::stream::Splitter;
 use crate::machine::{Machine, Output};
 use crate::time::Instant;
 
-/// Outputs whose memory an idle connection keeps.
-const QUEUE_KEPT: usize = 4;
-
 /// One control connection.
 #[derive(Debug, Clone)]
 pub struct Connection {
     role: Role,
-    config: Config,
+    config: Arc<Config>,
     state: State,
     splitter: Splitter,
     calls: Vec<Call>,
@@ -64,19 +62,19 @@ enum Liveness {
 }
 
 impl Connection {
-    /// The end that accepted the TCP connection.
+    /// The end that accepted the TCP connection. Connections may share their configuration.
     #[must_use]
-    pub fn server(config: Config) -> Self {
-        Self::new(Role::Server, config)
+    pub fn server(config: impl Into<Arc<Config>>) -> Self {
+        Self::new(Role::Server, config.into())
     }
 
     /// The end that opened the TCP connection.
     #[must_use]
-    pub fn client(config: Config) -> Self {
-        Self::new(Role::Client, config)
+    pub fn client(config: impl Into<Arc<Config>>) -> Self {
+        Self::new(Role::Client, config.into())
     }
 
-    fn new(role: Role, config: Config) -> Self {
+    fn new(role: Role, config: Arc<Config>) -> Self {
         Self {
             role,
             config,
@@ -259,14 +257,14 @@ impl Machine for Connection {
             }
             Input::ClearCall { call, result } => self.clear_call(call, result, now),
             Input::Stop(reason) => self.stop_wanted(reason, now),
-            Input::PppAlive => self.ppp_alive = Some(now),
+            Input::PppAlive(at) => self.ppp_alive = self.ppp_alive.max(Some(at)),
         }
     }
 
     fn poll_output(&mut self) -> Output<Message, Event> {
         self.outputs.pop_front().unwrap_or_else(|| {
-            // A read full of messages must not leave its queue behind, times all connections.
-            self.outputs.shrink_to(QUEUE_KEPT);
+            // An idle connection keeps no queue.
+            self.outputs = VecDeque::new();
             Output::Wait(self.deadline())
         })
     }

@@ -167,7 +167,7 @@ proptest! {
                 17 => end.input(Input::StartCall { direction, own_call_id }),
                 18 => end.input(Input::ClearCall { call, result }),
                 19 => end.receive(outgoing_request(PEER + pick)),
-                20 => end.input(Input::PppAlive),
+                20 => end.input(Input::PppAlive(now)),
                 _ => end.receive(if server { start_request(VERSION) } else { start_reply(VERSION, StartResult::Ok) }),
             };
             closed += count_closed(&actions);

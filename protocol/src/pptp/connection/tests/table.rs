@@ -81,7 +81,7 @@ fn after_the_end_nothing_does_anything() {
             Input::Opened,
             Input::DeadlinePassed,
             Input::PeerClosed,
-            Input::PppAlive,
+            Input::PppAlive(at(0)),
             Input::Stop(StopReason::None),
             Input::Accept { call, own_call_id: own() },
             Input::Refuse { call, refusal: Refusal::Prohibited },

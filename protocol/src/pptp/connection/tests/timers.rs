@@ -118,7 +118,7 @@ fn a_missing_echo_reply_closes_nothing_while_ppp_lives() {
     let mut server = End::established(Role::Server);
     server.as_pac();
     server.at(60, Input::DeadlinePassed);
-    server.at(90, Input::PppAlive);
+    server.at(120, Input::PppAlive(at(90)));
     assert_eq!(words(&server.at(120, Input::DeadlinePassed)), ["echo unanswered"]);
     assert_eq!(
         stall(&mut server).pop(),
@@ -130,14 +130,18 @@ fn a_missing_echo_reply_closes_nothing_while_ppp_lives() {
 #[test]
 fn ppp_that_lived_before_the_request_and_the_switch_do_not_count() {
     let mut server = End::established(Role::Server);
-    server.at(59, Input::PppAlive);
+    server.at(59, Input::PppAlive(at(59)));
+    server.at(60, Input::DeadlinePassed);
+    // Told late, and once more of what is older still.
+    server.at(119, Input::PppAlive(at(59)));
+    server.at(119, Input::PppAlive(at(30)));
     assert_eq!(last(&mut server).0, 120);
 
     let config = Config { ppp_keeps_alive: false, ..config() };
     let mut server = End::opened(Connection::server(config));
     server.receive(start_request(VERSION));
     server.at(60, Input::DeadlinePassed);
-    server.at(100, Input::PppAlive);
+    server.at(100, Input::PppAlive(at(100)));
     assert_eq!(last(&mut server).0, 120);
 }
 
