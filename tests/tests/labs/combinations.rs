@@ -47,7 +47,9 @@ fn full_packets_of_both_families(driver: Driver) {
     let options = "require-mppe-128 nomppe-stateful +ipv6 multilink mrru 1614";
     let dialled = guest.dial(SERVER, "alice", "secret123", options).unwrap();
     assert_eq!(dialled.status, 0, "{}\n{}", dialled.output, server.log());
-    let line = "ip route replace 203.0.113.0/24 dev ppp0 && ip link set ppp0 mtu 1500 && \
+    // pppd is up with the first family that is; an address that comes later takes routes away.
+    let line = "until ip -4 -o address show dev ppp0 | grep -q peer; do sleep 0.1; done && \
+                ip route replace 203.0.113.0/24 dev ppp0 && ip link set ppp0 mtu 1500 && \
                 for n in 1 2 3 4 5 6 7 8 9; do \
                 ip -6 -o address show dev ppp0 | grep -q 2001 && break; sleep 1; done";
     guest.run(line, LIMIT).unwrap().success().unwrap();
