@@ -3,13 +3,13 @@
 //! A full table takes seconds, in which changes have to be followed: so it is asked for on a thread
 //! beside, which hands over what it has in parts and waits until they are taken. Keeps nothing.
 
-use std::net::Ipv4Addr;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{Handle, RouteMessageBuilder};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::message::{Change, dumped};
@@ -81,31 +81,34 @@ pub(super) async fn ask(
             return Ok(());
         }
     }
-    let mut request = kernel.address().get();
-    request.message_mut().header.family = AddressFamily::Inet;
-    let mut addresses = request.execute();
-    while let Some(address) = addresses.try_next().await? {
-        if let Some(change) = changed(&RouteNetlinkMessage::NewAddress(address))
-            && !learn(change).await
-        {
-            return Ok(());
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut request = kernel.address().get();
+        request.message_mut().header.family = family;
+        let mut addresses = request.execute();
+        while let Some(address) = addresses.try_next().await? {
+            if let Some(change) = changed(&RouteNetlinkMessage::NewAddress(address))
+                && !learn(change).await
+            {
+                return Ok(());
+            }
         }
-    }
-    let mut neighbours =
-        kernel.neighbours().get().set_address_family(AddressFamily::Inet).execute();
-    while let Some(neighbour) = neighbours.try_next().await? {
-        if let Some(change) = changed(&RouteNetlinkMessage::NewNeighbour(neighbour))
-            && !learn(change).await
-        {
-            return Ok(());
+        let mut neighbours = kernel.neighbours().get().set_address_family(family).execute();
+        while let Some(neighbour) = neighbours.try_next().await? {
+            if let Some(change) = changed(&RouteNetlinkMessage::NewNeighbour(neighbour))
+                && !learn(change).await
+            {
+                return Ok(());
+            }
         }
-    }
-    let mut routes = kernel.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
-    while let Some(route) = routes.try_next().await? {
-        if let Some(change) = changed(&RouteNetlinkMessage::NewRoute(route))
-            && !learn(change).await
-        {
-            return Ok(());
+        let mut request = RouteMessage::default();
+        request.header.address_family = family;
+        let mut routes = kernel.route().get(request).execute();
+        while let Some(route) = routes.try_next().await? {
+            if let Some(change) = changed(&RouteNetlinkMessage::NewRoute(route))
+                && !learn(change).await
+            {
+                return Ok(());
+            }
         }
     }
     Ok(())

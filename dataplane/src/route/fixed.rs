@@ -36,21 +36,22 @@ impl Routes {
             }
             let link = Link { mac: Some(source_mac), mtu, up: true, running: true, active: true };
             rib.apply(Change::Link { ifindex, link });
-            rib.apply(Change::Neighbour { ifindex, address, mac: Some(mac), stale: false });
+            rib.apply(Change::Neighbour {
+                ifindex,
+                address: address.into(),
+                mac: Some(mac),
+                stale: false,
+            });
             let hop = Hop {
                 ifindex,
-                gateway: super::message::Gateway::Address(address),
+                gateway: super::message::Gateway::Address(address.into()),
                 weight: 1,
                 dead: false,
             };
             let meaning = Meaning::Forward { hops: vec![hop], mtu: None };
-            let route = Route { table: Table::Main, metric: 0, meaning };
-            rib.apply(Change::Route {
-                network: prefix.address.to_bits(),
-                length: prefix.length,
-                act: Act::Append,
-                route,
-            });
+            let route = Route { table: Table::Main, metric: 0, joins: false, meaning };
+            let prefix = (prefix.address.into(), prefix.length);
+            rib.apply(Change::Route { prefix, act: Act::Append, route });
         }
         let fixed = Self::default();
         fixed.publish(rib.snapshot());

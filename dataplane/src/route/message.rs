@@ -1,7 +1,7 @@
-//! Netlink's messages as changes of what we mirror. Whatever does not concern IPv4 unicast in the
-//! tables that we know is no change. Never keeps anything.
+//! Netlink's messages as changes of what we mirror. Whatever does not concern unicast of IPv4 and
+//! IPv6 in the tables that we know is no change. Never keeps anything.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
@@ -14,11 +14,13 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
-    RouteNextHopFlags, RouteType,
+    RouteNextHopFlags, RouteProtocol, RouteType, RouteVia,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Unreachable;
+use super::tables::Prefix;
+use crate::ipv6;
 
 /// One thing that changed in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +30,14 @@ pub(super) enum Change {
     /// An interface is gone.
     LinkGone { ifindex: u32 },
     /// An interface has an address.
-    Address { ifindex: u32, address: Ipv4Addr },
+    Address { ifindex: u32, address: IpAddr },
     /// An interface has an address no more.
-    AddressGone { ifindex: u32, address: Ipv4Addr },
+    AddressGone { ifindex: u32, address: IpAddr },
     /// A neighbour has this MAC address, or none that we may use. `stale`: the kernel would ask
     /// for it anew if it sent there.
-    Neighbour { ifindex: u32, address: Ipv4Addr, mac: Option<[u8; 6]>, stale: bool },
+    Neighbour { ifindex: u32, address: IpAddr, mac: Option<[u8; 6]>, stale: bool },
     /// A route came or went.
-    Route { network: u32, length: u8, act: Act, route: Route },
+    Route { prefix: Prefix, act: Act, route: Route },
 }
 
 /// What a link message says of an interface.
@@ -79,6 +81,9 @@ pub(super) struct Route {
     pub table: Table,
     /// Lower is better.
     pub metric: u32,
+    /// Its next hops and those of the prefix's other such routes of the same table and metric are
+    /// one route with several: what the kernel does with IPv6's gateways.
+    pub joins: bool,
     pub meaning: Meaning,
 }
 
@@ -93,9 +98,18 @@ pub(super) enum Table {
 /// What a route does with packets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Meaning {
-    Forward { hops: Vec<Hop>, mtu: Option<u32> },
+    Forward {
+        hops: Vec<Hop>,
+        mtu: Option<u32>,
+    },
     Local,
     Unreachable(Unreachable),
+    /// It is for packets from these sources alone: which way others take, the kernel knows.
+    OfSource {
+        network: Ipv6Addr,
+        length: u8,
+        metric: u32,
+    },
 }
 
 /// A next hop.
@@ -113,8 +127,9 @@ pub(super) struct Hop {
 pub(super) enum Gateway {
     /// The destination is on the link.
     None,
-    Address(Ipv4Addr),
-    /// Another protocol's address, or an encapsulation: only the kernel can go this way.
+    /// Of either family, whatever the route's is (RFC 8950).
+    Address(IpAddr),
+    /// An encapsulation, or no address of IP: only the kernel can go this way.
     Foreign,
 }
 
@@ -195,13 +210,22 @@ fn is_in_reserve(info: &LinkInfo) -> bool {
     facts.contains(&InfoBondPort::BondPortState(BondPortState::Backup))
 }
 
-fn address(message: &AddressMessage) -> Option<(u32, Ipv4Addr)> {
-    // On a point-to-point link `Address` is the other end's; `Local` is always ours.
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+fn address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
+    // On a point-to-point link `Address` is the other end's, and `Local` is ours. IPv6 says `Local`
+    // only there.
+    let find =
+        |is: fn(&AddressAttribute) -> Option<&IpAddr>| message.attributes.iter().find_map(is);
+    let local = find(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(address),
         _ => None,
-    })?;
-    Some((message.header.index, local))
+    });
+    let only = || {
+        find(|attribute| match attribute {
+            AddressAttribute::Address(address @ IpAddr::V6(_)) => Some(address),
+            _ => None,
+        })
+    };
+    Some((message.header.index, *local.or_else(only)?))
 }
 
 fn neighbour(message: &NeighbourMessage, mac: Option<[u8; 6]>) -> Option<Change> {
@@ -209,7 +233,12 @@ fn neighbour(message: &NeighbourMessage, mac: Option<[u8; 6]>) -> Option<Change>
         return None;
     }
     let address = message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
+            Some(IpAddr::V4(*address))
+        }
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
+            Some(IpAddr::V6(*address))
+        }
         _ => None,
     })?;
     let stale = message.header.state == NeighbourState::Stale;
@@ -237,21 +266,32 @@ fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change
     const MAIN: u32 = 254;
 
     let header = &message.header;
-    if header.address_family != AddressFamily::Inet
-        || header.tos != 0
-        || header.destination_prefix_length > 32
+    let (unspecified, bits) = match header.address_family {
+        AddressFamily::Inet => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Ipv4Addr::BITS),
+        AddressFamily::Inet6 => (IpAddr::V6(Ipv6Addr::UNSPECIFIED), Ipv6Addr::BITS),
+        _ => return None,
+    };
+    if header.tos != 0
+        || u32::from(header.destination_prefix_length) > bits
         || header.flags.contains(RouteFlags::Cloned)
     {
         return None;
     }
 
-    let mut destination = Ipv4Addr::UNSPECIFIED;
+    let mut destination = unspecified;
+    let mut source = Ipv6Addr::UNSPECIFIED;
     let mut table = u32::from(header.table);
     let mut metric = 0;
     let mut mtu = None;
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = *address,
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                destination = IpAddr::V4(*address);
+            }
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                destination = IpAddr::V6(*address);
+            }
+            RouteAttribute::Source(RouteAddress::Inet6(address)) => source = *address,
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Priority(priority) => metric = *priority,
             RouteAttribute::Metrics(metrics) => {
@@ -262,6 +302,14 @@ fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change
             }
             _ => {}
         }
+    }
+    let is_foreign = match destination {
+        IpAddr::V4(_) => bits != Ipv4Addr::BITS,
+        // Each interface has those of its link, and no packet goes beyond it.
+        IpAddr::V6(address) => bits != Ipv6Addr::BITS || ipv6::is_of_link(address),
+    };
+    if is_foreign {
+        return None;
     }
     let table = match table {
         LOCAL => Table::Local,
@@ -281,12 +329,29 @@ fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change
         RouteType::Throw => Meaning::Unreachable(Unreachable::Network),
         _ => return None,
     };
-    Some(Change::Route {
-        network: destination.to_bits(),
-        length: header.destination_prefix_length,
-        act,
-        route: Route { table, metric, meaning },
-    })
+    let prefix = (destination, header.destination_prefix_length);
+    if header.source_prefix_length != 0 {
+        // The kernel asks for it before those of its prefix that are for all.
+        let length = header.source_prefix_length;
+        let meaning = Meaning::OfSource { network: source, length, metric };
+        let route = Route { table, metric: 0, joins: false, meaning };
+        return Some(Change::Route { prefix, act, route });
+    }
+    // IPv6's kernel puts none before others of its metric.
+    let act = if destination.is_ipv6() && act == Act::Prepend { Act::Append } else { act };
+    let joins = destination.is_ipv6() && joins(message, &meaning);
+    Some(Change::Route { prefix, act, route: Route { table, metric, joins, meaning } })
+}
+
+/// Whether IPv6's kernel makes one route of this one and others (`rt6_qualify_for_ecmp`): it has
+/// gateways, no next hop object, and no router's advertisement made it.
+fn joins(message: &RouteMessage, meaning: &Meaning) -> bool {
+    let Meaning::Forward { hops, .. } = meaning else { return false };
+    let is_object = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::NhId(_));
+    message.header.protocol != RouteProtocol::Ra
+        && !message.attributes.iter().any(is_object)
+        && !hops.is_empty()
+        && hops.iter().all(|hop| hop.gateway != Gateway::None)
 }
 
 fn hops(header: &RouteHeader, attributes: &[RouteAttribute]) -> Vec<Hop> {
@@ -326,8 +391,13 @@ fn gateway(attributes: &[RouteAttribute]) -> Gateway {
     let mut gateway = Gateway::None;
     for attribute in attributes {
         match attribute {
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => {
-                gateway = Gateway::Address(*address);
+            RouteAttribute::Gateway(RouteAddress::Inet(address))
+            | RouteAttribute::Via(RouteVia::Inet(address)) => {
+                gateway = Gateway::Address(IpAddr::V4(*address));
+            }
+            RouteAttribute::Gateway(RouteAddress::Inet6(address))
+            | RouteAttribute::Via(RouteVia::Inet6(address)) => {
+                gateway = Gateway::Address(IpAddr::V6(*address));
             }
             RouteAttribute::Gateway(_)
             | RouteAttribute::Via(_)

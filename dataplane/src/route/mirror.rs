@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -31,7 +31,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use super::Routes;
 use super::dump::{self, Dump};
 use super::message::{Change, change};
-use super::rib::{Rib, Told};
+use super::rib::Rib;
+use super::tables::Told;
 
 /// How long changes are gathered before workers see them.
 const BATCH: Duration = Duration::from_millis(20);
@@ -39,7 +40,7 @@ const BATCH: Duration = Duration::from_millis(20);
 /// told the rest.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// How often it is seen to that gateways are looked after: as long as a neighbour counts as reachable
-/// at least (RFC 4861 §6.3.2, which Linux follows for IPv4 too).
+/// at least (RFC 4861 §6.3.2, which Linux follows for both families).
 const USE: Duration = Duration::from_secs(15);
 /// Pause before following is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -168,7 +169,7 @@ struct Follower {
     /// What will be known when the kernel has told all again.
     resync: Option<Resync>,
     /// Gateways that the kernel was told to look after.
-    managed: BTreeSet<(u32, Ipv4Addr)>,
+    managed: BTreeSet<(u32, IpAddr)>,
 }
 
 /// All is being asked for.
@@ -302,7 +303,7 @@ impl Follower {
     }
 
     /// Leaves those to the kernel that are not among the ones in use any more.
-    async fn release(&mut self, used: &BTreeSet<(u32, Ipv4Addr)>) {
+    async fn release(&mut self, used: &BTreeSet<(u32, IpAddr)>) {
         let unused: Vec<_> = self.managed.difference(used).copied().collect();
         for gateway in unused {
             // With its interface gone, so is the neighbour.
@@ -311,11 +312,11 @@ impl Follower {
         }
     }
 
-    async fn tell(&self, (ifindex, address): (u32, Ipv4Addr), care: Care) -> bool {
+    async fn tell(&self, (ifindex, address): (u32, IpAddr), care: Care) -> bool {
         let mut request = self
             .kernel
             .neighbours()
-            .add(ifindex, address.into())
+            .add(ifindex, address)
             .state(NeighbourState::None)
             .flags(NeighbourFlags::Use)
             .replace();
@@ -362,6 +363,8 @@ fn subscribe() -> Result<RouteMessages, MirrorError> {
         MulticastGroup::Neigh,
         MulticastGroup::Ipv4Ifaddr,
         MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv6Route,
     ];
     let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
     connection.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER)?;

@@ -1,5 +1,5 @@
-//! The kernel's IPv4 routes, neighbours, addresses and links, mirrored for the workers, so that
-//! BIRD, FRR and `ip route` work as usual.
+//! The kernel's routes, neighbours, addresses and links, of IPv4 and IPv6, mirrored for the workers,
+//! so that BIRD, FRR and `ip route` work as usual.
 //!
 //! Decides as a router does (RFC 1812 §5.2.4: longest match; metrics break ties), over the local
 //! table and main, or for subscribers' packets another table or that of a VRF. Never waits, never
@@ -13,6 +13,7 @@
 //! | `dump` | asking the kernel for all there is, beside that thread |
 //! | `message` | netlink's messages as changes |
 //! | `rib` | all that the kernel told, and what it means |
+//! | `tables` | the routes of each prefix, and which of them counts |
 //! | `trie` | longest prefix match that readers share with the writer |
 //! | `snapshot` | what a worker sees: immutable, swapped whole |
 //! | `fixed` | routes that are given instead |
@@ -23,6 +24,7 @@ mod message;
 mod mirror;
 mod rib;
 mod snapshot;
+mod tables;
 mod trie;
 
 use std::sync::Arc;
@@ -31,8 +33,8 @@ use arc_swap::{ArcSwap, Guard};
 
 pub use fixed::Gateway;
 pub use mirror::{Mirror, MirrorError};
-pub(crate) use snapshot::spread;
 pub use snapshot::{Interface, Snapshot};
+pub(crate) use trie::{Address, SPREAD_BITS};
 
 /// Where a packet to an address goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,30 +2,37 @@
 //! makes no system call (RFC 1812 §5.2.4).
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::trie::{NONE, Trie};
+use super::trie::{Address, NONE, Trie};
 use super::{Decision, Unreachable};
 
 /// Routes, neighbours and interfaces at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Of subscribers' packets.
-    pub(super) prefixes: Trie,
+    pub(super) prefixes: Tries,
     /// Of packets to tunnels' peers: the main table's. The same, where subscribers have no table of
     /// their own.
-    pub(super) peers: Trie,
+    pub(super) peers: Tries,
     pub(super) targets: Arc<[Target]>,
     pub(super) neighbours: Arc<Neighbours>,
     pub(super) interfaces: Arc<HashMap<u32, Interface>>,
     pub(super) version: u32,
 }
 
+/// Targets by prefix.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tries {
+    pub(super) ipv4: Trie<Ipv4Addr>,
+    pub(super) ipv6: Trie<Ipv6Addr>,
+}
+
 /// MAC addresses by interface and address.
-pub(super) type Neighbours = HashMap<(u32, Ipv4Addr), [u8; 6], RandomState>;
+pub(super) type Neighbours = HashMap<(u32, IpAddr), [u8; 6], RandomState>;
 
 /// What is known of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,8 +47,8 @@ pub struct Interface {
     pub running: bool,
     /// Whether a bond, if it is a member of one, sends by it.
     pub active: bool,
-    /// IPv4 addresses, in the kernel's order.
-    pub addresses: Vec<Ipv4Addr>,
+    /// Addresses, each family's in the kernel's order.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What a route means, as far as it can be said before the destination is known.
@@ -60,17 +67,22 @@ impl Snapshot {
     /// Where a subscriber's packet to this address goes.
     #[inline]
     pub fn lookup(&self, destination: Ipv4Addr) -> Decision {
-        self.lookup_in(&self.prefixes, destination)
+        self.lookup_in(&self.prefixes.ipv4, destination)
+    }
+
+    /// Where a subscriber's packet of IPv6 to this address goes.
+    pub fn lookup_ipv6(&self, destination: Ipv6Addr) -> Decision {
+        self.lookup_in(&self.prefixes.ipv6, destination)
     }
 
     /// Where a packet to a tunnel's peer goes.
     pub fn lookup_peer(&self, peer: Ipv4Addr) -> Decision {
-        self.lookup_in(&self.peers, peer)
+        self.lookup_in(&self.peers.ipv4, peer)
     }
 
     #[inline]
-    fn lookup_in(&self, prefixes: &Trie, destination: Ipv4Addr) -> Decision {
-        match prefixes.lookup(destination.to_bits()) {
+    fn lookup_in<A: Address>(&self, prefixes: &Trie<A>, destination: A) -> Decision {
+        match prefixes.lookup(destination) {
             NONE => Decision::Unreachable(Unreachable::Network),
             target => self.decide(&self.targets[target as usize], destination),
         }
@@ -78,7 +90,7 @@ impl Snapshot {
 
     /// Has the processor fetch what lookups of these destinations read.
     pub(crate) fn expect(&self, destinations: impl Iterator<Item = Ipv4Addr> + Clone) {
-        self.prefixes.expect(destinations.map(Ipv4Addr::to_bits));
+        self.prefixes.ipv4.expect(destinations);
     }
 
     /// An interface, by its index.
@@ -91,18 +103,18 @@ impl Snapshot {
         self.version
     }
 
-    fn decide(&self, target: &Target, destination: Ipv4Addr) -> Decision {
+    fn decide<A: Address>(&self, target: &Target, destination: A) -> Decision {
         match target {
             Target::Decided(decision) => *decision,
             &Target::OnLink { ifindex, source_mac, mtu } => {
-                match self.neighbours.get(&(ifindex, destination)) {
+                match self.neighbours.get(&(ifindex, destination.into())) {
                     Some(&next_hop_mac) => Decision::Via { ifindex, source_mac, next_hop_mac, mtu },
                     None => Decision::Unresolved { ifindex },
                 }
             }
             Target::Several(targets) => {
                 let total = targets.last().map_or(1, |(sum, _)| *sum);
-                let point = spread(destination) % total.max(1);
+                let point = destination.spread() % total.max(1);
                 let at = targets.partition_point(|(sum, _)| *sum <= point);
                 match targets.get(at) {
                     Some((_, target)) => self.decide(target, destination),
@@ -111,9 +123,4 @@ impl Snapshot {
             }
         }
     }
-}
-
-/// Neighbouring addresses land far apart (Knuth's multiplicative hash; the upper bits are good).
-pub(crate) fn spread(destination: Ipv4Addr) -> u32 {
-    destination.to_bits().wrapping_mul(0x9E37_79B1) >> 8
 }

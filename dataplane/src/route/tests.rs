@@ -4,7 +4,7 @@ mod kernel;
 mod model;
 mod resync;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
@@ -12,7 +12,8 @@ use rtnetlink::packet_route::link::{
 };
 
 use super::message::{Act, Change, Gateway, Hop, Link, Meaning, Route, Table, change};
-use super::rib::{Rib, Told};
+use super::rib::Rib;
+use super::tables::Told;
 use super::*;
 
 const PORT: u32 = 2;
@@ -27,13 +28,17 @@ fn address(text: &str) -> Ipv4Addr {
     text.parse().unwrap()
 }
 
+fn gateway(address: impl Into<IpAddr>) -> Gateway {
+    Gateway::Address(address.into())
+}
+
 fn link(ifindex: u32, mac: [u8; 6], up: bool) -> Change {
     let link = Link { mac: Some(mac), mtu: 1500, up, running: up, active: true };
     Change::Link { ifindex, link }
 }
 
-fn neighbour(ifindex: u32, address: Ipv4Addr, mac: Option<[u8; 6]>) -> Change {
-    Change::Neighbour { ifindex, address, mac, stale: false }
+fn neighbour(ifindex: u32, address: impl Into<IpAddr>, mac: Option<[u8; 6]>) -> Change {
+    Change::Neighbour { ifindex, address: address.into(), mac, stale: false }
 }
 
 fn hop(ifindex: u32, gateway: Gateway) -> Hop {
@@ -46,12 +51,8 @@ fn forward(hops: &[Hop]) -> Meaning {
 
 fn route(prefix: &str, act: Act, table: Table, metric: u32, meaning: Meaning) -> Change {
     let (network, length) = prefix.split_once('/').unwrap();
-    Change::Route {
-        network: address(network).to_bits(),
-        length: length.parse().unwrap(),
-        act,
-        route: Route { table, metric, meaning },
-    }
+    let prefix = (network.parse().unwrap(), length.parse().unwrap());
+    Change::Route { prefix, act, route: Route { table, metric, joins: false, meaning } }
 }
 
 fn add(prefix: &str, meaning: Meaning) -> Change {
@@ -84,7 +85,7 @@ fn nothing_is_known_at_first() {
 #[test]
 fn a_gateway_answers_for_all_behind_it() {
     let mut rib = rib();
-    rib.apply(add("0.0.0.0/0", forward(&[hop(PORT, Gateway::Address(GATEWAY))])));
+    rib.apply(add("0.0.0.0/0", forward(&[hop(PORT, gateway(GATEWAY))])));
     assert_eq!(lookup(&mut rib, "203.0.113.1"), VIA_GATEWAY);
     rib.apply(neighbour(PORT, GATEWAY, None));
     assert_eq!(lookup(&mut rib, "203.0.113.1"), Decision::Unresolved { ifindex: PORT });
@@ -135,7 +136,7 @@ fn ways_that_only_the_kernel_knows_are_the_kernels() {
 fn the_smaller_mtu_counts() {
     let mut rib = rib();
     for (prefix, mtu) in [("10.0.0.0/8", 1300), ("11.0.0.0/8", 9000)] {
-        let hops = vec![hop(PORT, Gateway::Address(GATEWAY))];
+        let hops = vec![hop(PORT, gateway(GATEWAY))];
         rib.apply(add(prefix, Meaning::Forward { hops, mtu: Some(mtu) }));
     }
     assert!(matches!(lookup(&mut rib, "10.0.0.1"), Decision::Via { mtu: 1300, .. }));
@@ -182,7 +183,7 @@ fn the_local_table_and_the_lower_metric_win() {
 #[test]
 fn a_route_whose_next_hops_are_dead_is_passed_over() {
     let mut rib = rib();
-    let alive = hop(PORT, Gateway::Address(GATEWAY));
+    let alive = hop(PORT, gateway(GATEWAY));
     let dead = Hop { dead: true, ..hop(OTHER_PORT, Gateway::None) };
     rib.apply(add("0.0.0.0/0", forward(&[alive])));
     rib.apply(add("10.0.0.0/8", forward(&[dead])));
@@ -223,23 +224,23 @@ fn the_kernel_is_told_only_of_gateways_that_it_is_unsure_of() {
     let mut rib = rib();
     let unknown = address("192.0.2.3");
     let hops = [(PORT, GATEWAY), (PORT, unknown), (NO_PORT, GATEWAY)]
-        .map(|(ifindex, gateway)| hop(ifindex, Gateway::Address(gateway)));
+        .map(|(ifindex, address)| hop(ifindex, gateway(address)));
     rib.apply(add("10.0.0.0/8", forward(&hops)));
     rib.apply(add("11.0.0.0/8", forward(&hops[..1])));
-    assert_eq!(rib.unsure_gateways(), [(PORT, unknown)].into());
+    assert_eq!(rib.unsure_gateways(), [(PORT, unknown.into())].into());
     for (stale, unsure) in [(true, true), (false, false)] {
         let mac = Some(GATEWAY_MAC);
-        rib.apply(Change::Neighbour { ifindex: PORT, address: GATEWAY, mac, stale });
-        assert_eq!(rib.unsure_gateways().contains(&(PORT, GATEWAY)), unsure);
+        rib.apply(Change::Neighbour { ifindex: PORT, address: GATEWAY.into(), mac, stale });
+        assert_eq!(rib.unsure_gateways().contains(&(PORT, GATEWAY.into())), unsure);
     }
 }
 
 #[test]
 fn a_snapshot_stays_as_it_was() {
     let mut rib = rib();
-    rib.apply(add("0.0.0.0/0", forward(&[hop(PORT, Gateway::Address(GATEWAY))])));
+    rib.apply(add("0.0.0.0/0", forward(&[hop(PORT, gateway(GATEWAY))])));
     let before = rib.snapshot();
-    let meaning = forward(&[hop(PORT, Gateway::Address(GATEWAY))]);
+    let meaning = forward(&[hop(PORT, gateway(GATEWAY))]);
     rib.apply(route("0.0.0.0/0", Act::Remove, Table::Main, 0, meaning));
     rib.apply(add("10.0.0.0/8", Meaning::Unreachable(Unreachable::Blackhole)));
     rib.apply(Change::LinkGone { ifindex: PORT });
@@ -252,13 +253,13 @@ fn a_snapshot_stays_as_it_was() {
 #[test]
 fn addresses_belong_to_their_interface_whatever_the_link_does() {
     let mut rib = rib();
-    let ours = address("192.0.2.7");
+    let ours = address("192.0.2.7").into();
     rib.apply(Change::Address { ifindex: PORT, address: ours });
     rib.apply(Change::Address { ifindex: PORT, address: ours });
     rib.apply(link(PORT, OTHER_MAC, true));
     assert_eq!(rib.snapshot().interface(PORT).unwrap().addresses, [ours]);
     rib.apply(Change::AddressGone { ifindex: PORT, address: ours });
-    assert_eq!(rib.snapshot().interface(PORT).unwrap().addresses, [Ipv4Addr::LOCALHOST; 0]);
+    assert_eq!(rib.snapshot().interface(PORT).unwrap().addresses, [IpAddr::V4(GATEWAY); 0]);
 }
 
 /// The kernel drops IPv4 routes without a message when an interface goes down or loses an address.
@@ -274,7 +275,7 @@ fn what_changes_routes_silently_asks_for_all_of_them() {
     assert_eq!(rib.apply(link(PORT, OTHER_MAC, true)), Told::Part);
     assert_eq!(rib.apply(Change::LinkGone { ifindex: PORT }), Told::Part);
     assert_eq!(rib.apply(link(PORT, MAC, true)), Told::All);
-    let ours = address("192.0.2.7");
+    let ours = address("192.0.2.7").into();
     assert_eq!(rib.apply(Change::Address { ifindex: PORT, address: ours }), Told::All);
     assert_eq!(rib.apply(Change::AddressGone { ifindex: PORT, address: ours }), Told::Part);
 }

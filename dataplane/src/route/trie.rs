@@ -1,11 +1,16 @@
-//! Longest prefix match over IPv4 prefixes of which parts are shared: a copy costs one pointer, and
-//! a change to a copy costs the nodes on its way, never the whole.
+//! Longest prefix match over IPv4 or IPv6 prefixes of which parts are shared: a copy costs one
+//! pointer, and a change to a copy costs the nodes on its way, never the whole.
 //!
-//! One node per octet of the address, so a lookup reads at most four. The few nodes of the first two
-//! octets are plain arrays; the many of the third and fourth hold runs of equal values, found by
-//! counting bits, so that a million routes take some 20 MB. Never knows what a value means, nor
-//! which prefixes made it: the writer paints whole nodes.
+//! One node per octet of the address, so a lookup reads at most four, or sixteen: as many as the
+//! longest prefix near it has octets. The few nodes of the first two octets are plain arrays; the
+//! many of those behind hold runs of equal values, found by counting bits, so that a million routes
+//! take some 20 MB. Never knows what a value means, nor which prefixes made it: the writer paints
+//! whole nodes.
 
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::prefetch::{prefetch, prefetch_line};
@@ -13,47 +18,110 @@ use crate::prefetch::{prefetch, prefetch_line};
 /// No value.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// Bits of [`Address::spread`].
+pub(crate) const SPREAD_BITS: u32 = 24;
+
+/// What has prefixes: an address of either family.
+pub(crate) trait Address: Copy + Ord + Debug + Into<IpAddr> {
+    /// All octets of an address.
+    type Octets: AsRef<[u8]>;
+
+    /// As they are on the wire.
+    fn bytes(self) -> Self::Octets;
+
+    /// This many bits of it, then zeros. A length beyond is its own.
+    fn prefix(self, length: u8) -> Self;
+
+    /// A number of [`SPREAD_BITS`] bits for sharing by destination: near addresses lie far apart
+    /// (Knuth's multiplicative hash; the upper bits are good).
+    #[inline]
+    fn spread(self) -> u32 {
+        let octets = self.bytes();
+        let (words, _) = octets.as_ref().as_chunks();
+        let hash = words.iter().fold(0_u32, |hash, word| {
+            (hash.rotate_left(5) ^ u32::from_be_bytes(*word)).wrapping_mul(0x9E37_79B1)
+        });
+        hash >> (u32::BITS - SPREAD_BITS)
+    }
+}
+
+impl Address for Ipv4Addr {
+    type Octets = [u8; 4];
+
+    #[inline]
+    fn bytes(self) -> [u8; 4] {
+        self.octets()
+    }
+
+    fn prefix(self, length: u8) -> Self {
+        let host = u32::MAX.checked_shr(length.into()).unwrap_or(0);
+        Self::from_bits(self.to_bits() & !host)
+    }
+}
+
+impl Address for Ipv6Addr {
+    type Octets = [u8; 16];
+
+    #[inline]
+    fn bytes(self) -> [u8; 16] {
+        self.octets()
+    }
+
+    fn prefix(self, length: u8) -> Self {
+        let host = u128::MAX.checked_shr(length.into()).unwrap_or(0);
+        Self::from_bits(self.to_bits() & !host)
+    }
+}
+
 /// Values by the longest prefix.
 #[derive(Debug, Clone)]
-pub(crate) struct Trie {
+pub(crate) struct Trie<A> {
     root: Arc<Wide<Wide<Narrow>>>,
+    of: PhantomData<A>,
 }
 
 /// A node's place: which octets lead to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
-    /// Octets that lead to it, 0 to 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place<A> {
+    /// Octets that lead to it.
     depth: u8,
     /// Those octets, then zeros.
-    network: u32,
+    network: A,
 }
 
-impl Place {
+impl<A: Address> Place<A> {
     /// The node that holds a prefix.
-    pub(crate) fn of(network: u32, length: u8) -> Self {
+    pub(crate) fn of(network: A, length: u8) -> Self {
         let depth = length.saturating_sub(1) / 8;
-        Self { depth, network: network & !(u32::MAX >> (8 * depth)) }
+        Self { depth, network: network.prefix(8 * depth) }
+    }
+
+    /// The lowest address of all prefixes that the node holds.
+    pub(crate) fn first(self) -> A {
+        self.network
     }
 
     /// The slots of this node that a prefix of it covers, first and one past the last.
-    pub(crate) fn slots(self, network: u32, length: u8) -> std::ops::Range<usize> {
-        let first = usize::from(octet(network, self.depth));
+    pub(crate) fn slots(self, network: A, length: u8) -> Range<usize> {
+        let octet = network.bytes().as_ref().get(usize::from(self.depth)).copied();
+        let first = usize::from(octet.unwrap_or_default());
         let bits = (8 * (self.depth + 1)).saturating_sub(length).min(8);
         first..first + (1 << bits)
     }
 }
 
-impl Default for Trie {
+impl<A> Default for Trie<A> {
     fn default() -> Self {
-        Self { root: Arc::new(Wide::empty()) }
+        Self { root: Arc::new(Wide::empty()), of: PhantomData }
     }
 }
 
-impl Trie {
+impl<A: Address> Trie<A> {
     /// The value of the longest prefix that covers an address.
     #[inline]
-    pub(crate) fn lookup(&self, address: u32) -> u32 {
-        let [first, second, third, fourth] = address.to_be_bytes();
+    pub(crate) fn lookup(&self, address: A) -> u32 {
+        let octets = address.bytes();
+        let &[first, second, ref rest @ ..] = octets.as_ref() else { return NONE };
         let slot = &self.root.slots[usize::from(first)];
         let best = slot.value;
         let Some(node) = &slot.child else { return best };
@@ -61,19 +129,15 @@ impl Trie {
         let slot = &node.slots[usize::from(second)];
         let best = longer(slot.value, best);
         let Some(node) = &slot.child else { return best };
-
-        let best = longer(node.runs.value(third), best);
-        match node.child(third) {
-            Some(runs) => longer(runs.value(fourth), best),
-            None => best,
-        }
+        node.lookup(rest, best)
     }
 
-    /// Has the processor fetch what lookups of these addresses read: for all of them at once,
+    /// Has the processor fetch what lookups of these addresses read first: for all of them at once,
     /// level by level, so that they wait for memory together.
-    pub(crate) fn expect(&self, addresses: impl Iterator<Item = u32> + Clone) {
-        let second = |address: u32| {
-            let [first, second, ..] = address.to_be_bytes();
+    pub(crate) fn expect(&self, addresses: impl Iterator<Item = A> + Clone) {
+        let second = |address: A| {
+            let octets = address.bytes();
+            let &[first, second, ..] = octets.as_ref() else { return None };
             let node = self.root.slots[usize::from(first)].child.as_deref()?;
             Some(&node.slots[usize::from(second)])
         };
@@ -92,8 +156,11 @@ impl Trie {
     }
 
     /// Sets the values of a node's own prefixes, slot by slot. Nodes that say nothing vanish.
-    pub(crate) fn paint(&mut self, place: Place, slots: &[u32; 256]) {
-        Arc::make_mut(&mut self.root).paint(0, place, slots);
+    pub(crate) fn paint(&mut self, place: Place<A>, slots: &[u32; 256]) {
+        let octets = place.network.bytes();
+        if let Some(way) = octets.as_ref().get(..usize::from(place.depth)) {
+            Arc::make_mut(&mut self.root).paint(way, slots);
+        }
     }
 }
 
@@ -101,15 +168,12 @@ fn longer(value: u32, best: u32) -> u32 {
     if value == NONE { best } else { value }
 }
 
-fn octet(address: u32, depth: u8) -> u8 {
-    address.to_be_bytes()[usize::from(depth)]
-}
-
 /// What a node is to the one above it.
 trait Node: Clone {
     fn empty() -> Self;
     fn is_empty(&self) -> bool;
-    fn paint(&mut self, depth: u8, place: Place, slots: &[u32; 256]);
+    /// `way`: the octets that lead from here to the node that is painted.
+    fn paint(&mut self, way: &[u8], slots: &[u32; 256]);
 }
 
 /// A node that has all slots side by side.
@@ -133,33 +197,47 @@ impl<Child: Node> Node for Wide<Child> {
         self.slots.iter().all(|slot| slot.value == NONE && slot.child.is_none())
     }
 
-    fn paint(&mut self, depth: u8, place: Place, slots: &[u32; 256]) {
-        if depth == place.depth {
+    fn paint(&mut self, way: &[u8], slots: &[u32; 256]) {
+        let Some((&octet, way)) = way.split_first() else {
             for (slot, value) in self.slots.iter_mut().zip(slots) {
                 slot.value = *value;
             }
             return;
-        }
-        let slot = &mut self.slots[usize::from(octet(place.network, depth))];
+        };
+        let slot = &mut self.slots[usize::from(octet)];
         let child = slot.child.get_or_insert_with(|| Arc::new(Child::empty()));
-        Arc::make_mut(child).paint(depth + 1, place, slots);
+        Arc::make_mut(child).paint(way, slots);
         if child.is_empty() {
             slot.child = None;
         }
     }
 }
 
-/// A node of the third octet: few have anything below.
+/// A node of the third octet or a later one: few have anything below.
 #[derive(Debug, Clone)]
 struct Narrow {
     runs: Runs,
     /// By slot, in order.
-    below: Vec<(u8, Arc<Runs>)>,
+    below: Vec<(u8, Arc<Self>)>,
 }
 
 impl Narrow {
+    /// The value of the longest prefix among `best` and those from here on.
     #[inline]
-    fn child(&self, slot: u8) -> Option<&Runs> {
+    fn lookup(&self, octets: &[u8], best: u32) -> u32 {
+        let (mut node, mut best) = (self, best);
+        for &octet in octets {
+            best = longer(node.runs.value(octet), best);
+            match node.child(octet) {
+                Some(child) => node = child,
+                None => break,
+            }
+        }
+        best
+    }
+
+    #[inline]
+    fn child(&self, slot: u8) -> Option<&Self> {
         if self.below.is_empty() {
             return None;
         }
@@ -170,29 +248,33 @@ impl Narrow {
 
 impl Node for Narrow {
     fn empty() -> Self {
-        Self { runs: Runs::empty(), below: Vec::new() }
+        Self { runs: Runs::of(&[NONE; 256]), below: Vec::new() }
     }
 
     fn is_empty(&self) -> bool {
         self.below.is_empty() && self.runs.is_empty()
     }
 
-    fn paint(&mut self, depth: u8, place: Place, slots: &[u32; 256]) {
-        if depth == place.depth {
+    fn paint(&mut self, way: &[u8], slots: &[u32; 256]) {
+        let Some((&octet, way)) = way.split_first() else {
             self.runs = Runs::of(slots);
             return;
-        }
-        let slot = octet(place.network, depth);
-        let index = self.below.partition_point(|(below, _)| *below < slot);
-        let is_there = self.below.get(index).is_some_and(|(below, _)| *below == slot);
-        let runs = Runs::of(slots);
-        match (runs.is_empty(), is_there) {
-            (true, true) => {
-                self.below.remove(index);
+        };
+        let index = match self.below.binary_search_by_key(&octet, |(slot, _)| *slot) {
+            Ok(index) => index,
+            Err(index) => {
+                // Most have one, and there are many of them.
+                if self.below.is_empty() {
+                    self.below.reserve_exact(1);
+                }
+                self.below.insert(index, (octet, Arc::new(Self::empty())));
+                index
             }
-            (true, false) => {}
-            (false, true) => self.below[index].1 = Arc::new(runs),
-            (false, false) => self.below.insert(index, (slot, Arc::new(runs))),
+        };
+        let child = &mut self.below[index].1;
+        Arc::make_mut(child).paint(way, slots);
+        if child.is_empty() {
+            self.below.remove(index);
         }
     }
 }
@@ -237,10 +319,6 @@ impl Values {
 }
 
 impl Runs {
-    fn empty() -> Self {
-        Self::of(&[NONE; 256])
-    }
-
     fn of(slots: &[u32; 256]) -> Self {
         let mut starts = [0_u64; 4];
         let mut before = [0_u8; 4];

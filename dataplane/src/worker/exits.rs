@@ -16,7 +16,7 @@ use crate::api::{DropReason, Role};
 use crate::frame::Frame;
 use crate::link;
 use crate::prefetch::prefetch;
-use crate::route::{Decision, Routes, Snapshot, spread};
+use crate::route::{Address, Decision, Routes, SPREAD_BITS, Snapshot};
 
 /// Queues of frames that wait for the end of the turn.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Interface {
         match *self.usable.as_slice() {
             [port] => Some(port),
             [] => None,
-            ref several => several.get(spread(destination) as usize % several.len()).copied(),
+            ref several => several.get(destination.spread() as usize % several.len()).copied(),
         }
     }
 
@@ -328,5 +328,5 @@ impl Exits {
 /// Where the way out to a destination is kept.
 #[inline]
 fn recent(destination: Ipv4Addr) -> usize {
-    destination.to_bits().wrapping_mul(0x9E37_79B1) as usize >> (32 - RECENT.trailing_zeros())
+    destination.spread() as usize >> (SPREAD_BITS - RECENT.trailing_zeros())
 }

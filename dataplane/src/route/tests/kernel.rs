@@ -93,7 +93,7 @@ fn all_that_was_there_is_known_at_the_start() {
         let snapshot = snapshot.load();
         let near = snapshot.interface(lab.near).unwrap();
         assert_eq!((near.mac, near.mtu, near.up), (Some(NEAR_MAC), 1500, true));
-        assert_eq!(near.addresses, [address("192.0.2.2")]);
+        assert!(near.addresses.contains(&address("192.0.2.2").into()), "{:?}", near.addresses);
     });
 }
 

@@ -40,10 +40,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn route_change(prefix: u8, metric: u32, gateway: u8, act: Act) -> Change {
     let meaning = forward(&[hop(NO_PORT + u32::from(gateway), Gateway::None)]);
     Change::Route {
-        network: u32::from_be_bytes([10, prefix, 0, 0]),
-        length: 16,
+        prefix: (Ipv4Addr::new(10, prefix, 0, 0).into(), 16),
         act,
-        route: Route { table: Table::Main, metric, meaning },
+        route: Route { table: Table::Main, metric, joins: false, meaning },
     }
 }
 

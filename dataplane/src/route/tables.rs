@@ -1,0 +1,303 @@
+//! Tables of routes as the kernel keeps them, prefix by prefix, and the tries that workers read in
+//! their place: a change costs the trie nodes that it touches, which are painted once per batch.
+//!
+//! Which route of a prefix counts is the kernel's rule: the local table before others, then the
+//! metric (RFC 1812 §5.2.4.3), then the order in which they came. Knows nothing of interfaces and
+//! neighbours.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Unreachable;
+use super::message::{Act, Hop, Meaning, Route, Table};
+use super::snapshot::Tries;
+use super::trie::{Address, NONE, Place, Trie};
+
+/// Tables of routes that are asked together.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    ipv4: Prefixes<Ipv4Addr>,
+    ipv6: Prefixes<Ipv6Addr>,
+}
+
+/// A prefix of either family: its first address, and its length in bits.
+pub(super) type Prefix = (IpAddr, u8);
+
+/// Those of one family.
+#[derive(Debug)]
+struct Prefixes<A> {
+    /// Routes of each prefix, best first. Prefixes of one trie node lie side by side, shorter ones
+    /// before those that they cover.
+    routes: BTreeMap<(Place<A>, A, u8), Vec<Entry>>,
+    trie: Trie<A>,
+    /// Nodes of the trie that are to be painted.
+    unpainted: BTreeSet<Place<A>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    table: Table,
+    metric: u32,
+    joins: bool,
+    meaning: u32,
+}
+
+/// Whether the kernel told all that a change did, or did more silently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    All,
+    /// Routes may have gone or changed without a message: ask for all of them.
+    Part,
+}
+
+impl Told {
+    pub(super) fn and(self, other: Self) -> Self {
+        if self == Self::Part { self } else { other }
+    }
+}
+
+impl Tables {
+    /// A route of a prefix comes or goes.
+    pub(super) fn change(
+        &mut self,
+        meanings: &mut Meanings,
+        (network, length): Prefix,
+        act: Act,
+        route: &Route,
+    ) {
+        match network {
+            IpAddr::V4(network) => self.ipv4.change(meanings, (network, length), act, route),
+            IpAddr::V6(network) => self.ipv6.change(meanings, (network, length), act, route),
+        }
+    }
+
+    /// A route of a prefix came or went, before or after this was learned.
+    pub(super) fn repeat(
+        &mut self,
+        meanings: &mut Meanings,
+        (network, length): Prefix,
+        act: Act,
+        route: &Route,
+    ) -> Told {
+        match network {
+            IpAddr::V4(network) => self.ipv4.repeat(meanings, (network, length), act, route),
+            IpAddr::V6(network) => self.ipv6.repeat(meanings, (network, length), act, route),
+        }
+    }
+
+    /// The prefixes as they are now.
+    pub(super) fn paint(&mut self, meanings: &Meanings) -> Tries {
+        Tries { ipv4: self.ipv4.paint(meanings), ipv6: self.ipv6.paint(meanings) }
+    }
+}
+
+impl<A> Default for Prefixes<A> {
+    fn default() -> Self {
+        Self { routes: BTreeMap::new(), trie: Trie::default(), unpainted: BTreeSet::new() }
+    }
+}
+
+impl<A: Address> Prefixes<A> {
+    /// A route of a prefix comes or goes.
+    fn change(
+        &mut self,
+        meanings: &mut Meanings,
+        (network, length): (A, u8),
+        act: Act,
+        route: &Route,
+    ) {
+        let place = Place::of(network, length);
+        let key = (place, network, length);
+        let entries = self.routes.entry(key).or_default();
+        let rank = (route.table, route.metric);
+        let first = entries.partition_point(|entry| entry.rank() < rank);
+        let last = entries.partition_point(|entry| entry.rank() <= rank);
+        let is_same = |entry: &Entry| meanings.get(entry.meaning).is_same_way(&route.meaning);
+        let find = |is: &dyn Fn(&Entry) -> bool| (first..last).find(|&index| is(&entries[index]));
+        let same = match route.joins {
+            false => find(&is_same),
+            // All that join are one, and a message that one came tells of all of them.
+            true => find(&|entry| entry.joins),
+        };
+        // What a message replaces or removes without being the same way is the first of its rank.
+        let is_exact = route.joins && act == Act::Remove;
+        let rival = same.or((first < last && !is_exact).then_some(first));
+        let rest = same
+            .filter(|_| is_exact)
+            .and_then(|index| meanings.get(entries[index].meaning).without(&route.meaning));
+
+        match (act, same, rival) {
+            (Act::Remove, _, Some(index)) if rest.is_none() => {
+                meanings.release(entries.remove(index).meaning);
+            }
+            (Act::Remove, _, None) => {}
+            // Told again, perhaps with other next hops alive.
+            (_, Some(index), _) | (Act::Replace, None, Some(index)) => {
+                let meaning = meanings.take(rest.as_ref().unwrap_or(&route.meaning));
+                let old = std::mem::replace(&mut entries[index].meaning, meaning);
+                entries[index].joins = route.joins;
+                meanings.release(old);
+            }
+            (act, None, _) => {
+                let meaning = meanings.take(&route.meaning);
+                let index = if act == Act::Append { last } else { first };
+                let &Route { table, metric, joins, .. } = route;
+                entries.insert(index, Entry { table, metric, joins, meaning });
+            }
+        }
+        if entries.is_empty() {
+            self.routes.remove(&key);
+        }
+        self.unpainted.insert(place);
+    }
+
+    /// A route of a prefix came or went, before or after this was learned. Where one replaced
+    /// another, it is the only one of its rank, for hardly anybody has several.
+    fn repeat(
+        &mut self,
+        meanings: &mut Meanings,
+        prefix: (A, u8),
+        act: Act,
+        route: &Route,
+    ) -> Told {
+        let (network, length) = prefix;
+        let place = Place::of(network, length);
+        let rank = (route.table, route.metric);
+        let entries = self.routes.get_mut(&(place, network, length));
+        let entries = entries.map_or(&[][..], |entries| entries.as_slice());
+        if route.joins {
+            // Each message tells of all next hops, or of those that go.
+            self.change(meanings, prefix, act, route);
+            return Told::All;
+        }
+        let of_rank = || entries.iter().filter(|entry| entry.rank() == rank);
+        let is_same = |entry: &&Entry| meanings.get(entry.meaning).is_same_way(&route.meaning);
+        let is_there = of_rank().any(|entry| is_same(&entry));
+        if act == Act::Remove && !is_there {
+            return Told::All;
+        }
+        let others: Vec<u32> = of_rank()
+            .filter(|entry| act == Act::Replace && !is_same(entry))
+            .map(|entry| entry.meaning)
+            .collect();
+        self.change(meanings, prefix, if is_there { act } else { act.insertion() }, route);
+        if let Some(entries) = self.routes.get_mut(&(place, network, length)) {
+            entries.retain(|entry| entry.rank() != rank || !others.contains(&entry.meaning));
+        }
+        for &other in &others {
+            meanings.release(other);
+        }
+        if others.len() > 1 { Told::Part } else { Told::All }
+    }
+
+    /// The prefixes as they are now.
+    fn paint(&mut self, meanings: &Meanings) -> Trie<A> {
+        for place in std::mem::take(&mut self.unpainted) {
+            let slots = self.slots(meanings, place);
+            self.trie.paint(place, &slots);
+        }
+        self.trie.clone()
+    }
+
+    fn slots(&self, meanings: &Meanings, place: Place<A>) -> [u32; 256] {
+        let mut slots = [NONE; 256];
+        let from_here = self.routes.range((place, place.first(), 0)..);
+        for (&(_, network, length), entries) in from_here.take_while(|((at, ..), _)| *at == place) {
+            let best = entries.iter().find(|entry| meanings.get(entry.meaning).is_alive());
+            if let Some(best) = best {
+                slots[place.slots(network, length)].fill(best.meaning);
+            }
+        }
+        slots
+    }
+}
+
+impl Entry {
+    /// The lowest is used.
+    fn rank(&self) -> (Table, u32) {
+        (self.table, self.metric)
+    }
+}
+
+impl Meaning {
+    /// The kernel passes over a route whose every next hop is dead.
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Forward { hops, .. } => hops.is_empty() || hops.iter().any(|hop| !hop.dead),
+            Self::Local | Self::Unreachable(_) | Self::OfSource { .. } => true,
+        }
+    }
+
+    /// What is left of it without the next hops of another. `None`: nothing.
+    fn without(&self, other: &Self) -> Option<Self> {
+        let (Self::Forward { hops, mtu }, Self::Forward { hops: others, .. }) = (self, other)
+        else {
+            return None;
+        };
+        let is_other = |hop: &Hop| {
+            others.iter().any(|other| (other.ifindex, other.gateway) == (hop.ifindex, hop.gateway))
+        };
+        let hops: Vec<Hop> = hops.iter().filter(|hop| !is_other(hop)).copied().collect();
+        (!hops.is_empty()).then_some(Self::Forward { hops, mtu: *mtu })
+    }
+
+    /// Whether both differ in nothing but in which next hops are dead.
+    fn is_same_way(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Forward { hops, mtu }, Self::Forward { hops: others, mtu: other_mtu }) => {
+                let alive = |hop: &Hop| Hop { dead: false, ..*hop };
+                mtu == other_mtu && hops.iter().map(alive).eq(others.iter().map(alive))
+            }
+            _ => self == other,
+        }
+    }
+}
+
+/// The distinct meanings of all routes, by number: a full table has few.
+#[derive(Debug, Default)]
+pub(super) struct Meanings {
+    /// Each with the routes that have it. Without routes it waits to be used again.
+    meanings: Vec<(Meaning, u32)>,
+    numbers: HashMap<Meaning, u32>,
+    free: Vec<u32>,
+}
+
+impl Meanings {
+    fn get(&self, number: u32) -> &Meaning {
+        &self.meanings[number as usize].0
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Meaning> {
+        self.meanings.iter().map(|(meaning, _)| meaning)
+    }
+
+    fn take(&mut self, meaning: &Meaning) -> u32 {
+        if let Some(&number) = self.numbers.get(meaning) {
+            self.meanings[number as usize].1 += 1;
+            return number;
+        }
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.meanings[number as usize] = (meaning.clone(), 1);
+                number
+            }
+            None => {
+                self.meanings.push((meaning.clone(), 1));
+                // As many routes as numbers would fill the memory long before.
+                u32::try_from(self.meanings.len() - 1).unwrap_or(NONE)
+            }
+        };
+        self.numbers.insert(meaning.clone(), number);
+        number
+    }
+
+    fn release(&mut self, number: u32) {
+        let (meaning, routes) = &mut self.meanings[number as usize];
+        *routes -= 1;
+        if *routes == 0 {
+            self.numbers.remove(meaning);
+            *meaning = Meaning::Unreachable(Unreachable::Network);
+            self.free.push(number);
+        }
+    }
+}
