@@ -1,20 +1,22 @@
 //! What the XDP program is told of tunnels and prefixes, as the control plane changes them.
 //!
-//! The program is loaded only where interfaces are driven by AF_XDP. A prefix that the pools cover
-//! is steered already; only what differs from that is told.
+//! The program is loaded only where interfaces are driven by AF_XDP.
+
+mod claims;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use ebpf::{Counters, PrefixAction, Steering};
+use ebpf::{Counters, Steering};
 
 use crate::api::{Forward, Outer, Prefix, Tun};
+use claims::{Change, Claim, Claims};
 
 /// The XDP program and what was told to it.
 #[derive(Debug)]
 pub(crate) struct Steer {
     program: Steering,
-    pools: Vec<Prefix>,
+    claims: Claims,
     listeners: HashSet<Ipv4Addr>,
 }
 
@@ -25,15 +27,17 @@ impl Steer {
         listen: &[Ipv4Addr],
         tun: &Tun,
     ) -> Result<Self, ebpf::Error> {
-        let mut steer = Self { program, pools: tun.pools.clone(), listeners: HashSet::new() };
+        let claims = Claims::new(&tun.pools);
+        let mut steer = Self { program, claims, listeners: HashSet::new() };
         for &address in listen {
             steer.listen(address)?;
         }
-        for pool in &tun.pools {
-            steer.program.insert_prefix(pool.address, pool.length, PrefixAction::Steer)?;
-        }
-        for &address in tun.address.iter().chain(&tun.exempt) {
-            steer.program.insert_prefix(address, 32, PrefixAction::Pass)?;
+        let pools = tun.pools.iter().map(|&pool| (pool, Claim::Workers));
+        let own = tun.address.iter().chain(&tun.exempt);
+        let own = own.map(|&address| (Prefix::host(address), Claim::Own));
+        for (prefix, claim) in pools.chain(own) {
+            let change = steer.claims.add(prefix, claim);
+            steer.tell(change)?;
         }
         Ok(steer)
     }
@@ -62,34 +66,28 @@ impl Steer {
     /// The prefixes of a tunnel change from `old` to `new`. Those of a tunnel whose packets the
     /// kernel forwards pass to it.
     pub(crate) fn set_prefixes(&mut self, forward: &Forward, old: &[Prefix], new: &[Prefix]) {
-        let Self { program, pools, .. } = self;
-        let is_steered = |prefix: &Prefix| {
-            pools.iter().any(|pool| pool.length <= prefix.length && pool.contains(prefix.address))
-        };
-        let action = match forward {
-            Forward::Fast => PrefixAction::Steer,
-            Forward::Kernel | Forward::Device(_) => PrefixAction::Pass,
-        };
-        let differs =
-            |prefix: &&Prefix| is_steered(prefix) != matches!(action, PrefixAction::Steer);
-        let gone = old.iter().filter(|prefix| !new.contains(prefix)).filter(differs);
-        let come = new.iter().filter(|prefix| !old.contains(prefix)).filter(differs);
-        let results = gone
-            .map(|prefix| (prefix, None))
-            .chain(come.map(|prefix| (prefix, Some(action))))
-            .map(|(prefix, action)| {
-                let Prefix { address, length } = *prefix;
-                let result = match action {
-                    Some(action) => program.insert_prefix(address, length, action),
-                    None => program.remove_prefix(address, length),
-                };
-                (prefix, result)
-            });
-        for (prefix, result) in results {
-            if let Err(error) = result {
+        let claim = Claim::from(forward);
+        // What is in both never goes meanwhile.
+        let steps = new.iter().map(|prefix| (prefix, true));
+        for (&prefix, comes) in steps.chain(old.iter().map(|prefix| (prefix, false))) {
+            let change = match comes {
+                true => self.claims.add(prefix, claim),
+                false => self.claims.remove(prefix, claim),
+            };
+            if let Err(error) = self.tell(change) {
                 // Its packets take the way through the kernel.
                 tracing::warn!(%error, address = %prefix.address, "XDP does not know a prefix");
             }
+        }
+    }
+
+    fn tell(&mut self, change: Option<Change>) -> Result<(), ebpf::Error> {
+        match change {
+            Some((Prefix { address, length }, Some(action))) => {
+                self.program.insert_prefix(address, length, action)
+            }
+            Some((Prefix { address, length }, None)) => self.program.remove_prefix(address, length),
+            None => Ok(()),
         }
     }
 

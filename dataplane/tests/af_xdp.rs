@@ -18,10 +18,10 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use common::subscriber::{Subscriber, ipv4, one_hop_on, packet, sum};
-use common::{dial, eventually, in_namespace};
+use common::{dial, eventually, in_namespace, open};
 use dataplane::DataPlane;
 use dataplane::api::counters::XdpCounters;
-use dataplane::api::{Handle, StartError};
+use dataplane::api::{Forward, Handle, Prefix, StartError};
 use far::Far;
 use lab::{
     ACCESS, CORE, LOCAL, PEER, PEER_MAC, SERVER, SERVER_MAC, config, ethernet, network, start,
@@ -125,6 +125,39 @@ fn the_core_is_told_of_what_cannot_arrive() {
             }
         }
         ledger.balance(&handle);
+        handle.stop();
+    });
+}
+
+/// A router and its backup have the network behind them in common.
+#[test]
+fn a_network_of_two_tunnels_is_steered_until_the_last_of_them_is_gone() {
+    in_namespace(|| {
+        network();
+        let handle = start();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let behind = Prefix { address: Ipv4Addr::new(192, 168, 7, 0), length: 24 };
+        let inside = Ipv4Addr::new(192, 168, 7, 9);
+        for other in [Forward::Fast, Forward::Kernel] {
+            let [main, backup] = [(40, Forward::Fast), (41, other)].map(|(call_id, forward)| {
+                open(forward, &handle, (LOCAL, PEER), call_id, vec![behind], 1456)
+            });
+            handle.close(backup);
+            // The kernel forwards nothing: what arrives has been steered.
+            let mut subscriber = Subscriber::new(PEER, LOCAL, (40, 40), inside);
+            let down = packet(SERVER, inside, b"to the main router");
+            server.send(0, &ethernet(CORE, SERVER_MAC, &down));
+            assert_eq!(subscriber.decrypt(&peer.receive()[14..]), one_hop_on(&down));
+            handle.close(main);
+        }
+        let steered = |handle: &Handle| {
+            let count =
+                |name| xdp(handle).iter().find(|(known, _)| known.name() == name).unwrap().1;
+            [count("redirect_subscriber"), count("pass_no_prefix")]
+        };
+        assert_eq!(steered(&handle), [2, 0]);
+        server.send(0, &ethernet(CORE, SERVER_MAC, &packet(SERVER, inside, b"to nobody")));
+        eventually("XDP leaves it to the kernel", || (steered(&handle) == [2, 1]).then_some(()));
         handle.stop();
     });
 }

@@ -74,10 +74,10 @@ pub fn dial_limited(
     inner: Ipv4Addr,
     limits: Limits,
 ) -> Subscriber {
-    let outer = outer(ends, call_id);
-    let tunnel = open(Forward::Fast, handle, outer, inner, 1456);
+    let tunnel = open(Forward::Fast, handle, ends, call_id, vec![Prefix::host(inner)], 1456);
     handle.command(Order::SetLimits { tunnel, limits }).expect("the worker takes orders");
-    Subscriber::new(outer.peer, outer.local, (call_id, call_id), inner)
+    let (local, peer) = ends;
+    Subscriber::new(peer, local, (call_id, call_id), inner)
 }
 
 /// As [`dial`], with the one who forwards its packets.
@@ -89,19 +89,23 @@ pub fn dial_by(
     inner: Ipv4Addr,
     mtu: u16,
 ) -> Subscriber {
-    open(forward, handle, outer((local, peer), call_id), inner, mtu);
+    open(forward, handle, (local, peer), call_id, vec![Prefix::host(inner)], mtu);
     Subscriber::new(peer, local, (call_id, call_id), inner)
 }
 
-fn outer((local, peer): (Ipv4Addr, Ipv4Addr), call_id: u16) -> Outer {
-    Outer { local, peer, own_call_id: call_id, peer_call_id: call_id, peer_window: 64 }
-}
-
-fn open(forward: Forward, handle: &Handle, outer: Outer, inner: Ipv4Addr, mtu: u16) -> TunnelId {
+/// Opens an encrypted tunnel to these networks, as [`dial`] does to one address.
+pub fn open(
+    forward: Forward,
+    handle: &Handle,
+    (local, peer): (Ipv4Addr, Ipv4Addr),
+    call_id: u16,
+    prefixes: Vec<Prefix>,
+    mtu: u16,
+) -> TunnelId {
+    let outer = Outer { local, peer, own_call_id: call_id, peer_call_id: call_id, peer_window: 64 };
     let tunnel = handle.open(outer).expect("the tunnel opens");
-    let (receive, send) = keys(outer.own_call_id);
+    let (receive, send) = keys(call_id);
     let encryption = Encryption::stateless(receive, send);
-    let prefixes = vec![Prefix::host(inner)];
     let network = Some(Network { prefixes, mtu, local: GATEWAY, clamp_mss: true });
     for order in [
         Order::SetEncryption { tunnel, encryption },
