@@ -129,7 +129,7 @@ fn one_arm_carries_both_roles_by_their_vlans() {
         let down = packet(SERVER, INNER, &[1]);
         let steered = counted(&handle, "redirect_subscriber");
         for (tags, reason) in [
-            (ACCESS_TAGS, "pass_no_core_role"),
+            (ACCESS_TAGS, "drop_access_to_subscriber"),
             (&[], "pass_unknown_port"),
             (&[0x81, 0x00, 0x00, 101], "pass_vlan"),
         ] {

@@ -140,17 +140,20 @@ impl Roles {
 /// What is done with packets to a prefix (`PREFIX_*`). The longest prefix decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PrefixAction {
-    /// They go to a worker: subscribers are there.
+    /// Those of the core go to a worker: subscribers are there.
     Steer,
-    /// They go to the kernel: an exemption inside a subscribers' prefix, such as our own address.
-    Pass,
+    /// Those of the core go to the kernel, which forwards them to the subscribers there.
+    Kernel,
+    /// All go to the kernel: an address of ours inside a subscribers' prefix.
+    Own,
 }
 
 impl PrefixAction {
     pub(crate) fn value(self) -> u32 {
         match self {
             Self::Steer => 1,
-            Self::Pass => 2,
+            Self::Kernel => 2,
+            Self::Own => 3,
         }
     }
 }
@@ -188,7 +191,8 @@ mod tests {
         assert_eq!(Roles::Core.bits(), defined("ROLE_CORE"));
         assert_eq!(Roles::Both.bits(), defined("ROLE_ACCESS") | defined("ROLE_CORE"));
         assert_eq!(PrefixAction::Steer.value(), defined("PREFIX_STEER"));
-        assert_eq!(PrefixAction::Pass.value(), defined("PREFIX_PASS"));
+        assert_eq!(PrefixAction::Kernel.value(), defined("PREFIX_KERNEL"));
+        assert_eq!(PrefixAction::Own.value(), defined("PREFIX_OWN"));
         assert_eq!(CALL_ID_WORDS, defined("CALL_ID_WORDS") as usize);
         assert_eq!(GENERATED_LENGTH, defined("GENERATED_LENGTH") as usize);
         assert_eq!(XDP_DROP, defined("XDP_DROP"));

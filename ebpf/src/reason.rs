@@ -28,11 +28,12 @@ pub enum Reason {
     PassGreNotPptp,
     /// GRE of a known tunnel, by a queue without an AF_XDP socket.
     PassGreNoSocket,
-    /// Other IPv4 by a port that has the access role only.
+    /// Other IPv4 by a port that has the access role only, to others than subscribers.
     PassNoCoreRole,
     /// IPv4 to an address in no prefix of subscribers.
     PassNoPrefix,
-    /// IPv4 to an address that is exempt from its prefix ([`crate::PrefixAction::Pass`]).
+    /// IPv4 to a subscriber whose packets the kernel forwards, or to an address of ours among theirs
+    /// ([`crate::PrefixAction::Kernel`], [`crate::PrefixAction::Own`]).
     PassExemptPrefix,
     /// IPv4 to a subscriber, by a queue without an AF_XDP socket.
     PassSubscriberNoSocket,
@@ -40,6 +41,9 @@ pub enum Reason {
     DropUnknownTunnel,
     /// PPTP's GRE to a listener, with a Call ID that only tunnels of other peers have.
     DropOtherPeer,
+    /// IPv4 to a subscriber by a port that has the access role only: the kernel would forward it
+    /// into the tunnel.
+    DropAccessToSubscriber,
     /// PPTP's GRE of a known tunnel, to a worker.
     RedirectTunnel,
     /// IPv4 to a subscriber, to a worker.
@@ -59,7 +63,7 @@ pub enum Verdict {
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::PassUnknownPort,
         Self::PassShort,
         Self::PassVlan,
@@ -76,6 +80,7 @@ impl Reason {
         Self::PassSubscriberNoSocket,
         Self::DropUnknownTunnel,
         Self::DropOtherPeer,
+        Self::DropAccessToSubscriber,
         Self::RedirectTunnel,
         Self::RedirectSubscriber,
     ];
@@ -99,6 +104,7 @@ impl Reason {
             Self::PassSubscriberNoSocket => "pass_subscriber_no_socket",
             Self::DropUnknownTunnel => "drop_unknown_tunnel",
             Self::DropOtherPeer => "drop_other_peer",
+            Self::DropAccessToSubscriber => "drop_access_to_subscriber",
             Self::RedirectTunnel => "redirect_tunnel",
             Self::RedirectSubscriber => "redirect_subscriber",
         }
@@ -107,7 +113,9 @@ impl Reason {
     /// The verdict that this is a reason for.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::DropUnknownTunnel | Self::DropOtherPeer => Verdict::Drop,
+            Self::DropUnknownTunnel | Self::DropOtherPeer | Self::DropAccessToSubscriber => {
+                Verdict::Drop
+            }
             Self::RedirectTunnel | Self::RedirectSubscriber => Verdict::Redirect,
             _ => Verdict::Pass,
         }

@@ -282,8 +282,8 @@ impl Steering {
         Ok(())
     }
 
-    /// What is done with packets to these addresses that arrive by a core port. Of several prefixes
-    /// the longest decides. Host bits of `address` are ignored, `length` is in bits.
+    /// What is done with packets to these addresses that no subscriber sent. Of several prefixes the
+    /// longest decides. Host bits of `address` are ignored, `length` is in bits.
     ///
     /// # Errors
     /// [`Error::PrefixLength`], [`Error::Full`].

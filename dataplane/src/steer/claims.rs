@@ -99,12 +99,13 @@ impl Claims {
         let covers = |pool: &Prefix| pool.length < prefix.length && pool.contains(prefix.address);
         let in_pool = self.pools.iter().any(covers);
         match *self.claimed.get(&prefix)? {
-            Count { own: 1.., .. } => Some(PrefixAction::Pass),
+            Count { own: 1.., .. } => Some(PrefixAction::Own),
             // A pool is steered as a whole: tens of thousands of subscribers are one entry.
             Count { workers: 1.., .. } => (!in_pool).then_some(PrefixAction::Steer),
-            Count { kernel: 1.., .. } => Some(PrefixAction::Pass),
-            // Elsewhere the kernel's routes say what is behind a device, and XDP knows of nothing.
-            Count { devices: 1.., .. } => in_pool.then_some(PrefixAction::Pass),
+            Count { kernel: 1.., .. } => Some(PrefixAction::Kernel),
+            // Elsewhere the kernel's routes say what is behind a device. What a client has behind it may
+            // be all the world, of which an access port is a part.
+            Count { devices: 1.., .. } => in_pool.then_some(PrefixAction::Kernel),
             Count { .. } => None,
         }
     }
@@ -138,9 +139,9 @@ mod tests {
         let both = prefix("192.168.7.0/24");
         let mut claims = Claims::default();
         let to = |action| Some((both, Some(action)));
-        assert_eq!(claims.add(both, Claim::Kernel), to(PrefixAction::Pass));
+        assert_eq!(claims.add(both, Claim::Kernel), to(PrefixAction::Kernel));
         assert_eq!(claims.add(both, Claim::Workers), to(PrefixAction::Steer));
-        assert_eq!(claims.remove(both, Claim::Workers), to(PrefixAction::Pass));
+        assert_eq!(claims.remove(both, Claim::Workers), to(PrefixAction::Kernel));
         assert_eq!(claims.add(both, Claim::Workers), to(PrefixAction::Steer));
         assert_eq!(claims.remove(both, Claim::Kernel), None);
     }
@@ -152,20 +153,20 @@ mod tests {
         assert_eq!(claims.add(pool, Claim::Workers), Some((pool, Some(PrefixAction::Steer))));
         assert_eq!(claims.add(host, Claim::Workers), None);
         assert_eq!(claims.remove(host, Claim::Workers), None);
-        assert_eq!(claims.add(host, Claim::Kernel), Some((host, Some(PrefixAction::Pass))));
+        assert_eq!(claims.add(host, Claim::Kernel), Some((host, Some(PrefixAction::Kernel))));
         assert_eq!(claims.add(host, Claim::Workers), Some((host, None)));
         for claim in [Claim::Workers, Claim::Kernel] {
             assert_eq!(claims.add(pool, claim), None);
             assert_eq!(claims.remove(pool, claim), None);
         }
-        assert_eq!(claims.add(host, Claim::Own), Some((host, Some(PrefixAction::Pass))));
+        assert_eq!(claims.add(host, Claim::Own), Some((host, Some(PrefixAction::Own))));
     }
 
     #[test]
     fn devices_are_known_in_pools_alone() {
         let (pool, host) = (prefix("10.9.0.0/16"), prefix("10.9.0.5/32"));
         let mut claims = Claims::new(&[pool]);
-        assert_eq!(claims.add(host, Claim::Devices), Some((host, Some(PrefixAction::Pass))));
+        assert_eq!(claims.add(host, Claim::Devices), Some((host, Some(PrefixAction::Kernel))));
         assert_eq!(claims.remove(host, Claim::Devices), Some((host, None)));
         assert_eq!(claims.add(prefix("0.0.0.0/0"), Claim::Devices), None);
     }
@@ -204,12 +205,12 @@ mod tests {
                     let says = |claim| there.contains(&(*prefix, claim));
                     let in_pool = matches!(number, 1 | 2);
                     let expected = if says(Claim::Own) {
-                        Some(PrefixAction::Pass)
+                        Some(PrefixAction::Own)
                     } else if says(Claim::Workers) {
                         (!in_pool).then_some(PrefixAction::Steer)
                     } else {
                         let passes = says(Claim::Kernel) || in_pool && says(Claim::Devices);
-                        passes.then_some(PrefixAction::Pass)
+                        passes.then_some(PrefixAction::Kernel)
                     };
                     prop_assert_eq!(program.get(prefix).copied(), expected);
                 }

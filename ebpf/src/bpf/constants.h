@@ -77,7 +77,8 @@
 
 // What is done with packets to a prefix.
 #define PREFIX_STEER 1
-#define PREFIX_PASS 2
+#define PREFIX_KERNEL 2
+#define PREFIX_OWN 3
 
 // Why a packet got its verdict: index of its counter.
 enum reason {
@@ -97,7 +98,8 @@ enum reason {
     REASON_PASS_SUBSCRIBER_NO_SOCKET = 13,
     REASON_DROP_UNKNOWN_TUNNEL = 14,
     REASON_DROP_OTHER_PEER = 15,
-    REASON_REDIRECT_TUNNEL = 16,
-    REASON_REDIRECT_SUBSCRIBER = 17,
-    REASONS = 18,
+    REASON_DROP_ACCESS_TO_SUBSCRIBER = 16,
+    REASON_REDIRECT_TUNNEL = 17,
+    REASON_REDIRECT_SUBSCRIBER = 18,
+    REASONS = 19,
 };

@@ -59,7 +59,7 @@ struct {
     TYPE(value, __u64);
 } call_ids SECTION(".maps");
 
-// Prefixes of subscribers, and the exemptions inside them (PREFIX_*).
+// Prefixes of subscribers, and addresses of ours inside them (PREFIX_*).
 struct {
     UINT(type, MAP_LPM_TRIE);
     UINT(max_entries, PREFIXES);

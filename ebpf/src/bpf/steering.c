@@ -1,7 +1,8 @@
 // Steers packets of PPTP to the AF_XDP socket of the queue that they came in by: GRE of known
 // tunnels (RFC 2637 §4.1) on access ports, packets to subscribers on core ports. Never changes a
-// packet, and never keeps from the kernel what is not surely ours: only PPTP's GRE to an address
-// that we serve, with a Call ID that the sender does not have, is dropped.
+// packet, and never keeps from the kernel what is not surely ours. Dropped is PPTP's GRE to an
+// address that we serve, with a Call ID that the sender does not have, and what comes by an access
+// port for a subscriber: the kernel would forward it, and a stranger's packet would be in a tunnel.
 //
 // All reads are at constant offsets, so that the verifier accepts the program of a daemon that has
 // CAP_BPF without CAP_PERFMON: the program judges an IP packet behind no tag, one and two, each at
@@ -75,14 +76,21 @@ INLINE int steer_gre(const struct xdp_md *context, const struct port *port, cons
     return steer(context, port, REASON_REDIRECT_TUNNEL, REASON_PASS_GRE_NO_SOCKET);
 }
 
+// What is done with packets to an address (PREFIX_*); 0 if it is nobody's.
+INLINE __u32 action(__u32 address)
+{
+    struct prefix_key key = {.length = 32, .address = address};
+    const __u32 *found = map_lookup(&prefixes, &key);
+    return found ? *found : 0;
+}
+
 INLINE int steer_to_subscriber(const struct xdp_md *context, const struct port *port,
                                const struct ipv4 *ip)
 {
-    struct prefix_key key = {.length = 32, .address = ip->destination};
-    const __u32 *action = map_lookup(&prefixes, &key);
-    if (!action)
+    __u32 what = action(ip->destination);
+    if (!what)
         return counted(XDP_PASS, REASON_PASS_NO_PREFIX);
-    if (*action != PREFIX_STEER)
+    if (what != PREFIX_STEER)
         return counted(XDP_PASS, REASON_PASS_EXEMPT_PREFIX);
 
     return steer(context, port, REASON_REDIRECT_SUBSCRIBER, REASON_PASS_SUBSCRIBER_NO_SOCKET);
@@ -108,19 +116,30 @@ INLINE int judge(const struct xdp_md *context, const struct port_key *key, const
     // A packet that was broadcast on the link is never forwarded (RFC 1812 §5.3.4).
     if (ethernet->destination[0] & ETHERNET_GROUP)
         return counted(XDP_PASS, REASON_PASS_GROUP_ADDRESS);
+
+    // Packets of the core may come by a port with both roles, most of them no GRE.
+    int from_core = port->roles & ROLE_CORE;
+    int is_served = 0;
+    if (!from_core || (ip->protocol == IPV4_GRE && (port->roles & ROLE_ACCESS))) {
+        __u32 destination = ip->destination;
+        is_served = !!map_lookup(&listeners, &destination);
+    }
+    // Fragments and packets with options too: the kernel would forward them.
+    if (!from_core && !is_served) {
+        __u32 what = action(ip->destination);
+        if (what == PREFIX_STEER || what == PREFIX_KERNEL)
+            return counted(XDP_DROP, REASON_DROP_ACCESS_TO_SUBSCRIBER);
+    }
+
     if (ip->version_and_length != IPV4_WITHOUT_OPTIONS)
         return counted(XDP_PASS, REASON_PASS_IP_OPTIONS);
     if (ip->fragment & NETWORK_16(IPV4_MORE_FRAGMENTS_OR_OFFSET))
         return counted(XDP_PASS, REASON_PASS_FRAGMENT);
 
-    if (ip->protocol == IPV4_GRE && (port->roles & ROLE_ACCESS)) {
-        __u32 destination = ip->destination;
-        if (map_lookup(&listeners, &destination))
-            return steer_gre(context, port, ip);
-        // GRE to somebody else may be a subscriber's own: it is judged like any packet.
-    }
-
-    if (!(port->roles & ROLE_CORE))
+    // GRE to somebody else may be a subscriber's own: it is judged like any packet.
+    if (is_served && ip->protocol == IPV4_GRE)
+        return steer_gre(context, port, ip);
+    if (!from_core)
         return counted(XDP_PASS, REASON_PASS_NO_CORE_ROLE);
     return steer_to_subscriber(context, port, ip);
 }

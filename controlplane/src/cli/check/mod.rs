@@ -215,7 +215,15 @@ fn kernel(config: &Config) -> Vec<Finding> {
             )
         });
     }
-    if !config.dataplane.interface.is_empty() {
+    if config.dataplane.interface.is_empty() {
+        if enabled && matches!(firewall(), Firewall::ForwardChains(chains) if chains.is_empty()) {
+            findings.push(warning(format!(
+                "the kernel forwards to subscribers from every interface: if not all of them lead \
+                 to the core, have nftables drop what enters {} from the others",
+                config.dataplane.tun
+            )));
+        }
+    } else {
         findings.push(match firewall() {
             Firewall::ForwardChains(chains) if chains.is_empty() => {
                 fine("nftables has no forward chain")

@@ -7,7 +7,9 @@ pub const OTHER_PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 8);
 pub const LISTENER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const SUBSCRIBER: Ipv4Addr = Ipv4Addr::new(10, 20, 3, 4);
 /// Our own address, inside the subscribers' prefix.
-pub const EXEMPT: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 1);
+pub const OWN: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 1);
+/// A subscriber's whose packets the kernel forwards.
+pub const BY_KERNEL: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 2);
 pub const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 pub const CALL_ID: u16 = 0x1234;
 pub const UNUSED_CALL_ID: u16 = 0x1235;

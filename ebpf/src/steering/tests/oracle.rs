@@ -36,20 +36,24 @@ fn expected(frame: &[u8], roles: Roles) -> Reason {
     if frame[0] & 1 == 1 {
         return Reason::PassGroupAddress;
     }
+    let address = |at: usize| Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
+    let to_subscriber = address(16).octets()[..2] == [10, 20] && address(16) != OWN;
+    if roles == Roles::Access && to_subscriber {
+        return Reason::DropAccessToSubscriber;
+    }
     if ip[0] != 0x45 {
         return Reason::PassIpOptions;
     }
     if u16::from_be_bytes([ip[6], ip[7]]) & 0x3FFF != 0 {
         return Reason::PassFragment;
     }
-    let address = |at: usize| Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
     if ip[9] == GRE && roles != Roles::Core && address(16) == LISTENER {
         return expected_gre(&ip[20..], u16::from_be_bytes([ip[2], ip[3]]), address(12));
     }
     match address(16) {
         _ if roles == Roles::Access => Reason::PassNoCoreRole,
-        EXEMPT => Reason::PassExemptPrefix,
-        to if to.octets()[..2] == [10, 20] => Reason::RedirectSubscriber,
+        OWN | BY_KERNEL => Reason::PassExemptPrefix,
+        _ if to_subscriber => Reason::RedirectSubscriber,
         _ => Reason::PassNoPrefix,
     }
 }
@@ -107,8 +111,8 @@ prop_compose! {
         protocol in prop_oneof![8 => Just(GRE), 4 => Just(UDP), 1 => any::<u8>()],
         source in prop_oneof![Just(PEER), Just(OTHER_PEER), any::<u32>().prop_map(Into::into)],
         destination in prop_oneof![
-            4 => Just(LISTENER), 2 => Just(SUBSCRIBER), 1 => Just(EXEMPT), 1 => Just(STRANGER),
-            1 => any::<u32>().prop_map(Into::into)
+            4 => Just(LISTENER), 2 => Just(SUBSCRIBER), 1 => Just(OWN), 1 => Just(BY_KERNEL),
+            1 => Just(STRANGER), 1 => any::<u32>().prop_map(Into::into)
         ],
         payload in gre(),
         total_length in prop::option::weighted(0.1, any::<u16>()),

@@ -88,7 +88,7 @@ fn roles_are_each_ports_own_and_can_change() {
 
         let frame = Frame::ipv4(UDP, STRANGER, SUBSCRIBER, vec![0; 32]).bytes();
         send_frame(far, &frame);
-        assert_eq!(count(&steering, Reason::PassNoCoreRole), 1);
+        assert_eq!(count(&steering, Reason::DropAccessToSubscriber), 1);
         send_frame(near.ifindex, &frame);
         assert_eq!(count(&steering, Reason::PassSubscriberNoSocket), 1);
         steering.set_roles(near.ifindex, Tags::None, Roles::Both).unwrap();

@@ -21,7 +21,8 @@ impl Bench {
         steering.insert_tunnel(PEER, CALL_ID).unwrap();
         let prefix = Ipv4Addr::new(10, 20, 255, 255);
         steering.insert_prefix(prefix, 16, PrefixAction::Steer).unwrap();
-        steering.insert_prefix(EXEMPT, 32, PrefixAction::Pass).unwrap();
+        steering.insert_prefix(OWN, 32, PrefixAction::Own).unwrap();
+        steering.insert_prefix(BY_KERNEL, 32, PrefixAction::Kernel).unwrap();
         let mut bench = Self { steering, _socket: None };
         bench.set_roles(roles);
         bench
@@ -262,23 +263,56 @@ fn packets_to_subscribers_are_steered_by_core_ports_only() {
     for (roles, reason) in [
         (Roles::Core, Reason::RedirectSubscriber),
         (Roles::Both, Reason::RedirectSubscriber),
-        (Roles::Access, Reason::PassNoCoreRole),
+        (Roles::Access, Reason::DropAccessToSubscriber),
     ] {
         assert_eq!(Bench::with_socket(roles).judge(&frame), reason);
     }
     assert_eq!(Bench::new(Roles::Core).judge(&frame), Reason::PassSubscriberNoSocket);
 }
 
+/// The kernel would forward it into the tunnel: whole, in fragments, with options, by any protocol.
+#[test]
+fn nobody_on_an_access_port_reaches_a_subscriber() {
+    let mut bench = Bench::with_socket(Roles::Access);
+    for subscriber in [SUBSCRIBER, BY_KERNEL] {
+        for mut frame in [udp(subscriber), pptp(PEER, subscriber, CALL_ID)] {
+            for (version_and_length, fragment) in [(0x45, 0), (0x46, 0), (0x45, 0x2000), (0x4F, 9)]
+            {
+                (frame.version_and_length, frame.fragment) = (version_and_length, fragment);
+                assert_eq!(bench.judge(&frame.bytes()), Reason::DropAccessToSubscriber);
+            }
+        }
+    }
+    // A subscriber may reach our own address there, and whoever is none of them.
+    for destination in [OWN, STRANGER] {
+        assert_eq!(bench.judge(&udp(destination).bytes()), Reason::PassNoCoreRole);
+    }
+}
+
+#[test]
+fn an_address_where_pptp_is_served_may_lie_among_subscribers() {
+    let mut bench = Bench::with_socket(Roles::Access);
+    bench.steering.insert_prefix(LISTENER, 24, PrefixAction::Steer).unwrap();
+    let connection = Frame::ipv4(TCP, PEER, LISTENER, vec![0; 20]);
+    assert_eq!(bench.judge(&connection.bytes()), Reason::PassNoCoreRole);
+    assert_eq!(bench.judge(&pptp(PEER, LISTENER, CALL_ID).bytes()), Reason::RedirectTunnel);
+    let mut piece = pptp(PEER, LISTENER, CALL_ID);
+    piece.fragment = 0x2000;
+    assert_eq!(bench.judge(&piece.bytes()), Reason::PassFragment);
+}
+
 #[test]
 fn the_longest_prefix_decides() {
     let mut bench = Bench::with_socket(Roles::Core);
-    assert_eq!(bench.judge(&udp(EXEMPT).bytes()), Reason::PassExemptPrefix);
-    bench.steering.remove_prefix(EXEMPT, 32).unwrap();
-    assert_eq!(bench.judge(&udp(EXEMPT).bytes()), Reason::RedirectSubscriber);
+    for exempt in [OWN, BY_KERNEL] {
+        assert_eq!(bench.judge(&udp(exempt).bytes()), Reason::PassExemptPrefix);
+    }
+    bench.steering.remove_prefix(OWN, 32).unwrap();
+    assert_eq!(bench.judge(&udp(OWN).bytes()), Reason::RedirectSubscriber);
     bench.steering.remove_prefix(SUBSCRIBER, 16).unwrap();
-    assert_eq!(bench.judge(&udp(EXEMPT).bytes()), Reason::PassNoPrefix);
+    assert_eq!(bench.judge(&udp(OWN).bytes()), Reason::PassNoPrefix);
     bench.steering.insert_prefix(STRANGER, 0, PrefixAction::Steer).unwrap();
-    assert_eq!(bench.judge(&udp(EXEMPT).bytes()), Reason::RedirectSubscriber);
+    assert_eq!(bench.judge(&udp(OWN).bytes()), Reason::RedirectSubscriber);
 }
 
 #[test]
@@ -315,7 +349,7 @@ fn each_vlan_has_a_role_of_its_own() {
         (pptp(PEER, LISTENER, CALL_ID), &access, Reason::RedirectTunnel),
         (pptp(PEER, LISTENER, CALL_ID), &core, Reason::PassNoPrefix),
         (udp(SUBSCRIBER), &core, Reason::RedirectSubscriber),
-        (udp(SUBSCRIBER), &access, Reason::PassNoCoreRole),
+        (udp(SUBSCRIBER), &access, Reason::DropAccessToSubscriber),
     ] {
         frame.tags.clone_from(tags);
         assert_eq!(bench.judge(&frame.bytes()), reason);
