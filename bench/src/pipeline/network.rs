@@ -14,6 +14,8 @@ pub const ACCESS: u32 = 1;
 pub const CORE: u32 = 2;
 const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const MTU: u32 = 1500;
+/// The MAC address of both interfaces.
+pub const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// A tunnel and what is at its other end. Numbers go from 0 to 65,535.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +93,7 @@ fn gateway(ifindex: u32) -> Gateway {
     let [.., low] = ifindex.to_be_bytes();
     Gateway {
         ifindex,
-        source_mac: [2, 0, 0, 0, 0, low],
+        source_mac: OURS,
         mtu: MTU,
         address: Ipv4Addr::new(192, 0, 2, low + 1),
         mac: [2, 0, 0, 0, 1, low],

@@ -13,15 +13,18 @@ use protocol::gre;
 use protocol::mppe::Header as MppeHeader;
 use serde::{Deserialize, Serialize};
 
-use super::network::Subscriber;
+use super::network::{OURS, Subscriber};
 
 /// Packets that are encrypted together.
 const BURST: usize = 64;
 /// UDP.
 const INNER_PROTOCOL: u8 = 17;
 const IP_HEADER: usize = 20;
-/// The Ethernet header: the worker does not look at addresses.
-const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1, 1, 0x08, 0x00];
+/// The Ethernet header, for our MAC address.
+const ETHERNET: [u8; 14] = {
+    let [a, b, c, d, e, f] = OURS;
+    [a, b, c, d, e, f, 2, 0, 0, 0, 1, 1, 0x08, 0x00]
+};
 
 /// Which way packets go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

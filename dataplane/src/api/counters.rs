@@ -18,6 +18,8 @@ pub enum DropReason {
     NotIpv4,
     /// An Ethernet frame with VLAN tags that no interface of ours has.
     VlanUnknown,
+    /// An Ethernet frame for the MAC address of another machine.
+    MacForeign,
     /// The outer packet is no well-formed IPv4 packet of protocol 47.
     OuterMalformed,
     /// GRE that is not PPTP's version 1 (RFC 2637 §4.1), brought in by the raw socket; the kernel
@@ -106,9 +108,10 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::NotIpv4,
         Self::VlanUnknown,
+        Self::MacForeign,
         Self::OuterMalformed,
         Self::GreForeign,
         Self::GreMalformed,
@@ -155,6 +158,7 @@ impl DropReason {
         match self {
             Self::NotIpv4 => "not_ipv4",
             Self::VlanUnknown => "vlan_unknown",
+            Self::MacForeign => "mac_foreign",
             Self::OuterMalformed => "outer_malformed",
             Self::GreForeign => "gre_foreign",
             Self::GreMalformed => "gre_malformed",

@@ -33,6 +33,7 @@ use arc_swap::{ArcSwap, Guard};
 
 pub use fixed::Gateway;
 pub use mirror::{Mirror, MirrorError};
+pub(crate) use snapshot::Interfaces;
 pub use snapshot::{Interface, Snapshot};
 pub(crate) use trie::{Address, SPREAD_BITS};
 

@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub(super) peers: Tries,
     pub(super) targets: Arc<[Target]>,
     pub(super) neighbours: Arc<Neighbours>,
-    pub(super) interfaces: Arc<HashMap<u32, Interface>>,
+    pub(super) interfaces: Arc<Interfaces>,
     pub(super) version: u32,
 }
 
@@ -33,6 +33,9 @@ pub(super) struct Tries {
 
 /// MAC addresses by interface and address.
 pub(super) type Neighbours = HashMap<(u32, IpAddr), [u8; 6], RandomState>;
+
+/// Interfaces by index.
+pub(crate) type Interfaces = HashMap<u32, Interface>;
 
 /// What is known of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -96,6 +99,11 @@ impl Snapshot {
     /// An interface, by its index.
     pub fn interface(&self, ifindex: u32) -> Option<&Interface> {
         self.interfaces.get(&ifindex)
+    }
+
+    /// All of them: the same ones as long as none has changed.
+    pub(crate) const fn interfaces(&self) -> &Arc<Interfaces> {
+        &self.interfaces
     }
 
     /// Differs from that of every other snapshot of years.

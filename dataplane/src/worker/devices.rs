@@ -1,7 +1,7 @@
 //! Devices that tunnels of this worker have to themselves: what such a tunnel brings goes to the
 //! kernel by its device, and what the kernel sends by the device goes into that tunnel.
 //!
-//! A turn asks with one system call which devices have something, and reads no others. Never looks
+//! One system call asks which devices have something, and no others are read. Never looks
 //! at a destination: the kernel has routed.
 
 use std::os::fd::AsFd;
@@ -91,12 +91,15 @@ impl Devices {
         }
     }
 
-    /// Takes what the kernel sends, and returns how many packets that is.
-    pub(super) fn receive(&mut self, pool: &mut Pool) -> usize {
+    /// Takes what the kernel sends, and returns how many packets that is. Asks which devices have
+    /// something if `looks`, else takes what is left of those that were found to.
+    pub(super) fn receive(&mut self, pool: &mut Pool, looks: bool) -> usize {
         if self.attached == 0 {
             return 0;
         }
-        self.look();
+        if looks {
+            self.look();
+        }
         let mut count = 0;
         let watched = self.ready.is_some();
         for place in self.places.iter_mut().flatten().filter(|place| place.readable) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arc_swap::Guard;
 use ebpf::Tags;
 
+use super::receivers::{Receiver, Receivers};
 use super::{Attached, BURST, Kind, Line, Sink};
 use crate::api::{DropReason, Role};
 use crate::frame::Frame;
@@ -33,6 +34,7 @@ pub(crate) struct Exits {
     version: u32,
     /// By a hash of the destination.
     recent: Box<[Recent]>,
+    receivers: Receivers,
 }
 
 /// An interface of the kernel whose frames leave by ports of this worker.
@@ -163,6 +165,7 @@ impl Exits {
             snapshot: None,
             version: UNKNOWN,
             recent: vec![Recent::NOTHING; RECENT].into(),
+            receivers: Receivers::new(ports),
         }
     }
 
@@ -173,10 +176,17 @@ impl Exits {
             && snapshot.version() != self.version
         {
             self.version = snapshot.version();
+            self.receivers.renew(snapshot);
             for interface in &mut self.interfaces {
                 interface.choose(snapshot);
             }
         }
+    }
+
+    /// Whom frames of a port are for.
+    #[inline]
+    pub(super) fn receiver(&self, port: usize) -> Receiver<'_> {
+        self.receivers.of_port(port)
     }
 
     /// A turn ends: old routes need not stay in memory for it. What has to be sent, by port.

@@ -8,8 +8,10 @@ mod acks;
 mod devices;
 mod exits;
 mod lines;
+mod looks;
 mod moving;
 mod orders;
+mod receivers;
 mod run;
 mod suggest;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub(crate) use devices::Devices;
 pub(crate) use exits::{Exit, Exits, Remembered};
 pub use lines::Line;
 pub(crate) use lines::Lines;
+use looks::Looks;
 pub(crate) use moving::Luggage;
 use moving::Moves;
 pub(crate) use run::Sleep;
@@ -55,6 +58,18 @@ pub(crate) struct Attached {
     pub(crate) kind: Kind,
     /// Of an interface.
     pub(crate) lines: Lines,
+}
+
+impl Attached {
+    /// Whether a look at it is a read of memory.
+    const fn is_ring(&self) -> bool {
+        matches!(self.kind, Kind::Interface(_))
+    }
+
+    /// Whether a look at it is a system call, and the poll set can tell that there is something.
+    fn is_socket(&self) -> bool {
+        !self.is_ring() && self.port.readiness().is_some()
+    }
 }
 
 /// What a port is.
@@ -219,6 +234,7 @@ pub(crate) struct Worker {
     obeyed: u64,
     /// A close that came before its time.
     next_close: Option<Close>,
+    looks: Looks,
 }
 
 /// What a worker shares with the rest.
@@ -288,6 +304,7 @@ impl Worker {
         Self {
             core,
             received: ports.iter().map(|_| Vec::with_capacity(BURST)).collect(),
+            looks: Looks::new(ports.iter().any(Attached::is_ring)),
             ports,
             taken_uplink: Vec::new(),
             taken_downlink: Vec::new(),
@@ -342,13 +359,23 @@ impl Worker {
     }
 
     fn receive(&mut self) -> bool {
-        let mut count = 0;
+        let looks = self.looks.is_due(self.core.now);
+        let (mut count, mut of_sockets) = (0, 0);
         for (attached, frames) in self.ports.iter_mut().zip(&mut self.received) {
+            let is_socket = attached.is_socket();
+            if is_socket && !looks {
+                continue;
+            }
             attached.port.receive(&mut self.core.sink.pool, frames, BURST);
             frames.iter().for_each(Frame::prefetch);
             count += frames.len();
+            of_sockets += if is_socket { frames.len() } else { 0 };
         }
-        count += self.core.devices.receive(&mut self.core.sink.pool);
+        let of_devices = self.core.devices.receive(&mut self.core.sink.pool, looks);
+        if of_sockets + of_devices > 0 {
+            self.looks.soon();
+        }
+        count += of_devices;
         self.core.sink.meter.received.add(count as u64);
         let messages = std::iter::from_fn(|| self.mailbox.handed.pop()).take(4 * BURST);
         let (mut taken, mut any) = (0, count > 0);
@@ -434,7 +461,7 @@ impl Worker {
     fn process(&mut self) -> bool {
         let core = &mut self.core;
         core.fragments.expire(&mut core.table, &mut core.sink, core.now);
-        for (attached, frames) in self.ports.iter().zip(&mut self.received) {
+        for (port, (attached, frames)) in self.ports.iter().zip(&mut self.received).enumerate() {
             match (attached.kind, attached.lines.untagged()) {
                 (Kind::Raw, _) => {
                     core.observe(frames, Direction::Uplink);
@@ -445,17 +472,18 @@ impl Worker {
                     downlink::admit(core, frames, From::Kernel);
                 }
                 (_, Some(Role::Access)) => {
-                    strip(core, frames);
+                    strip(core, port, frames);
                     core.observe(frames, Direction::Uplink);
                     uplink::run(core, frames, From::Port);
                 }
                 (_, Some(Role::Core)) => {
-                    strip(core, frames);
+                    strip(core, port, frames);
                     core.observe(frames, Direction::Downlink);
                     downlink::admit(core, frames, From::Port);
                 }
                 (_, Some(Role::Both) | None) => {
-                    sort(core, &attached.lines, frames, &mut self.uplink, &mut self.downlink);
+                    let lines = &attached.lines;
+                    sort(core, port, lines, frames, &mut self.uplink, &mut self.downlink);
                     core.observe(&self.uplink, Direction::Uplink);
                     core.observe(&self.downlink, Direction::Downlink);
                     uplink::run(core, &mut self.uplink, From::Port);
@@ -511,36 +539,48 @@ impl Worker {
 /// role of their line, and where that is both, by what they are.
 fn sort(
     core: &mut Core,
+    port: usize,
     lines: &Lines,
     frames: &mut Vec<Frame>,
     uplink: &mut Vec<Frame>,
     downlink: &mut Vec<Frame>,
 ) {
+    let Core { exits, sink, table, .. } = core;
+    let receiver = exits.receiver(port);
     for mut frame in frames.drain(..) {
+        let is_ours = receiver.takes(frame.data());
         let Some(tags) = link::strip_tagged(&mut frame) else {
-            core.sink.drop(frame, DropReason::NotIpv4);
+            sink.drop(frame, DropReason::NotIpv4);
             continue;
         };
+        if !is_ours {
+            sink.drop(frame, DropReason::MacForeign);
+            continue;
+        }
         match lines.role(tags) {
             Some(Role::Access) => uplink.push(frame),
             Some(Role::Core) => downlink.push(frame),
-            Some(Role::Both) if uplink::is_for(&core.table, frame.data()) => uplink.push(frame),
+            Some(Role::Both) if uplink::is_for(table, frame.data()) => uplink.push(frame),
             Some(Role::Both) => downlink.push(frame),
-            None => core.sink.drop(frame, DropReason::VlanUnknown),
+            None => sink.drop(frame, DropReason::VlanUnknown),
         }
     }
 }
 
 /// Takes Ethernet headers off.
-fn strip(core: &mut Core, frames: &mut Vec<Frame>) {
+fn strip(core: &mut Core, port: usize, frames: &mut Vec<Frame>) {
+    let Core { exits, sink, .. } = core;
+    let receiver = exits.receiver(port);
     let mut at = 0;
     while let Some(frame) = frames.get_mut(at) {
-        if link::strip(frame) {
+        let is_ours = receiver.takes(frame.data());
+        let carries_ip = link::strip(frame);
+        if carries_ip && is_ours {
             at += 1;
         } else {
-            // XDP lets none through; the others keep their order.
-            let frame = frames.remove(at);
-            core.sink.drop(frame, DropReason::NotIpv4);
+            // Hardly ever; the others keep their order.
+            let reason = if carries_ip { DropReason::MacForeign } else { DropReason::NotIpv4 };
+            sink.drop(frames.remove(at), reason);
         }
     }
 }

@@ -8,7 +8,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use protocol::time::Instant;
 
-use super::{Core, Kind, Turn, Worker};
+use super::{Attached, Core, Turn, Worker};
 use crate::clock;
 
 /// Turns without work before the worker sleeps: what comes in bursts is often not alone, and a look
@@ -51,7 +51,7 @@ impl Worker {
     /// Works until the mailbox says stop.
     pub(crate) fn run(mut self, epoll: &Epoll, epoch: System, rest: Sleep) {
         let wakes = self.ports.iter().all(|attached| attached.port.readiness().is_some());
-        let has_rings = self.ports.iter().any(|port| matches!(port.kind, Kind::Interface(_)));
+        let has_rings = self.ports.iter().any(Attached::is_ring);
         let spin = if has_rings { SPIN } else { SPIN_ON_SOCKETS };
         let mut idle = 0;
         let mut refreshed = clock::since(epoch);
@@ -86,6 +86,7 @@ impl Worker {
                 let deadlines = [acks.deadline(), waiting.deadline(), fragments.deadline()];
                 let until = deadlines.into_iter().flatten().fold(until, Instant::min);
                 let rang = self.sleep(epoll, until.since(now));
+                self.looks.soon();
                 self.mailbox.awake(rang);
             }
         }

@@ -186,6 +186,23 @@ fn frames_that_carry_no_ipv4_are_dropped() {
     assert_eq!(bench.drops(), [(DropReason::NotIpv4, 11), (DropReason::VlanUnknown, 1)]);
 }
 
+/// As the kernel drops what it calls `PACKET_OTHERHOST`: a switch floods what it has not learned.
+#[test]
+fn frames_for_another_machine_are_dropped() {
+    let mut bench = Bench::new(1);
+    let (_, mut subscriber) = bench.dial(9, INNER);
+    let up = subscriber.encrypt_packet(&packet(INNER, SERVER, &[1]));
+    bench.push(0, ACCESS, &ethernet(SERVER_MAC, PEER_MAC, &up));
+    bench.push(0, CORE, &ethernet(PEER_MAC, SERVER_MAC, &packet(SERVER, INNER, &[2])));
+    bench.turn();
+    assert!(bench.pop(0, CORE).is_empty() && bench.pop(0, ACCESS).is_empty());
+    assert_eq!(bench.drops(), [(DropReason::MacForeign, 2)]);
+    // An address of another interface is ours, and it moved no window.
+    bench.push(0, ACCESS, &ethernet(CORE_MAC, PEER_MAC, &up));
+    bench.turn();
+    assert_eq!(bench.pop(0, CORE).len(), 1);
+}
+
 #[test]
 fn ethernet_padding_never_reaches_the_other_side() {
     let mut bench = Bench::new(1);

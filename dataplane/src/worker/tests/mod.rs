@@ -11,6 +11,7 @@ mod handover;
 mod hostile;
 mod inner;
 mod ipv6;
+mod looks;
 mod moving;
 mod multilink;
 mod policy;
