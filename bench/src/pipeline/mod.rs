@@ -8,7 +8,9 @@
 //! | `network` | addresses and routes |
 //! | `traffic` | packets |
 //! | `rig` | workers, and what their turns cost |
+//! | `engines` | what two cores are together |
 
+mod engines;
 pub mod network;
 pub mod rig;
 pub mod traffic;
@@ -22,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::plot::{Data, Plot};
 use crate::run::Run;
-use crate::run::table::{Table, figure, left, right};
+use crate::run::table::{Table, figure, left, number, right};
 use crate::section::{Bound, Section, Target};
 use crate::stats::{median, round};
 use network::Core;
@@ -89,6 +91,10 @@ struct Row {
     mpps: Option<f64>,
     /// Gigabits of inner packets per second.
     gbps: Option<f64>,
+    /// How many times as much two engines do beside each other as one alone, with packets of this
+    /// payload: what the machine has for two workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    two_engines: Option<f64>,
     /// Nanoseconds for a packet by stage, with the watch running, where that was asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     stages: BTreeMap<String, f64>,
@@ -151,6 +157,10 @@ pub fn run(arguments: &Arguments, run: &mut Run) -> Result<()> {
                 for one in contestants {
                     let (rig, handover) = (one.rig, one.handover);
                     let mut row = row(direction, payload, tunnels, one)?;
+                    if row.workers > 1 && !arguments.null {
+                        let ratio = engines::two_against_one(payload.into())?;
+                        row.two_engines = Some(round(ratio, 3));
+                    }
                     if arguments.stages {
                         row.stages = rigs[rig].stages(direction, payload.into(), handover)?;
                     }
@@ -207,6 +217,7 @@ fn row(direction: Direction, payload: u16, tunnels: u16, contestant: Contestant)
         ns_without_crypto: middle(road).unwrap_or_default(),
         mpps,
         gbps: mpps.map(|mpps| round(mpps * f64::from(payload) * 8.0 / 1000.0, 2)),
+        two_engines: None,
         stages: BTreeMap::new(),
     })
 }
@@ -253,6 +264,7 @@ fn table(rows: &[Row]) -> Table {
             right("without MPPE"),
             right("Mpps"),
             right("Gbit/s"),
+            right("two engines"),
         ],
     );
     for row in rows {
@@ -261,13 +273,15 @@ fn table(rows: &[Row]) -> Table {
             figure(row.ns_without_crypto, 1),
             figure(row.mpps, 2),
             figure(row.gbps, 2),
+            figure(row.two_engines, 2),
         ];
         table.row(row.load().into_iter().chain(cost));
     }
     table.note(
         "Payload: octets of the inner packet. ns: processor time of all workers for a packet, \
          median of intervals of 512 packets, tunnels at random. Mpps and Gbit/s: what the workers \
-         carry together.",
+         carry together. Two engines: how many times as much MPPE two cores of this machine do \
+         beside each other as one alone, just after; two workers cannot do more.",
     )
 }
 
@@ -307,8 +321,16 @@ pub fn section(json: &str) -> Result<Section> {
                 .find(|row| row.workers == 2 && row.handover == handover)?;
             Some(two.mpps? / alone(direction, usize::from(LARGE), 10_000)?.mpps?)
         };
+        // The machine's part in it.
+        let engines = directions.into_iter().flat_map(|way| at(way, usize::from(LARGE), 10_000));
+        let engines = engines.filter(|row| row.handover == handover);
+        let engines = engines.filter_map(|row| row.two_engines).min_by(f64::total_cmp);
+        let engines = engines.map(|ratio| format!(" (two engines here: {} ×)", number(ratio)));
         targets.push(Target {
-            what: format!("two workers against one, {LARGE} octets, {what}"),
+            what: format!(
+                "two workers against one, {LARGE} octets, {what}{}",
+                engines.unwrap_or_default()
+            ),
             measured: directions.into_iter().filter_map(speed).min_by(f64::total_cmp),
             bound: Bound::AtLeast(bound),
             stretch: Some(stretch),
@@ -372,6 +394,7 @@ mod tests {
             ns_without_crypto: 90.0,
             mpps: Some(if handover { 4.4 } else { 2.5 * workers as f64 }),
             gbps: Some(1.28),
+            two_engines: (workers == 2).then_some(1.25),
             stages: BTreeMap::new(),
         };
         let mut rows = Vec::new();

@@ -302,7 +302,7 @@ fn attach(name: &str, ifindex: u32, role: Role) -> (Attachment, MemoryPort) {
 }
 
 /// Workers that run beside each other have a core each, where there are enough.
-fn pin(number: usize, workers: usize) {
+pub(super) fn pin(number: usize, workers: usize) {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     if workers > 1
         && cores.len() >= workers
