@@ -6,14 +6,19 @@
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::Handle;
+use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::proto::new_connection;
+use rtnetlink::sys::SocketAddr;
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::message::{Change, dumped};
 use super::mirror::MirrorError;
+use super::next_hop::Message;
 use super::rib::Rib;
 
 /// Changes in a part: what follows the kernel is held up by no more than these.
@@ -65,19 +70,38 @@ impl Dump {
     }
 }
 
-/// Asks for all there is, until `learn` says `false`.
+/// Asks for all there is, until `learn` says `false`: first what routes are made of.
 pub(super) async fn ask(
     kernel: &Handle,
     table: Option<u32>,
     mut learn: impl AsyncFnMut(Change) -> bool,
 ) -> Result<(), MirrorError> {
-    let changed = |message: &RouteNetlinkMessage| dumped(message, table);
-
+    let mut goes_on = async |message: Message| match dumped(&message, table) {
+        Some(change) => learn(change).await,
+        None => true,
+    };
     let mut links = kernel.link().get().execute();
     while let Some(link) = links.try_next().await? {
-        if let Some(change) = changed(&RouteNetlinkMessage::NewLink(link))
-            && !learn(change).await
-        {
+        if !goes_on(Message::Route(RouteNetlinkMessage::NewLink(link))).await {
+            return Ok(());
+        }
+    }
+    let (connection, asking, _) = new_connection(NETLINK_ROUTE)?;
+    tokio::spawn(connection);
+    let mut next_hops = asking
+        .request(Message::ask_for_next_hops(), SocketAddr::new(0, 0))
+        .map_err(|_| MirrorError::Lost)?;
+    while let Some(answer) = next_hops.next().await {
+        let message = match answer.payload {
+            NetlinkPayload::InnerMessage(message) => message,
+            // Linux before 5.3 has none.
+            NetlinkPayload::Error(error) if error.raw_code() == -libc::EOPNOTSUPP => break,
+            NetlinkPayload::Error(error) => {
+                return Err(rtnetlink::Error::NetlinkError(error).into());
+            }
+            _ => continue,
+        };
+        if !goes_on(message).await {
             return Ok(());
         }
     }
@@ -86,17 +110,13 @@ pub(super) async fn ask(
         request.message_mut().header.family = family;
         let mut addresses = request.execute();
         while let Some(address) = addresses.try_next().await? {
-            if let Some(change) = changed(&RouteNetlinkMessage::NewAddress(address))
-                && !learn(change).await
-            {
+            if !goes_on(Message::Route(RouteNetlinkMessage::NewAddress(address))).await {
                 return Ok(());
             }
         }
         let mut neighbours = kernel.neighbours().get().set_address_family(family).execute();
         while let Some(neighbour) = neighbours.try_next().await? {
-            if let Some(change) = changed(&RouteNetlinkMessage::NewNeighbour(neighbour))
-                && !learn(change).await
-            {
+            if !goes_on(Message::Route(RouteNetlinkMessage::NewNeighbour(neighbour))).await {
                 return Ok(());
             }
         }
@@ -104,9 +124,7 @@ pub(super) async fn ask(
         request.header.address_family = family;
         let mut routes = kernel.route().get(request).execute();
         while let Some(route) = routes.try_next().await? {
-            if let Some(change) = changed(&RouteNetlinkMessage::NewRoute(route))
-                && !learn(change).await
-            {
+            if !goes_on(Message::Route(RouteNetlinkMessage::NewRoute(route))).await {
                 return Ok(());
             }
         }

@@ -19,6 +19,7 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Unreachable;
+use super::next_hop::{Message, NextHop};
 use super::tables::Prefix;
 use crate::ipv6;
 
@@ -36,6 +37,10 @@ pub(super) enum Change {
     /// A neighbour has this MAC address, or none that we may use. `stale`: the kernel would ask
     /// for it anew if it sent there.
     Neighbour { ifindex: u32, address: IpAddr, mac: Option<[u8; 6]>, stale: bool },
+    /// A next hop that routes may name is there, as it is now.
+    NextHop { id: u32, next_hop: NextHop },
+    /// A next hop is gone, and each route that named it.
+    NextHopGone { id: u32 },
     /// A route came or went.
     Route { prefix: Prefix, act: Act, route: Route },
 }
@@ -102,6 +107,11 @@ pub(super) enum Meaning {
         hops: Vec<Hop>,
         mtu: Option<u32>,
     },
+    /// By the next hops of the object with this number, whatever they are at a time.
+    Object {
+        id: u32,
+        mtu: Option<u32>,
+    },
     Local,
     Unreachable(Unreachable),
     /// It is for packets from these sources alone: which way others take, the kernel knows.
@@ -135,11 +145,15 @@ pub(super) enum Gateway {
 
 /// What a message changes, if it concerns us. `flags` are those of its netlink header, `chosen` is
 /// the table's number that is [`Table::Chosen`].
-pub(super) fn change(
-    message: &RouteNetlinkMessage,
-    flags: u16,
-    chosen: Option<u32>,
-) -> Option<Change> {
+pub(super) fn change(message: &Message, flags: u16, chosen: Option<u32>) -> Option<Change> {
+    let message = match message {
+        Message::Route(message) => message,
+        Message::NextHop { id, next_hop } => {
+            return Some(Change::NextHop { id: *id, next_hop: next_hop.clone() });
+        }
+        Message::NextHopGone { id } => return Some(Change::NextHopGone { id: *id }),
+        Message::GetNextHops => return None,
+    };
     match message {
         RouteNetlinkMessage::NewLink(message) => link(message),
         RouteNetlinkMessage::DelLink(message) => {
@@ -170,7 +184,7 @@ pub(super) fn change(
 
 /// What an answer to a dump says. A route comes after those told before it: the kernel tells the
 /// best of a prefix first.
-pub(super) fn dumped(message: &RouteNetlinkMessage, chosen: Option<u32>) -> Option<Change> {
+pub(super) fn dumped(message: &Message, chosen: Option<u32>) -> Option<Change> {
     change(message, NLM_F_APPEND, chosen)
 }
 
@@ -283,8 +297,10 @@ fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change
     let mut table = u32::from(header.table);
     let mut metric = 0;
     let mut mtu = None;
+    let mut object = None;
     for attribute in &message.attributes {
         match attribute {
+            RouteAttribute::NhId(id) => object = Some(*id),
             RouteAttribute::Destination(RouteAddress::Inet(address)) => {
                 destination = IpAddr::V4(*address);
             }
@@ -317,17 +333,10 @@ fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change
         number if Some(number) == chosen => Table::Chosen,
         _ => return None,
     };
-    let meaning = match header.kind {
-        RouteType::Unicast => Meaning::Forward { hops: hops(header, &message.attributes), mtu },
-        RouteType::Local | RouteType::Broadcast | RouteType::Anycast | RouteType::Multicast => {
-            Meaning::Local
-        }
-        RouteType::BlackHole => Meaning::Unreachable(Unreachable::Blackhole),
-        RouteType::Unreachable => Meaning::Unreachable(Unreachable::Host),
-        RouteType::Prohibit => Meaning::Unreachable(Unreachable::Prohibited),
-        // "Not in this table", and there is no other that we know.
-        RouteType::Throw => Meaning::Unreachable(Unreachable::Network),
-        _ => return None,
+    let meaning = match object {
+        // What else the message says of next hops is how they were when it was sent.
+        Some(id) => Meaning::Object { id, mtu },
+        None => meaning(header, &message.attributes, mtu)?,
     };
     let prefix = (destination, header.destination_prefix_length);
     if header.source_prefix_length != 0 {
@@ -343,13 +352,30 @@ fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change
     Some(Change::Route { prefix, act, route: Route { table, metric, joins, meaning } })
 }
 
+fn meaning(
+    header: &RouteHeader,
+    attributes: &[RouteAttribute],
+    mtu: Option<u32>,
+) -> Option<Meaning> {
+    Some(match header.kind {
+        RouteType::Unicast => Meaning::Forward { hops: hops(header, attributes), mtu },
+        RouteType::Local | RouteType::Broadcast | RouteType::Anycast | RouteType::Multicast => {
+            Meaning::Local
+        }
+        RouteType::BlackHole => Meaning::Unreachable(Unreachable::Blackhole),
+        RouteType::Unreachable => Meaning::Unreachable(Unreachable::Host),
+        RouteType::Prohibit => Meaning::Unreachable(Unreachable::Prohibited),
+        // "Not in this table", and there is no other that we know.
+        RouteType::Throw => Meaning::Unreachable(Unreachable::Network),
+        _ => return None,
+    })
+}
+
 /// Whether IPv6's kernel makes one route of this one and others (`rt6_qualify_for_ecmp`): it has
-/// gateways, no next hop object, and no router's advertisement made it.
+/// gateways of its own, and no router's advertisement made it.
 fn joins(message: &RouteMessage, meaning: &Meaning) -> bool {
     let Meaning::Forward { hops, .. } = meaning else { return false };
-    let is_object = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::NhId(_));
     message.header.protocol != RouteProtocol::Ra
-        && !message.attributes.iter().any(is_object)
         && !hops.is_empty()
         && hops.iter().all(|hop| hop.gateway != Gateway::None)
 }

@@ -19,10 +19,11 @@ use std::time::Duration;
 use futures_channel::mpsc::UnboundedReceiver as Messages;
 use futures_util::StreamExt;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourState,
 };
+use rtnetlink::proto::new_connection;
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -31,6 +32,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use super::Routes;
 use super::dump::{self, Dump};
 use super::message::{Change, change};
+use super::next_hop::Message;
 use super::rib::Rib;
 use super::tables::Told;
 
@@ -159,7 +161,7 @@ async fn run(
     }
 }
 
-type RouteMessages = Messages<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
+type RouteMessages = Messages<(NetlinkMessage<Message>, SocketAddr)>;
 
 struct Follower {
     messages: RouteMessages,
@@ -332,7 +334,7 @@ impl Follower {
     }
 
     /// `None` if the message changes nothing.
-    fn apply(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Told> {
+    fn apply(&mut self, message: &NetlinkMessage<Message>) -> Option<Told> {
         match &message.payload {
             NetlinkPayload::InnerMessage(inner) => {
                 let change = change(inner, message.header.flags, self.table);
@@ -365,9 +367,20 @@ fn subscribe() -> Result<RouteMessages, MirrorError> {
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv6Ifaddr,
         MulticastGroup::Ipv6Route,
+        // Routes that name a next hop change and vanish with it, and nothing else is said of that.
+        MulticastGroup::Nexthop,
     ];
-    let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
-    connection.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER)?;
+    let (mut connection, _, messages) = new_connection(NETLINK_ROUTE)?;
+    let socket = connection.socket_mut().socket_mut();
+    socket.bind_auto()?;
+    for group in groups {
+        match socket.add_membership(group as u32) {
+            // Linux before 5.3 has no next hops that routes could name.
+            Err(_) if group == MulticastGroup::Nexthop => {}
+            joined => joined?,
+        }
+    }
+    socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
     tokio::spawn(connection);
     Ok(messages)
 }

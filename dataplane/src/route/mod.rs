@@ -12,6 +12,8 @@
 //! | `mirror` | the thread that follows the kernel by netlink |
 //! | `dump` | asking the kernel for all there is, beside that thread |
 //! | `message` | netlink's messages as changes |
+//! | `next_hop` | those of next hops that are objects of their own |
+//! | `meanings` | what routes mean, each meaning once |
 //! | `rib` | all that the kernel told, and what it means |
 //! | `tables` | the routes of each prefix, and which of them counts |
 //! | `trie` | longest prefix match that readers share with the writer |
@@ -20,8 +22,10 @@
 
 mod dump;
 mod fixed;
+mod meanings;
 mod message;
 mod mirror;
+mod next_hop;
 mod rib;
 mod snapshot;
 mod tables;

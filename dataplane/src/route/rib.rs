@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Decision;
-use super::message::{Change, Gateway, Hop, Link, Meaning, Table};
+use super::meanings::{Meanings, Way};
+use super::message::{Change, Gateway, Hop, Link, Table};
 use super::snapshot::{Interface, Neighbours, Snapshot, Target};
-use super::tables::{Meanings, Tables, Told};
+use super::tables::{Tables, Told};
 
 /// The routing information base.
 #[derive(Debug, Default)]
@@ -72,6 +73,11 @@ impl Rib {
                 } else {
                     self.stale_neighbours.remove(&(ifindex, address));
                 }
+            }
+            Change::NextHop { id, next_hop } => self.meanings.set_object(id, next_hop),
+            Change::NextHopGone { id } => {
+                // Nor of the routes that named it.
+                return if self.meanings.forget_object(id) { Told::Part } else { Told::All };
             }
             Change::Route { prefix, act, route } => {
                 let Self { own, chosen, meanings, .. } = self;
@@ -138,10 +144,7 @@ impl Rib {
 
     /// Whether a route has a next hop by this interface.
     fn leads_by(&self, ifindex: u32) -> bool {
-        self.meanings.iter().any(|meaning| match meaning {
-            Meaning::Forward { hops, .. } => hops.iter().any(|hop| hop.ifindex == ifindex),
-            Meaning::Local | Meaning::Unreachable(_) | Meaning::OfSource { .. } => false,
-        })
+        self.meanings.hops().any(|hop| hop.ifindex == ifindex)
     }
 
     fn set_neighbour(&mut self, ifindex: u32, address: IpAddr, mac: Option<[u8; 6]>) {
@@ -169,12 +172,7 @@ impl Rib {
     /// The gateways that routes lead to by our ports.
     pub(super) fn gateways(&self) -> BTreeSet<(u32, IpAddr)> {
         self.meanings
-            .iter()
-            .filter_map(|meaning| match meaning {
-                Meaning::Forward { hops, .. } => Some(hops),
-                Meaning::Local | Meaning::Unreachable(_) | Meaning::OfSource { .. } => None,
-            })
-            .flatten()
+            .hops()
             .filter(|hop| !hop.dead && self.ports.contains(&hop.ifindex))
             .filter_map(|hop| match hop.gateway {
                 Gateway::Address(address) => Some((hop.ifindex, address)),
@@ -191,19 +189,18 @@ impl Rib {
         Snapshot {
             prefixes,
             peers,
-            targets: self.meanings.iter().map(|meaning| self.target(meaning)).collect(),
+            targets: self.meanings.ways().map(|way| self.target(&way)).collect(),
             neighbours: Arc::clone(&self.neighbours),
             interfaces: Arc::clone(&self.interfaces),
             version: VERSIONS.fetch_add(1, Ordering::Relaxed),
         }
     }
 
-    fn target(&self, meaning: &Meaning) -> Target {
-        let (hops, mtu) = match meaning {
-            Meaning::Local => return Target::Decided(Decision::Local),
-            Meaning::Unreachable(why) => return Target::Decided(Decision::Unreachable(*why)),
-            Meaning::OfSource { .. } => return Target::Decided(Decision::Kernel { ifindex: 0 }),
-            Meaning::Forward { hops, mtu } => (hops, *mtu),
+    fn target(&self, way: &Way<'_>) -> Target {
+        let (hops, mtu) = match way {
+            Way::Local => return Target::Decided(Decision::Local),
+            Way::Unreachable(why) => return Target::Decided(Decision::Unreachable(*why)),
+            Way::Forward { hops, mtu } => (hops, *mtu),
         };
         let mut alive: Vec<(u32, Target)> = Vec::new();
         let mut sum = 0;

@@ -5,11 +5,11 @@
 //! metric (RFC 1812 §5.2.4.3), then the order in which they came. Knows nothing of interfaces and
 //! neighbours.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::Unreachable;
-use super::message::{Act, Hop, Meaning, Route, Table};
+use super::meanings::Meanings;
+use super::message::{Act, Route, Table};
 use super::snapshot::Tries;
 use super::trie::{Address, NONE, Place, Trie};
 
@@ -135,8 +135,11 @@ impl<A: Address> Prefixes<A> {
             (_, Some(index), _) | (Act::Replace, None, Some(index)) => {
                 let meaning = meanings.take(rest.as_ref().unwrap_or(&route.meaning));
                 let old = std::mem::replace(&mut entries[index].meaning, meaning);
-                entries[index].joins = route.joins;
+                let had_joined = std::mem::replace(&mut entries[index].joins, route.joins);
                 meanings.release(old);
+                if (old, had_joined) == (meaning, route.joins) {
+                    return;
+                }
             }
             (act, None, _) => {
                 let meaning = meanings.take(&route.meaning);
@@ -216,88 +219,5 @@ impl Entry {
     /// The lowest is used.
     fn rank(&self) -> (Table, u32) {
         (self.table, self.metric)
-    }
-}
-
-impl Meaning {
-    /// The kernel passes over a route whose every next hop is dead.
-    fn is_alive(&self) -> bool {
-        match self {
-            Self::Forward { hops, .. } => hops.is_empty() || hops.iter().any(|hop| !hop.dead),
-            Self::Local | Self::Unreachable(_) | Self::OfSource { .. } => true,
-        }
-    }
-
-    /// What is left of it without the next hops of another. `None`: nothing.
-    fn without(&self, other: &Self) -> Option<Self> {
-        let (Self::Forward { hops, mtu }, Self::Forward { hops: others, .. }) = (self, other)
-        else {
-            return None;
-        };
-        let is_other = |hop: &Hop| {
-            others.iter().any(|other| (other.ifindex, other.gateway) == (hop.ifindex, hop.gateway))
-        };
-        let hops: Vec<Hop> = hops.iter().filter(|hop| !is_other(hop)).copied().collect();
-        (!hops.is_empty()).then_some(Self::Forward { hops, mtu: *mtu })
-    }
-
-    /// Whether both differ in nothing but in which next hops are dead.
-    fn is_same_way(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Forward { hops, mtu }, Self::Forward { hops: others, mtu: other_mtu }) => {
-                let alive = |hop: &Hop| Hop { dead: false, ..*hop };
-                mtu == other_mtu && hops.iter().map(alive).eq(others.iter().map(alive))
-            }
-            _ => self == other,
-        }
-    }
-}
-
-/// The distinct meanings of all routes, by number: a full table has few.
-#[derive(Debug, Default)]
-pub(super) struct Meanings {
-    /// Each with the routes that have it. Without routes it waits to be used again.
-    meanings: Vec<(Meaning, u32)>,
-    numbers: HashMap<Meaning, u32>,
-    free: Vec<u32>,
-}
-
-impl Meanings {
-    fn get(&self, number: u32) -> &Meaning {
-        &self.meanings[number as usize].0
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Meaning> {
-        self.meanings.iter().map(|(meaning, _)| meaning)
-    }
-
-    fn take(&mut self, meaning: &Meaning) -> u32 {
-        if let Some(&number) = self.numbers.get(meaning) {
-            self.meanings[number as usize].1 += 1;
-            return number;
-        }
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.meanings[number as usize] = (meaning.clone(), 1);
-                number
-            }
-            None => {
-                self.meanings.push((meaning.clone(), 1));
-                // As many routes as numbers would fill the memory long before.
-                u32::try_from(self.meanings.len() - 1).unwrap_or(NONE)
-            }
-        };
-        self.numbers.insert(meaning.clone(), number);
-        number
-    }
-
-    fn release(&mut self, number: u32) {
-        let (meaning, routes) = &mut self.meanings[number as usize];
-        *routes -= 1;
-        if *routes == 0 {
-            self.numbers.remove(meaning);
-            *meaning = Meaning::Unreachable(Unreachable::Network);
-            self.free.push(number);
-        }
     }
 }

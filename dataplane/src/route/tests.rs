@@ -2,6 +2,7 @@
 
 mod kernel;
 mod model;
+mod next_hop;
 mod resync;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,6 +13,7 @@ use rtnetlink::packet_route::link::{
 };
 
 use super::message::{Act, Change, Gateway, Hop, Link, Meaning, Route, Table, change};
+use super::next_hop::{Message, NextHop};
 use super::rib::Rib;
 use super::tables::Told;
 use super::*;
@@ -288,7 +290,8 @@ fn a_member_that_its_bond_keeps_in_reserve_is_not_active() {
         let facts = vec![InfoBondPort::BondPortState(state)];
         let info = LinkInfo::PortData(InfoPortData::BondPort(facts));
         message.attributes.push(LinkAttribute::LinkInfo(vec![info]));
-        let told = change(&RouteNetlinkMessage::NewLink(message), 0, None).unwrap();
+        let message = Message::Route(RouteNetlinkMessage::NewLink(message));
+        let told = change(&message, 0, None).unwrap();
         let mut rib = rib();
         rib.apply(told);
         assert_eq!(rib.snapshot().interface(PORT).unwrap().active, active);

@@ -15,6 +15,7 @@ use super::*;
 
 const NEAR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
 const NEXT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x22];
+const THIRD_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x33];
 
 struct Lab {
     mirror: Mirror,
@@ -59,8 +60,24 @@ impl Lab {
     }
 
     fn via(&self, mtu: u32) -> Decision {
-        let (source_mac, next_hop_mac) = (NEAR_MAC, NEXT_MAC);
-        Decision::Via { ifindex: self.near, source_mac, next_hop_mac, mtu }
+        self.via_mac(NEXT_MAC, mtu)
+    }
+
+    fn via_mac(&self, next_hop_mac: [u8; 6], mtu: u32) -> Decision {
+        Decision::Via { ifindex: self.near, source_mac: NEAR_MAC, next_hop_mac, mtu }
+    }
+
+    /// The last octets of the next hops' MAC addresses for all hosts of a /24.
+    fn macs(&self, network: &str) -> Vec<u8> {
+        let mut macs: Vec<u8> = (0..=255)
+            .filter_map(|host| match self.lookup(&format!("{network}.{host}")) {
+                Decision::Via { next_hop_mac, .. } => Some(next_hop_mac[5]),
+                _ => None,
+            })
+            .collect();
+        macs.sort_unstable();
+        macs.dedup();
+        macs
     }
 
     /// Changes reach the mirror in their own time.
@@ -160,10 +177,7 @@ fn neighbours_are_followed() {
         ip("route add 10.0.0.0/8 via 192.0.2.1");
         lab.expect("10.0.0.1", lab.via(1500));
         ip("neigh replace 192.0.2.1 lladdr 02:00:00:00:00:33 nud permanent dev near");
-        let source_mac = NEAR_MAC;
-        let next_hop_mac = [2, 0, 0, 0, 0, 0x33];
-        let moved = Decision::Via { ifindex: lab.near, source_mac, next_hop_mac, mtu: 1500 };
-        lab.expect("10.0.0.1", moved);
+        lab.expect("10.0.0.1", lab.via_mac(THIRD_MAC, 1500));
         ip("neigh del 192.0.2.1 dev near");
         lab.expect("10.0.0.1", Decision::Unresolved { ifindex: lab.near });
     });
@@ -255,18 +269,57 @@ fn several_next_hops_are_all_used() {
     with_a_mirror(|lab| {
         ip("neigh add 192.0.2.3 lladdr 02:00:00:00:00:33 nud permanent dev near");
         ip("route add 10.0.0.0/8 nexthop via 192.0.2.1 weight 1 nexthop via 192.0.2.3 weight 1");
-        let next_hops = || {
-            let mut next_hops: Vec<u8> = (0..=255)
-                .filter_map(|host| match lab.lookup(&format!("10.0.0.{host}")) {
-                    Decision::Via { next_hop_mac, .. } => Some(next_hop_mac[5]),
-                    _ => None,
-                })
-                .collect();
-            next_hops.sort_unstable();
-            next_hops.dedup();
-            next_hops
-        };
-        lab.wait_for(|| next_hops() == [0x22, 0x33], || format!("{:02x?}", next_hops()));
+        lab.wait_for(
+            || lab.macs("10.0.0") == [0x22, 0x33],
+            || format!("{:02x?}", lab.macs("10.0.0")),
+        );
+    });
+}
+
+/// FRR's routes name objects, and nothing but those changes when a router fails.
+#[test]
+fn routes_follow_the_next_hops_that_they_name() {
+    with_a_mirror(|lab| {
+        ip("neigh add 192.0.2.3 lladdr 02:00:00:00:00:33 nud permanent dev near");
+        for compatibility in ["1", "0"] {
+            // With 0, routes say nothing but the number, and no route is told that an object moves.
+            std::fs::write("/proc/sys/net/ipv4/nexthop_compat_mode", compatibility).unwrap();
+            ip("nexthop add id 1 via 192.0.2.1 dev near");
+            ip("nexthop add id 2 via 192.0.2.3 dev near");
+            ip("nexthop add id 10 group 1/2");
+            ip("nexthop add id 11 blackhole");
+            ip("route add blackhole 10.0.0.0/8");
+            ip("route add 10.1.0.0/16 nhid 1");
+            ip("route add 10.2.0.0/16 nhid 10 mtu 1400");
+            ip("route add 10.3.0.0/16 nhid 11");
+            lab.expect("10.3.0.1", Decision::Unreachable(Unreachable::Blackhole));
+            lab.expect("10.1.0.1", lab.via(1500));
+            lab.wait_for(
+                || lab.macs("10.2.0") == [0x22, 0x33],
+                || format!("{:02x?}", lab.macs("10.2.0")),
+            );
+            // A table that has them from the start knows the same.
+            let later = Lab { mirror: Mirror::start([lab.near], None).unwrap(), near: lab.near };
+            assert_eq!(later.lookup("10.1.0.1"), lab.via(1500));
+            assert_eq!(later.macs("10.2.0"), [0x22, 0x33]);
+
+            ip("nexthop replace id 1 via 192.0.2.3 dev near");
+            lab.expect("10.1.0.1", lab.via_mac(THIRD_MAC, 1500));
+            lab.expect("10.2.0.1", lab.via_mac(THIRD_MAC, 1400));
+            ip("nexthop replace id 1 via 192.0.2.1 dev near");
+            lab.expect("10.1.0.1", lab.via(1500));
+            // A member goes: the group goes on without it.
+            ip("nexthop del id 2");
+            lab.wait_for(|| lab.macs("10.2.0") == [0x22], || format!("{:x?}", lab.macs("10.2.0")));
+            // The last one takes the group and all routes along.
+            ip("nexthop del id 1");
+            let nowhere = Decision::Unreachable(Unreachable::Blackhole);
+            lab.expect("10.1.0.1", nowhere);
+            lab.expect("10.2.0.1", nowhere);
+            ip("nexthop del id 11");
+            ip("route del blackhole 10.0.0.0/8");
+            lab.expect("10.3.0.1", Decision::Unreachable(Unreachable::Network));
+        }
     });
 }
 

@@ -129,7 +129,9 @@ impl<A: Family> Model<A> {
             Some(Meaning::Local) => Decision::Local,
             Some(Meaning::Unreachable(why)) => Decision::Unreachable(*why),
             Some(Meaning::Forward { .. }) => Decision::Kernel { ifindex: NO_PORT },
-            Some(Meaning::OfSource { .. }) => Decision::Kernel { ifindex: 0 },
+            Some(Meaning::OfSource { .. } | Meaning::Object { .. }) => {
+                Decision::Kernel { ifindex: 0 }
+            }
         }
     }
 }
