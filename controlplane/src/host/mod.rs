@@ -76,17 +76,25 @@ pub fn own_addresses() -> io::Result<Vec<Ipv4Addr>> {
     Ok(interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())).collect())
 }
 
-/// Whether this machine has the address.
+/// Whether this machine has the address. So it has the broadcast addresses of its networks, which
+/// nobody else may have either. Asked at each login, so that it must not cost more with each of this
+/// machine's interfaces.
 ///
 /// # Errors
 /// If the system does not tell, as without descriptors.
 pub fn is_own_address(address: Ipv4Addr) -> io::Result<bool> {
     match UdpSocket::bind((address, 0)) {
-        // Under `ip_nonlocal_bind` a socket can be bound to any.
-        Ok(_) => Ok(address.is_loopback() || own_addresses()?.contains(&address)),
+        Ok(_) if address.is_loopback() || !binds_to_any() => Ok(true),
+        Ok(_) => Ok(own_addresses()?.contains(&address)),
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a socket can be bound to addresses of others.
+fn binds_to_any() -> bool {
+    let value = fs::read_to_string("/proc/sys/net/ipv4/ip_nonlocal_bind");
+    value.map_or(true, |value| value.trim() != "0")
 }
 
 /// The machine's name without its domain.

@@ -453,3 +453,23 @@ fn a_name_of_an_interface_that_is_taken_is_said_so() {
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("pptp-out1"), "{said}");
 }
+
+/// Then a socket can be bound to any address, which does not make it the machine's own.
+#[test]
+fn where_sockets_may_be_bound_to_any_address_our_end_of_tunnels_is_still_set_up() {
+    let mut scene = Scene::new(Driver::RawTun, "").unwrap();
+    let concentrator = &scene.network.concentrator;
+    let ends = || concentrator.ip("-oneline -4 address show type tun").unwrap();
+    let before = ends();
+    assert!(before.contains("inet "), "{before}");
+    concentrator.sysctl("net/ipv4/ip_nonlocal_bind", "1").unwrap();
+    scene.server.kill_and_restart(concentrator).unwrap();
+    let subscriber = scene.network.subscriber(2).unwrap();
+    let mut client = Client::dial(&subscriber, SERVER, "alice", "secret123").unwrap();
+    client.wait_up().unwrap_or_else(|error| panic!("{error:#}\n{}", scene.server.log()));
+    let address = |text: &str| {
+        text.split_whitespace().skip_while(|word| *word != "inet").nth(1).map(ToOwned::to_owned)
+    };
+    assert_eq!(address(&ends()), address(&before));
+    client.hang_up().unwrap();
+}
