@@ -1,12 +1,13 @@
 //! Where an inner packet goes: to another subscriber, out by a core port, or to the kernel.
 //!
-//! Implements RFC 1812 §5.2.1 and §5.3.1 (Time To Live). What the fast path cannot do (local
+//! Implements RFC 1812 §5.2.1 and §5.3.1 (Time To Live), and RFC 8200 §3 (hop limit). What the fast path cannot do (local
 //! delivery, unresolved neighbours, ICMP errors to subscribers) is the kernel's, through the TUN.
 
 use crate::api::DropReason;
 use crate::frame::Frame;
 use crate::ipv4::{self, View};
 use crate::ipv6;
+use crate::link::Ethertype;
 use crate::mailbox::Handed;
 use crate::table::{Place, Way};
 use crate::uplink;
@@ -49,7 +50,7 @@ pub(crate) fn from_subscriber(
         To::Tunnel(Place::Worker(owner)) => {
             core.hand_over(owner, Handed::Downlink(frame), From::Port);
         }
-        To::Core(exit) => core.exits.by(&mut core.sink, frame, &exit),
+        To::Core(exit) => core.exits.by(&mut core.sink, frame, &exit, Ethertype::IPV4),
     }
 }
 
@@ -78,8 +79,7 @@ fn is_dhcp(packet: &[u8], inner: View) -> bool {
         && packet.get(inner.header_len + 2..).and_then(<[u8]>::first_chunk) == Some(&PORT)
 }
 
-/// Forwards an accepted packet of IPv6 that goes beyond its link. Into the core network the kernel
-/// brings it, whose routes workers do not mirror.
+/// The same for a packet of IPv6 that goes beyond its link.
 pub(crate) fn from_subscriber_ipv6(
     core: &mut Core,
     mut frame: Frame,
@@ -96,20 +96,31 @@ pub(crate) fn from_subscriber_ipv6(
         Way::Device(device) => return core.devices.put(&mut core.sink, frame, device),
         Way::Nowhere => return core.sink.drop(frame, DropReason::NoPort),
     }
-    let place = match core.table.destination_ipv6(inner.destination) {
-        Some(to) if !to.through_kernel && inner.hop_limit > 1 => to.place,
-        // The kernel answers with Time Exceeded (RFC 4443 §3.3).
-        _ => return core.exits.kernel(&mut core.sink, frame),
+    let to = match core.table.destination_ipv6(inner.destination) {
+        Some(to) if to.through_kernel => return core.exits.kernel(&mut core.sink, frame),
+        // Nothing goes back by the tunnel that it came from (RFC 4443 §3.1): an address of a
+        // delegated prefix that nobody has would go to and fro until its hop limit ends.
+        Some(to) if to.place == Place::Here(from) => {
+            return core.sink.drop(frame, DropReason::DestinationForbidden);
+        }
+        Some(to) => To::Tunnel(to.place),
+        None => match core.exits.core_ipv6(inner.destination, inner.total_len) {
+            Some(exit) => To::Core(exit),
+            // Ours to deliver or to answer (RFC 4443 §3.2: Packet Too Big), or not ours to route.
+            None => return core.exits.kernel(&mut core.sink, frame),
+        },
     };
-    // Nothing goes back by the tunnel that it came from (RFC 4443 §3.1): an address of a delegated
-    // prefix that nobody has would go to and fro until its hop limit ends.
-    if place == Place::Here(from) {
-        return core.sink.drop(frame, DropReason::DestinationForbidden);
+    if inner.hop_limit <= 1 {
+        // The kernel answers with Time Exceeded (RFC 4443 §3.3).
+        return core.exits.kernel(&mut core.sink, frame);
     }
     ipv6::decrement_hop_limit(frame.data_mut());
-    match place {
-        Place::Here(slot) => core.downlink.push(frame, slot),
-        Place::Worker(owner) => core.hand_over(owner, Handed::Downlink(frame), From::Port),
+    match to {
+        To::Tunnel(Place::Here(slot)) => core.downlink.push(frame, slot),
+        To::Tunnel(Place::Worker(owner)) => {
+            core.hand_over(owner, Handed::Downlink(frame), From::Port);
+        }
+        To::Core(exit) => core.exits.by(&mut core.sink, frame, &exit, Ethertype::IPV6),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Ethernet as far as a worker needs it: off on the way in, on by the way out.
 //!
-//! IEEE 802.3 type-encoded frames that carry IPv4, behind two VLAN tags at most (IEEE 802.1Q).
+//! IEEE 802.3 type-encoded frames that carry IP, behind two VLAN tags at most (IEEE 802.1Q).
 //! Knows no priorities: what we send has none.
 
 use ebpf::{Tag, TagKind, Tags};
@@ -15,20 +15,35 @@ const TYPE: usize = 12;
 const TAG_LEN: usize = 4;
 /// Octets of the longest header.
 pub(crate) const MAX_HEADER_LEN: usize = HEADER_LEN + 2 * TAG_LEN;
-/// IPv4 (RFC 894).
-const IPV4: [u8; 2] = [0x08, 0x00];
+
+/// What a frame carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ethertype([u8; 2]);
+
+impl Ethertype {
+    /// RFC 894.
+    pub(crate) const IPV4: Self = Self([0x08, 0x00]);
+    /// RFC 2464 §3.
+    pub(crate) const IPV6: Self = Self([0x86, 0xDD]);
+
+    fn is_ip(self) -> bool {
+        self == Self::IPV4 || self == Self::IPV6
+    }
+}
 
 /// Takes the Ethernet header off. `false`, and the frame as it was, if it has tags or does not
-/// carry IPv4.
+/// carry IP.
 #[inline]
 pub(crate) fn strip(frame: &mut Frame) -> bool {
-    let carries_ipv4 =
-        frame.data().first_chunk::<HEADER_LEN>().is_some_and(|header| header[TYPE..] == IPV4);
-    carries_ipv4 && frame.pull_front(HEADER_LEN)
+    let carries_ip = frame
+        .data()
+        .first_chunk::<HEADER_LEN>()
+        .is_some_and(|&[.., high, low]| Ethertype([high, low]).is_ip());
+    carries_ip && frame.pull_front(HEADER_LEN)
 }
 
 /// Takes the Ethernet header and all tags off. `None`, and the frame as it was, if it does not
-/// carry IPv4 or has more than two tags.
+/// carry IP or has more than two tags.
 pub(crate) fn strip_tagged(frame: &mut Frame) -> Option<Tags> {
     let mut tags = Tags::None;
     let mut rest = frame.data().get(TYPE..)?;
@@ -37,7 +52,7 @@ pub(crate) fn strip_tagged(frame: &mut Frame) -> Option<Tags> {
         let kind = match u16::from_be_bytes(*ethertype) {
             0x8100 => TagKind::Customer,
             0x88A8 => TagKind::Service,
-            _ if *ethertype == IPV4 => break,
+            _ if Ethertype(*ethertype).is_ip() => break,
             _ => return None,
         };
         let (control, next) = behind.split_first_chunk::<2>()?;
@@ -61,22 +76,22 @@ impl Ends {
 
     /// The header without tags.
     #[inline]
-    pub(crate) fn header(&self) -> [u8; HEADER_LEN] {
+    pub(crate) fn header(&self, carried: Ethertype) -> [u8; HEADER_LEN] {
         let mut header = [0; HEADER_LEN];
         header[..TYPE].copy_from_slice(&self.0);
-        header[TYPE..].copy_from_slice(&IPV4);
+        header[TYPE..].copy_from_slice(&carried.0);
         header
     }
 }
 
 /// Puts an Ethernet header without tags on. `false` if there is no room.
 #[inline]
-pub(crate) fn add(frame: &mut Frame, ends: &Ends) -> bool {
-    frame.push_front_array(&ends.header())
+pub(crate) fn add(frame: &mut Frame, ends: &Ends, carried: Ethertype) -> bool {
+    frame.push_front_array(&ends.header(carried))
 }
 
 /// Puts an Ethernet header with these tags on. `false` if there is no room.
-pub(crate) fn add_tagged(frame: &mut Frame, ends: &Ends, tags: &[Tag]) -> bool {
+pub(crate) fn add_tagged(frame: &mut Frame, ends: &Ends, tags: &[Tag], carried: Ethertype) -> bool {
     let Some(header) = frame.push_front(HEADER_LEN + tags.len() * TAG_LEN) else { return false };
     let (addresses, mut rest) = header.split_at_mut(TYPE);
     addresses.copy_from_slice(&ends.0);
@@ -86,7 +101,7 @@ pub(crate) fn add_tagged(frame: &mut Frame, ends: &Ends, tags: &[Tag]) -> bool {
         octets[2..].copy_from_slice(&tag.id.to_be_bytes());
         rest = next;
     }
-    rest.copy_from_slice(&IPV4);
+    rest.copy_from_slice(&carried.0);
     true
 }
 
@@ -102,7 +117,8 @@ mod tests {
         let mut frame = Pool::new(Region::new(64).unwrap(), 64).take().unwrap();
         assert!(frame.fill(&[0x45]));
         let tags: Tags = "4094.7".parse().unwrap();
-        assert!(add_tagged(&mut frame, &Ends::new([1; 6], [2; 6]), tags.as_slice()));
+        let ends = Ends::new([1; 6], [2; 6]);
+        assert!(add_tagged(&mut frame, &ends, tags.as_slice(), Ethertype::IPV4));
         let header = [0x88, 0xA8, 0x0F, 0xFE, 0x81, 0x00, 0x00, 0x07, 0x08, 0x00];
         assert_eq!(frame.data(), [&[1; 6][..], &[2; 6], &header, &[0x45]].concat());
     }
@@ -113,6 +129,7 @@ mod tests {
             kinds in proptest::collection::vec((any::<bool>(), 0_u16..4096, 0_u16..16), 0..4),
             payload in proptest::collection::vec(any::<u8>(), 0..64),
             cut in proptest::option::of(0_usize..30),
+            carried in prop_oneof![Just(Ethertype::IPV4), Just(Ethertype::IPV6)],
         ) {
             let mut frame = Pool::new(Region::new(64).unwrap(), 64).take().unwrap();
             let mut octets = vec![0; TYPE];
@@ -124,7 +141,7 @@ mod tests {
                 octets.extend((priority << 12 | id).to_be_bytes());
                 tags = tags.and_then(|tags| tags.with(tag));
             }
-            octets.extend(IPV4);
+            octets.extend(carried.0);
             let header = octets.len();
             octets.extend(&payload);
             octets.truncate(cut.unwrap_or(usize::MAX));
@@ -141,8 +158,8 @@ mod tests {
             prop_assert_eq!(frame.data(), payload);
             let ends = Ends::new([1; 6], [2; 6]);
             let fits = match tags {
-                Tags::None => add(&mut frame, &ends),
-                _ => add_tagged(&mut frame, &ends, tags.as_slice()),
+                Tags::None => add(&mut frame, &ends, carried),
+                _ => add_tagged(&mut frame, &ends, tags.as_slice(), carried),
             };
             prop_assert!(fits);
             prop_assert_eq!(strip_tagged(&mut frame), Some(tags));

@@ -102,7 +102,7 @@ fn wrap(
     let ip = ipv4::header(payload, tos, identification, gre::IP_PROTOCOL, local, peer);
     let mut outside = [0; link::HEADER_LEN + ipv4::HEADER_LEN + 12];
     let (ethernet, rest) = outside.split_at_mut(link::HEADER_LEN);
-    ethernet.copy_from_slice(&ends.header());
+    ethernet.copy_from_slice(&ends.header(link::Ethertype::IPV4));
     rest[..ip.len()].copy_from_slice(&ip);
     rest[ip.len()..].copy_from_slice(&gre);
     inside && frame.push_front_array(&outside)
@@ -224,7 +224,7 @@ mod tests {
                 pieces.push_front_array(&header.to_octets())
                     && push_ppp(&mut pieces, Protocol::COMPRESSED, Framing::default())
                     && envelope(&mut pieces, &mut other, tos, now)
-                    && link::add(&mut pieces, &ends)
+                    && link::add(&mut pieces, &ends, link::Ethertype::IPV4)
             );
             assert_eq!(whole.data(), pieces.data());
             assert_eq!(whole.len(), link::HEADER_LEN + WRAPPING + len - if owes { 0 } else { 4 });

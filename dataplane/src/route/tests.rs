@@ -7,10 +7,13 @@ mod resync;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     BondPortState, InfoBondPort, InfoPortData, LinkAttribute, LinkInfo, LinkMessage,
 };
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::message::{Act, Change, Gateway, Hop, Link, Meaning, Route, Table, change};
 use super::next_hop::{Message, NextHop};
@@ -298,12 +301,69 @@ fn a_member_that_its_bond_keeps_in_reserve_is_not_active() {
     }
 }
 
+/// A router on a link-local address is known by its interface alone (RFC 4291 §2.5.6).
+#[test]
+fn routers_with_one_address_on_two_links_are_two() {
+    let mut rib = rib();
+    let router: IpAddr = "fe80::1".parse().unwrap();
+    rib.apply(neighbour(PORT, router, Some(GATEWAY_MAC)));
+    rib.apply(neighbour(OTHER_PORT, router, Some([2, 0, 0, 0, 1, 3])));
+    rib.apply(add("2001:db8::/32", forward(&[hop(PORT, gateway(router))])));
+    rib.apply(add("2001:db8:3::/48", forward(&[hop(OTHER_PORT, gateway(router))])));
+    let mut lookup = |text: &str| rib.snapshot().lookup_ipv6(text.parse().unwrap());
+    assert_eq!(lookup("2001:db8:2::1"), VIA_GATEWAY);
+    let Decision::Via { ifindex, next_hop_mac, .. } = lookup("2001:db8:3::1") else {
+        panic!("a way");
+    };
+    assert_eq!((ifindex, next_hop_mac[5]), (OTHER_PORT, 3));
+}
+
+fn route_ipv6(prefix: &str) -> RouteMessage {
+    let (network, length) = prefix.split_once('/').unwrap();
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.destination_prefix_length = length.parse().unwrap();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.kind = RouteType::Unicast;
+    let network = RouteAddress::Inet6(network.parse().unwrap());
+    message.attributes.push(RouteAttribute::Destination(network));
+    message.attributes.push(RouteAttribute::Oif(PORT));
+    message
+}
+
+/// Which source a packet has, a trie of destinations does not know.
+#[test]
+fn routes_for_some_sources_are_the_kernels_for_all() {
+    let mut rib = rib();
+    rib.apply(add("2001:db8:2::/48", Meaning::Unreachable(Unreachable::Host)));
+    let mut message = route_ipv6("2001:db8:2::/48");
+    message.header.source_prefix_length = 48;
+    let source = RouteAddress::Inet6("2001:db8:f::".parse().unwrap());
+    message.attributes.push(RouteAttribute::Source(source));
+    let mut tell = |message, decision| {
+        rib.apply(change(&message, 0, None).unwrap());
+        let to = "2001:db8:2::1".parse().unwrap();
+        assert_eq!(rib.snapshot().lookup_ipv6(to), decision);
+    };
+    tell(RouteNetlinkMessage::NewRoute(message.clone()), Decision::Kernel { ifindex: 0 });
+    tell(RouteNetlinkMessage::DelRoute(message), Decision::Unreachable(Unreachable::Host));
+}
+
+/// Every interface has them, users' too, and no packet goes by them.
+#[test]
+fn routes_of_the_link_itself_are_no_change() {
+    for of_link in ["fe80::/64", "ff00::/8"] {
+        let message = RouteNetlinkMessage::NewRoute(route_ipv6(of_link));
+        assert_eq!(change(&message, 0, None), None);
+    }
+}
+
 /// A port on whose link one neighbour is known.
 pub(crate) struct Port {
     pub(crate) ifindex: u32,
     pub(crate) mac: [u8; 6],
     pub(crate) prefix: &'static str,
-    pub(crate) neighbour: (Ipv4Addr, [u8; 6]),
+    pub(crate) neighbour: (IpAddr, [u8; 6]),
 }
 
 /// Routes to the links of these ports that stay as they are.

@@ -12,6 +12,7 @@ use crate::forward;
 use crate::frame::Frame;
 use crate::inner::{ecn, mss};
 use crate::ipv4::{self, View};
+use crate::link::Ethertype;
 use crate::table::{Table, Way};
 use crate::worker::Core;
 
@@ -60,7 +61,7 @@ pub(super) fn pass(core: &mut Core, data: Data) {
         && let Some(exit) = exits.remembered(hop, total_len)
     {
         ipv4::decrement_ttl(frame.data_mut());
-        return exits.by(sink, frame, &exit);
+        return exits.by(sink, frame, &exit, Ethertype::IPV4);
     }
     judge(core, frame, slot, to);
 }

@@ -4,7 +4,7 @@
 //! kernel: IP packets by the TUN, GRE by the raw socket. Nothing is sent here; the worker empties
 //! the queues at the end of a turn.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::receivers::{Receiver, Receivers};
 use super::{Attached, BURST, Kind, Line, Sink};
 use crate::api::{DropReason, Role};
 use crate::frame::Frame;
-use crate::link;
+use crate::link::{self, Ethertype};
 use crate::prefetch::prefetch;
 use crate::route::{Address, Decision, Routes, SPREAD_BITS, Snapshot};
 
@@ -35,6 +35,8 @@ pub(crate) struct Exits {
     /// By a hash of the destination.
     recent: Box<[Recent]>,
     receivers: Receivers,
+    /// The same for IPv6, once there was some. A destination has one place.
+    recent_ipv6: Vec<(Ipv6Addr, Remembered)>,
 }
 
 /// An interface of the kernel whose frames leave by ports of this worker.
@@ -56,7 +58,7 @@ struct Member {
 impl Interface {
     /// The port for packets to an address: always the same one, so that flows keep their order.
     #[inline]
-    fn port(&self, destination: Ipv4Addr) -> Option<usize> {
+    fn port(&self, destination: impl Address) -> Option<usize> {
         match *self.usable.as_slice() {
             [port] => Some(port),
             [] => None,
@@ -166,6 +168,7 @@ impl Exits {
             version: UNKNOWN,
             recent: vec![Recent::NOTHING; RECENT].into(),
             receivers: Receivers::new(ports),
+            recent_ipv6: Vec::new(),
         }
     }
 
@@ -230,15 +233,43 @@ impl Exits {
         Some(way)
     }
 
+    /// The way of an inner packet of IPv6 of `len` octets into the core network, if it is one of
+    /// ours.
+    pub(crate) fn core_ipv6(&mut self, destination: Ipv6Addr, len: usize) -> Option<Exit> {
+        let way = match self.recent_ipv6.get(recent(destination)) {
+            Some((known, way)) if *known == destination && way.version == self.version => *way,
+            _ => self.find_core_ipv6(destination)?,
+        };
+        (len <= way.mtu as usize).then_some(way.exit)
+    }
+
+    fn find_core_ipv6(&mut self, destination: Ipv6Addr) -> Option<Remembered> {
+        let decision = self.snapshot.as_ref()?.lookup_ipv6(destination);
+        let way = self.find(destination, decision, Role::is_core)?;
+        if self.recent_ipv6.is_empty() {
+            self.recent_ipv6 = vec![(Ipv6Addr::UNSPECIFIED, Remembered::NOTHING); RECENT];
+        }
+        self.recent_ipv6[recent(destination)] = (destination, way);
+        Some(way)
+    }
+
     /// A packet by a way out that was found.
     #[inline]
-    pub(crate) fn by(&mut self, sink: &mut Sink, mut frame: Frame, exit: &Exit) {
+    pub(crate) fn by(
+        &mut self,
+        sink: &mut Sink,
+        mut frame: Frame,
+        exit: &Exit,
+        carried: Ethertype,
+    ) {
         let Exit { tagged, port, ends } = exit;
         let fits = match tagged {
-            None => link::add(&mut frame, ends),
+            None => link::add(&mut frame, ends, carried),
             Some(place) => {
                 let line = self.interfaces.get(usize::from(place.get() - 1)).map(|to| to.line);
-                line.is_some_and(|line| link::add_tagged(&mut frame, ends, line.tags.as_slice()))
+                line.is_some_and(|line| {
+                    link::add_tagged(&mut frame, ends, line.tags.as_slice(), carried)
+                })
             }
         };
         if fits {
@@ -273,7 +304,7 @@ impl Exits {
         }
         // What is too big the kernel fragments, or answers.
         if frame.len() <= way.mtu as usize {
-            self.by(sink, frame, &way.exit);
+            self.by(sink, frame, &way.exit, Ethertype::IPV4);
         } else {
             self.put(sink, frame, self.raw);
         }
@@ -305,7 +336,7 @@ impl Exits {
 
     fn find(
         &self,
-        destination: Ipv4Addr,
+        destination: impl Address,
         decision: Decision,
         may: fn(Role) -> bool,
     ) -> Option<Remembered> {
@@ -337,6 +368,6 @@ impl Exits {
 
 /// Where the way out to a destination is kept.
 #[inline]
-fn recent(destination: Ipv4Addr) -> usize {
+fn recent(destination: impl Address) -> usize {
     destination.spread() as usize >> (SPREAD_BITS - RECENT.trailing_zeros())
 }

@@ -1,5 +1,7 @@
 //! A real kernel's routes, in a network namespace that lives as long as the test's thread.
 
+mod ipv6;
+
 use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -75,13 +75,19 @@ impl Bench {
                 ifindex: 1,
                 mac: ACCESS_MAC,
                 prefix: "198.51.100.0/24",
-                neighbour: (PEER, PEER_MAC),
+                neighbour: (PEER.into(), PEER_MAC),
             },
             Neighbour {
                 ifindex: 2,
                 mac: CORE_MAC,
                 prefix: "203.0.113.0/24",
-                neighbour: (SERVER, SERVER_MAC),
+                neighbour: (SERVER.into(), SERVER_MAC),
+            },
+            Neighbour {
+                ifindex: 2,
+                mac: CORE_MAC,
+                prefix: "2001:db8:cafe::/64",
+                neighbour: ("2001:db8:cafe::80".parse().unwrap(), SERVER_MAC),
             },
         ]);
         let wishes = Arc::new(balance::wishes());

@@ -1,5 +1,7 @@
 //! IPv6 in the tunnel: whose packets pass, what is said to the router, and what no tunnel carries.
 
+mod ethernet;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
