@@ -100,7 +100,7 @@ pub enum Error {
     },
 
     /// A prefix is longer than an address.
-    #[error("an IPv4 prefix has 0 to 32 bits, not {length}")]
+    #[error("a prefix of {length} bits is longer than its address")]
     PrefixLength {
         /// The length, bits.
         length: u8,

@@ -68,10 +68,12 @@ const _: () = assert!(offset_of!(PortEntry, queues) == 8);
 // SAFETY: plain integers without padding, asserted above; every bit pattern is a value.
 unsafe impl Pod for PortEntry {}
 
-/// A prefix (`struct prefix_key`): aya's key puts the length before these bytes.
-pub(crate) type PrefixKey = aya::maps::lpm_trie::Key<[u8; 4]>;
+/// A prefix (`struct prefix_key`, `struct prefix_ipv6_key`): aya's key puts the length before these
+/// bytes.
+pub(crate) type PrefixKey<const OCTETS: usize> = aya::maps::lpm_trie::Key<[u8; OCTETS]>;
 
-const _: () = assert!(size_of::<PrefixKey>() == 8);
+const _: () = assert!(size_of::<PrefixKey<4>>() == 8);
+const _: () = assert!(size_of::<PrefixKey<16>>() == 20);
 
 /// Words of the bitmap of Call IDs (`CALL_ID_WORDS`).
 pub(crate) const CALL_ID_WORDS: usize = 1024;

@@ -16,6 +16,7 @@ pub(crate) struct Maps {
     pub(crate) tunnels: Table<TunnelKey, u32>,
     pub(crate) call_ids: Array<MapData, u64>,
     pub(crate) prefixes: LpmTrie<MapData, [u8; 4], u32>,
+    pub(crate) prefixes_ipv6: LpmTrie<MapData, [u8; 16], u32>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
 }
 
@@ -29,6 +30,7 @@ impl Maps {
             tunnels: Table::new(take(ebpf, "tunnels")?, "tunnels", capacity.tunnels),
             call_ids: take(ebpf, "call_ids")?,
             prefixes: take(ebpf, "prefixes")?,
+            prefixes_ipv6: take(ebpf, "prefixes_ipv6")?,
             counters: take(ebpf, "counters")?,
         })
     }

@@ -9,13 +9,13 @@ pub enum Reason {
     /// Frames without a tag have no role on this interface, or it is just being attached or
     /// detached.
     PassUnknownPort,
-    /// The frame ends within the Ethernet header, a tag or the IPv4 header.
+    /// The frame ends within the Ethernet header, a tag or the IP header.
     PassShort,
     /// Frames with these VLAN tags have no role on this interface.
     PassVlan,
-    /// No IPv4: ARP, IPv6, a third tag and the like.
-    PassNotIpv4,
-    /// IPv4 in a frame to a broadcast or multicast MAC address: never forwarded (RFC 1812 §5.3.4).
+    /// Neither IPv4 nor IPv6: ARP, a third tag and the like.
+    PassNotIp,
+    /// IP in a frame to a broadcast or multicast MAC address: never forwarded (RFC 1812 §5.3.4).
     PassGroupAddress,
     /// The IPv4 header has options, or is none.
     PassIpOptions,
@@ -28,26 +28,28 @@ pub enum Reason {
     PassGreNotPptp,
     /// GRE of a known tunnel, by a queue without an AF_XDP socket.
     PassGreNoSocket,
-    /// Other IPv4 by a port that has the access role only, to others than subscribers.
+    /// Other IP by a port that has the access role only, to others than subscribers.
     PassNoCoreRole,
-    /// IPv4 to an address in no prefix of subscribers.
+    /// IP to an address in no prefix of subscribers.
     PassNoPrefix,
-    /// IPv4 to a subscriber whose packets the kernel forwards, or to an address of ours among theirs
+    /// IP to a subscriber whose packets the kernel forwards, or to an address of ours among theirs
     /// ([`crate::PrefixAction::Kernel`], [`crate::PrefixAction::Own`]).
     PassExemptPrefix,
-    /// IPv4 to a subscriber, by a queue without an AF_XDP socket.
+    /// IP to a subscriber, by a queue without an AF_XDP socket.
     PassSubscriberNoSocket,
     /// PPTP's GRE to a listener, with a Call ID that no tunnel has.
     DropUnknownTunnel,
     /// PPTP's GRE to a listener, with a Call ID that only tunnels of other peers have.
     DropOtherPeer,
-    /// IPv4 to a subscriber by a port that has the access role only: the kernel would forward it
+    /// IP to a subscriber by a port that has the access role only: the kernel would forward it
     /// into the tunnel.
     DropAccessToSubscriber,
     /// PPTP's GRE of a known tunnel, to a worker.
     RedirectTunnel,
     /// IPv4 to a subscriber, to a worker.
     RedirectSubscriber,
+    /// IPv6 to a subscriber, to a worker.
+    RedirectSubscriberIpv6,
 }
 
 /// Where a packet went.
@@ -63,11 +65,11 @@ pub enum Verdict {
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::PassUnknownPort,
         Self::PassShort,
         Self::PassVlan,
-        Self::PassNotIpv4,
+        Self::PassNotIp,
         Self::PassGroupAddress,
         Self::PassIpOptions,
         Self::PassFragment,
@@ -83,6 +85,7 @@ impl Reason {
         Self::DropAccessToSubscriber,
         Self::RedirectTunnel,
         Self::RedirectSubscriber,
+        Self::RedirectSubscriberIpv6,
     ];
 
     /// The name that metrics and logs use.
@@ -91,7 +94,7 @@ impl Reason {
             Self::PassUnknownPort => "pass_unknown_port",
             Self::PassShort => "pass_short",
             Self::PassVlan => "pass_vlan",
-            Self::PassNotIpv4 => "pass_not_ipv4",
+            Self::PassNotIp => "pass_not_ip",
             Self::PassGroupAddress => "pass_group_address",
             Self::PassIpOptions => "pass_ip_options",
             Self::PassFragment => "pass_fragment",
@@ -107,6 +110,7 @@ impl Reason {
             Self::DropAccessToSubscriber => "drop_access_to_subscriber",
             Self::RedirectTunnel => "redirect_tunnel",
             Self::RedirectSubscriber => "redirect_subscriber",
+            Self::RedirectSubscriberIpv6 => "redirect_subscriber_ipv6",
         }
     }
 
@@ -116,7 +120,9 @@ impl Reason {
             Self::DropUnknownTunnel | Self::DropOtherPeer | Self::DropAccessToSubscriber => {
                 Verdict::Drop
             }
-            Self::RedirectTunnel | Self::RedirectSubscriber => Verdict::Redirect,
+            Self::RedirectTunnel | Self::RedirectSubscriber | Self::RedirectSubscriberIpv6 => {
+                Verdict::Redirect
+            }
             _ => Verdict::Pass,
         }
     }

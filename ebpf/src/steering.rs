@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -36,7 +36,7 @@ pub struct Capacity {
     pub listeners: u32,
     /// Live tunnels.
     pub tunnels: u32,
-    /// Prefixes of subscribers and exemptions in them.
+    /// Prefixes of subscribers and addresses of ours in them, in each family.
     pub prefixes: u32,
 }
 
@@ -125,6 +125,7 @@ impl Steering {
             .map_max_entries("listeners", capacity.listeners)
             .map_max_entries("tunnels", capacity.tunnels)
             .map_max_entries("prefixes", capacity.prefixes)
+            .map_max_entries("prefixes_ipv6", capacity.prefixes)
             .load(OBJECT)
             .map_err(Error::load)?;
         program(&mut ebpf)?.load().map_err(|error| Error::load(error.into()))?;
@@ -289,22 +290,32 @@ impl Steering {
     /// [`Error::PrefixLength`], [`Error::Full`].
     pub fn insert_prefix(
         &mut self,
-        address: Ipv4Addr,
+        address: impl Into<IpAddr>,
         length: u8,
         action: PrefixAction,
     ) -> Result<(), Error> {
-        self.maps
-            .prefixes
-            .insert(&prefix_key(address, length)?, action.value(), 0)
-            .map_err(|error| Error::map("prefixes", self.capacity.prefixes, error))
+        let Maps { prefixes, prefixes_ipv6, .. } = &mut self.maps;
+        let inserted = match address.into() {
+            IpAddr::V4(address) => {
+                prefixes.insert(&prefix_key(address.octets(), length)?, action.value(), 0)
+            }
+            IpAddr::V6(address) => {
+                prefixes_ipv6.insert(&prefix_key(address.octets(), length)?, action.value(), 0)
+            }
+        };
+        inserted.map_err(|error| Error::map("prefixes", self.capacity.prefixes, error))
     }
 
     /// Nothing is known about this very prefix any more. No error if nothing ever was.
     ///
     /// # Errors
     /// [`Error::PrefixLength`].
-    pub fn remove_prefix(&mut self, address: Ipv4Addr, length: u8) -> Result<(), Error> {
-        let removed = self.maps.prefixes.remove(&prefix_key(address, length)?);
+    pub fn remove_prefix(&mut self, address: impl Into<IpAddr>, length: u8) -> Result<(), Error> {
+        let Maps { prefixes, prefixes_ipv6, .. } = &mut self.maps;
+        let removed = match address.into() {
+            IpAddr::V4(address) => prefixes.remove(&prefix_key(address.octets(), length)?),
+            IpAddr::V6(address) => prefixes_ipv6.remove(&prefix_key(address.octets(), length)?),
+        };
         was_there(removed, "prefixes", self.capacity.prefixes)?;
         Ok(())
     }
@@ -394,12 +405,20 @@ fn attach_in(program: &mut Xdp, ifindex: u32, mode: XdpMode) -> Result<XdpLink, 
     program.take_link(id)
 }
 
-fn prefix_key(address: Ipv4Addr, length: u8) -> Result<PrefixKey, Error> {
-    if length > 32 {
+/// A prefix without the bits beyond its length.
+fn prefix_key<const OCTETS: usize>(
+    mut address: [u8; OCTETS],
+    length: u8,
+) -> Result<PrefixKey<OCTETS>, Error> {
+    if usize::from(length) > 8 * OCTETS {
         return Err(Error::PrefixLength { length });
     }
-    let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-    Ok(PrefixKey::new(length.into(), (address.to_bits() & mask).to_be_bytes()))
+    let mut bits = length;
+    for octet in &mut address {
+        *octet &= !0xFF_u8.checked_shr(bits.into()).unwrap_or(0);
+        bits = bits.saturating_sub(8);
+    }
+    Ok(PrefixKey::new(length.into(), address))
 }
 
 /// Where a run of `length` entries begins that overlaps none of `taken` (sorted) and ends before

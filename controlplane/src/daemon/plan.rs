@@ -1,6 +1,6 @@
 //! The data plane's configuration out of ours, and what the kernel has to know besides.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub fn data_plane(config: &Config) -> api::Config {
             address: main_address(config),
             pools: pools.map(|(address, length)| api::Prefix { address, length }).collect(),
             exempt: local_addresses(config),
+            pools_ipv6: config.ipv6_pool.iter().map(|pool| pool.prefix.0).collect(),
+            exempt_ipv6: local_ipv6_addresses(config),
         },
         table: ours.table.0.clone(),
         frames: ours.frames,
@@ -71,11 +73,7 @@ pub async fn complete(config: &Config, kernel: &Kernel) -> Result<(), StartError
     for pool in &config.ipv6_pool {
         kernel.route_ipv6(pool.prefix.0, &config.dataplane.tun).await?;
     }
-    let mut local: Vec<_> =
-        config.profile.iter().filter_map(|profile| profile.local_ipv6_address).collect();
-    local.sort_unstable();
-    local.dedup();
-    for address in local {
+    for address in local_ipv6_addresses(config) {
         kernel.add_ipv6_address(&config.dataplane.tun, address).await?;
     }
     Ok(())
@@ -94,6 +92,14 @@ fn main_address(config: &Config) -> Option<Ipv4Addr> {
 fn local_addresses(config: &Config) -> Vec<Ipv4Addr> {
     let mut addresses: Vec<_> =
         config.profile.iter().filter_map(|profile| profile.local_address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+fn local_ipv6_addresses(config: &Config) -> Vec<Ipv6Addr> {
+    let mut addresses: Vec<_> =
+        config.profile.iter().filter_map(|profile| profile.local_ipv6_address).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses

@@ -5,12 +5,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 pub use ebpf::{Tag, TagKind, Tags, TagsError};
 
-use super::Prefix;
+use super::{Ipv6Prefix, Prefix};
 pub use crate::mppe::{Choice, Kernel};
 
 /// The fewest frames that a worker can do with.
@@ -152,6 +152,10 @@ pub struct Tun {
     pub pools: Vec<Prefix>,
     /// Further addresses of ours inside `pools` that XDP leaves to the kernel.
     pub exempt: Vec<Ipv4Addr>,
+    /// Prefixes of subscribers' IPv6, steered by XDP. The kernel's routes to them are the caller's.
+    pub pools_ipv6: Vec<Ipv6Prefix>,
+    /// Addresses of ours that XDP leaves to the kernel wherever they lie.
+    pub exempt_ipv6: Vec<Ipv6Addr>,
 }
 
 impl Default for Tun {
@@ -162,6 +166,8 @@ impl Default for Tun {
             address: None,
             pools: Vec::new(),
             exempt: Vec::new(),
+            pools_ipv6: Vec::new(),
+            exempt_ipv6: Vec::new(),
         }
     }
 }

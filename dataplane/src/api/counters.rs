@@ -14,7 +14,7 @@ pub use crate::io::PortDrop;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum DropReason {
-    /// An Ethernet frame without an IPv4 packet, or an IPv6 packet of the kernel's.
+    /// An Ethernet frame without an IP packet, or what the kernel says in IPv6 on a link of its own.
     NotIpv4,
     /// An Ethernet frame with VLAN tags that no interface of ours has.
     VlanUnknown,

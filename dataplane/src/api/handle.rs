@@ -86,6 +86,7 @@ struct Registered {
     shared: Arc<TunnelShared>,
     forward: Forward,
     prefixes: Vec<Prefix>,
+    prefixes_ipv6: Vec<Ipv6Prefix>,
 }
 
 /// A worker's command ring is full, or the tunnel is on its way from one worker to another. The
@@ -156,6 +157,7 @@ impl Handle {
             shared: Arc::clone(&shared),
             forward: Forward::Fast,
             prefixes: Vec::new(),
+            prefixes_ipv6: Vec::new(),
         })?;
         // A worker's number fits: there are at most 64.
         let opening =
@@ -226,6 +228,8 @@ impl Handle {
                         return Err(Full(command));
                     }
                 }
+                let prefixes = ipv6.as_ref().map_or(&[][..], |ipv6| &ipv6.prefixes);
+                registry.set_prefixes_ipv6(tunnel, prefixes);
             }
             _ => {}
         }
@@ -317,6 +321,7 @@ impl Handle {
         if let Some(steer) = &mut registry.steer {
             steer.close(registered.outer);
             steer.set_prefixes(&registered.forward, &registered.prefixes, &[]);
+            steer.set_prefixes(&registered.forward, &registered.prefixes_ipv6, &[]);
         }
         registered.shared.closed.store(true, Ordering::Release);
         for worker in &self.0.workers {
@@ -393,9 +398,19 @@ impl Registry {
         }
     }
 
+    fn set_prefixes_ipv6(&mut self, tunnel: TunnelId, prefixes: &[Ipv6Prefix]) {
+        let Some(slot) = self.slots.get_mut(tunnel.slot as usize) else { return };
+        let Some(registered) = &mut slot.tunnel else { return };
+        let old = std::mem::replace(&mut registered.prefixes_ipv6, prefixes.to_vec());
+        if let Some(steer) = &mut self.steer {
+            steer.set_prefixes(&registered.forward, &old, prefixes);
+        }
+    }
+
     /// Who forwards from the next prefixes on. The XDP program is told anew of those that there are.
     fn set_forward(&mut self, tunnel: TunnelId, forward: &Forward) {
         self.set_prefixes(tunnel, &[]);
+        self.set_prefixes_ipv6(tunnel, &[]);
         if let Some(registered) = self.get_mut(tunnel) {
             registered.forward = forward.clone();
         }
@@ -406,7 +421,6 @@ impl Registry {
         forward.map_or_else(Destinations::default, |forward| Destinations::of(forward, prefixes))
     }
 
-    /// XDP leaves IPv6 to the kernel, so it need not be told.
     fn destinations_ipv6(&self, tunnel: TunnelId, ipv6: Option<&Ipv6Network>) -> Vec<Ipv6Prefix> {
         let forward = self.get(tunnel).map(|registered| &registered.forward);
         forward.map_or_else(Vec::new, |forward| destinations_ipv6(forward, ipv6))

@@ -341,7 +341,7 @@ fn routes_for_some_sources_are_the_kernels_for_all() {
     let source = RouteAddress::Inet6("2001:db8:f::".parse().unwrap());
     message.attributes.push(RouteAttribute::Source(source));
     let mut tell = |message, decision| {
-        rib.apply(change(&message, 0, None).unwrap());
+        rib.apply(change(&Message::Route(message), 0, None).unwrap());
         let to = "2001:db8:2::1".parse().unwrap();
         assert_eq!(rib.snapshot().lookup_ipv6(to), decision);
     };
@@ -354,7 +354,7 @@ fn routes_for_some_sources_are_the_kernels_for_all() {
 fn routes_of_the_link_itself_are_no_change() {
     for of_link in ["fe80::/64", "ff00::/8"] {
         let message = RouteNetlinkMessage::NewRoute(route_ipv6(of_link));
-        assert_eq!(change(&message, 0, None), None);
+        assert_eq!(change(&Message::Route(message), 0, None), None);
     }
 }
 

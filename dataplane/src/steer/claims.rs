@@ -8,7 +8,8 @@ use std::collections::hash_map::Entry;
 
 use ebpf::PrefixAction;
 
-use crate::api::{Forward, Prefix};
+use super::Block;
+use crate::api::Forward;
 
 /// Why a prefix is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +35,13 @@ impl From<&Forward> for Claim {
 }
 
 /// What the program is to know of a prefix from now on. `None`: nothing.
-pub(super) type Change = (Prefix, Option<PrefixAction>);
+pub(super) type Change = (Block, Option<PrefixAction>);
 
 /// Every prefix of which anyone says anything.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    pools: Vec<Prefix>,
-    claimed: HashMap<Prefix, Count>,
+    pools: Vec<Block>,
+    claimed: HashMap<Block, Count>,
 }
 
 /// How many say what of a prefix.
@@ -64,21 +65,21 @@ impl Count {
 }
 
 impl Claims {
-    pub(super) fn new(pools: &[Prefix]) -> Self {
+    pub(super) fn new(pools: &[Block]) -> Self {
         Self { pools: pools.to_vec(), claimed: HashMap::new() }
     }
 
     /// One more says this of a prefix. The value is what it changes, if anything.
-    pub(super) fn add(&mut self, prefix: Prefix, claim: Claim) -> Option<Change> {
+    pub(super) fn add(&mut self, prefix: Block, claim: Claim) -> Option<Change> {
         self.change(prefix, |count| *count.of(claim) += 1)
     }
 
     /// One of those that said this of a prefix says it no more.
-    pub(super) fn remove(&mut self, prefix: Prefix, claim: Claim) -> Option<Change> {
+    pub(super) fn remove(&mut self, prefix: Block, claim: Claim) -> Option<Change> {
         self.change(prefix, |count| *count.of(claim) = count.of(claim).saturating_sub(1))
     }
 
-    fn change(&mut self, prefix: Prefix, change: impl FnOnce(&mut Count)) -> Option<Change> {
+    fn change(&mut self, prefix: Block, change: impl FnOnce(&mut Count)) -> Option<Change> {
         let before = self.known(prefix);
         match self.claimed.entry(prefix) {
             Entry::Occupied(mut entry) => {
@@ -95,9 +96,8 @@ impl Claims {
 
     /// What the program has to know of a prefix. Where tunnels differ, packets go to the workers: they
     /// know which tunnel has the prefix now, and give the kernel what is for it to forward.
-    fn known(&self, prefix: Prefix) -> Option<PrefixAction> {
-        let covers = |pool: &Prefix| pool.length < prefix.length && pool.contains(prefix.address);
-        let in_pool = self.pools.iter().any(covers);
+    fn known(&self, prefix: Block) -> Option<PrefixAction> {
+        let in_pool = self.pools.iter().any(|pool| pool.exceeds(prefix));
         match *self.claimed.get(&prefix)? {
             Count { own: 1.., .. } => Some(PrefixAction::Own),
             // A pool is steered as a whole: tens of thousands of subscribers are one entry.
@@ -116,10 +116,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::api::Prefix;
 
-    fn prefix(text: &str) -> Prefix {
+    fn prefix(text: &str) -> Block {
+        if let Ok(prefix) = text.parse() {
+            return Block::Ipv6(prefix);
+        }
         let (address, length) = text.split_once('/').unwrap();
-        Prefix { address: address.parse().unwrap(), length: length.parse().unwrap() }
+        let (address, length) = (address.parse().unwrap(), length.parse().unwrap());
+        Block::Ipv4(Prefix { address, length })
     }
 
     #[test]
@@ -175,12 +180,15 @@ mod tests {
         /// Whatever comes and goes, the program knows what those say that are there.
         #[test]
         fn the_program_knows_what_is_said_now(
-            steps in prop::collection::vec((0..4_usize, 0..4_usize, any::<bool>()), 0..60),
+            steps in prop::collection::vec((0..7_usize, 0..4_usize, any::<bool>()), 0..90),
         ) {
-            let prefixes =
-                ["10.9.0.0/16", "10.9.0.5/32", "10.9.0.0/24", "172.16.0.0/12"].map(prefix);
+            let prefixes = [
+                "10.9.0.0/16", "10.9.0.5/32", "10.9.0.0/24", "172.16.0.0/12",
+                "2001:db8:1::/48", "2001:db8:1:7::/64", "2001:db8:2::/56",
+            ]
+            .map(prefix);
             let kinds = [Claim::Own, Claim::Workers, Claim::Kernel, Claim::Devices];
-            let mut claims = Claims::new(&prefixes[..1]);
+            let mut claims = Claims::new(&[prefixes[0], prefixes[4]]);
             let mut program = HashMap::new();
             let mut there = Vec::new();
             for (which, kind, adds) in steps {
@@ -203,7 +211,7 @@ mod tests {
                 }
                 for (number, prefix) in prefixes.iter().enumerate() {
                     let says = |claim| there.contains(&(*prefix, claim));
-                    let in_pool = matches!(number, 1 | 2);
+                    let in_pool = matches!(number, 1 | 2 | 5);
                     let expected = if says(Claim::Own) {
                         Some(PrefixAction::Own)
                     } else if says(Claim::Workers) {

@@ -48,7 +48,7 @@ impl Far {
         while port.flush(&mut self.pool) {}
     }
 
-    /// The next IPv4 frame, tagged or not, on whatever queue.
+    /// The next frame of IP, tagged or not, on whatever queue.
     pub fn receive(&mut self) -> Vec<u8> {
         eventually("a frame arrives", || self.try_receive())
     }
@@ -62,7 +62,10 @@ impl Far {
                 let bytes = frame.data().to_vec();
                 self.pool.put(frame);
                 // Not the kernel's own ARP and the like.
-                let is_ours = matches!(bytes[12..14], [0x08, 0x00] | [0x81, 0x00] | [0x88, 0xA8]);
+                let is_ours = matches!(
+                    bytes[12..14],
+                    [0x08, 0x00] | [0x86, 0xDD] | [0x81, 0x00] | [0x88, 0xA8]
+                );
                 return is_ours.then_some(bytes);
             }
         }

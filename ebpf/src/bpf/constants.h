@@ -5,6 +5,7 @@
 
 // Ethernet (IEEE 802.3): types in network order as the program reads them.
 #define ETHERNET_IPV4 0x0800
+#define ETHERNET_IPV6 0x86DD
 #define ETHERNET_VLAN 0x8100
 #define ETHERNET_SERVICE_VLAN 0x88A8
 #define ETHERNET_GROUP 0x01
@@ -18,6 +19,10 @@
 #define IPV4_WITHOUT_OPTIONS 0x45
 #define IPV4_MORE_FRAGMENTS_OR_OFFSET 0x3FFF
 #define IPV4_GRE 47
+
+// IPv6 (RFC 8200 §3): the version in the first octet.
+#define IPV6_VERSION 0x60
+#define IPV6_VERSION_MASK 0xF0
 
 // PPTP's GRE (RFC 2637 §4.1).
 #define GRE_KEY_PRESENT 0x20
@@ -85,7 +90,7 @@ enum reason {
     REASON_PASS_UNKNOWN_PORT = 0,
     REASON_PASS_SHORT = 1,
     REASON_PASS_VLAN = 2,
-    REASON_PASS_NOT_IPV4 = 3,
+    REASON_PASS_NOT_IP = 3,
     REASON_PASS_GROUP_ADDRESS = 4,
     REASON_PASS_IP_OPTIONS = 5,
     REASON_PASS_FRAGMENT = 6,
@@ -101,5 +106,6 @@ enum reason {
     REASON_DROP_ACCESS_TO_SUBSCRIBER = 16,
     REASON_REDIRECT_TUNNEL = 17,
     REASON_REDIRECT_SUBSCRIBER = 18,
-    REASONS = 19,
+    REASON_REDIRECT_SUBSCRIBER_IPV6 = 19,
+    REASONS = 20,
 };

@@ -68,6 +68,15 @@ struct {
     TYPE(value, __u32);
 } prefixes SECTION(".maps");
 
+// The same of IPv6.
+struct {
+    UINT(type, MAP_LPM_TRIE);
+    UINT(max_entries, PREFIXES);
+    UINT(map_flags, MAP_NO_PREALLOC);
+    TYPE(key, struct prefix_ipv6_key);
+    TYPE(value, __u32);
+} prefixes_ipv6 SECTION(".maps");
+
 // Packets per reason.
 struct {
     UINT(type, MAP_PERCPU_ARRAY);

@@ -84,16 +84,48 @@ INLINE __u32 action(__u32 address)
     return found ? *found : 0;
 }
 
-INLINE int steer_to_subscriber(const struct xdp_md *context, const struct port *port,
-                               const struct ipv4 *ip)
+INLINE __u32 action_ipv6(const __u32 address[4])
 {
-    __u32 what = action(ip->destination);
+    struct prefix_ipv6_key key = {
+        .length = 128,
+        .address = {address[0], address[1], address[2], address[3]},
+    };
+    const __u32 *found = map_lookup(&prefixes_ipv6, &key);
+    return found ? *found : 0;
+}
+
+INLINE int steer_to_subscriber(const struct xdp_md *context, const struct port *port, __u32 what,
+                               __u32 redirected)
+{
     if (!what)
         return counted(XDP_PASS, REASON_PASS_NO_PREFIX);
     if (what != PREFIX_STEER)
         return counted(XDP_PASS, REASON_PASS_EXEMPT_PREFIX);
 
-    return steer(context, port, REASON_REDIRECT_SUBSCRIBER, REASON_PASS_SUBSCRIBER_NO_SOCKET);
+    return steer(context, port, redirected, REASON_PASS_SUBSCRIBER_NO_SOCKET);
+}
+
+// IPv6 is judged by its destination alone: a router looks at nothing behind the header, and puts no
+// fragments together (RFC 8200 §4, §4.5).
+INLINE int judge_ipv6(const struct xdp_md *context, const struct port *port, const void *behind)
+{
+    const void *end = (const void *)(long)context->data_end;
+    const struct ethernet *ethernet = (const void *)(long)context->data;
+    const struct ipv6 *ip = behind;
+
+    if ((const void *)(ethernet + 1) > end || (const void *)(ip + 1) > end)
+        return counted(XDP_PASS, REASON_PASS_SHORT);
+    if (ethernet->destination[0] & ETHERNET_GROUP)
+        return counted(XDP_PASS, REASON_PASS_GROUP_ADDRESS);
+    if ((ip->version_and_class & IPV6_VERSION_MASK) != IPV6_VERSION)
+        return counted(XDP_PASS, REASON_PASS_NOT_IP);
+
+    __u32 what = action_ipv6(ip->destination);
+    if (port->roles & ROLE_CORE)
+        return steer_to_subscriber(context, port, what, REASON_REDIRECT_SUBSCRIBER_IPV6);
+    if (what == PREFIX_STEER || what == PREFIX_KERNEL)
+        return counted(XDP_DROP, REASON_DROP_ACCESS_TO_SUBSCRIBER);
+    return counted(XDP_PASS, REASON_PASS_NO_CORE_ROLE);
 }
 
 // What is behind all tags: `type` says what, `without_port` why it passes where the port has no
@@ -108,8 +140,10 @@ INLINE int judge(const struct xdp_md *context, const struct port_key *key, const
     const struct port *port = map_lookup(&ports, key);
     if (!port)
         return counted(XDP_PASS, without_port);
+    if (type == NETWORK_16(ETHERNET_IPV6))
+        return judge_ipv6(context, port, behind);
     if (type != NETWORK_16(ETHERNET_IPV4))
-        return counted(XDP_PASS, REASON_PASS_NOT_IPV4);
+        return counted(XDP_PASS, REASON_PASS_NOT_IP);
     // The verifier wants to see it again in each function that reads.
     if ((const void *)(ethernet + 1) > end || (const void *)(ip + 1) > end)
         return counted(XDP_PASS, REASON_PASS_SHORT);
@@ -141,7 +175,7 @@ INLINE int judge(const struct xdp_md *context, const struct port_key *key, const
         return steer_gre(context, port, ip);
     if (!from_core)
         return counted(XDP_PASS, REASON_PASS_NO_CORE_ROLE);
-    return steer_to_subscriber(context, port, ip);
+    return steer_to_subscriber(context, port, action(ip->destination), REASON_REDIRECT_SUBSCRIBER);
 }
 
 // The tag that a type announces, as keys of ports have it; 0 if it announces none.

@@ -53,6 +53,19 @@ struct ipv4 {
 _Static_assert(sizeof(struct ipv4) == 20, "IPv4 header");
 _Static_assert(OFFSET(struct ipv4, destination) == 16, "IPv4 destination");
 
+// IPv6 header (RFC 8200 §3).
+struct ipv6 {
+    __u8 version_and_class;
+    __u8 class_and_flow[3];
+    __u16 payload_length;
+    __u8 next_header;
+    __u8 hop_limit;
+    __u32 source[4];
+    __u32 destination[4];
+};
+_Static_assert(sizeof(struct ipv6) == 40, "IPv6 header");
+_Static_assert(OFFSET(struct ipv6, destination) == 24, "IPv6 destination");
+
 // First part of a TCP header (RFC 9293 §3.1).
 struct tcp {
     __u16 source_port;
@@ -90,6 +103,13 @@ struct prefix_key {
     __u32 address;
 };
 _Static_assert(sizeof(struct prefix_key) == 8, "prefix key");
+
+// The same of IPv6.
+struct prefix_ipv6_key {
+    __u32 length;
+    __u32 address[4];
+};
+_Static_assert(sizeof(struct prefix_ipv6_key) == 20, "prefix key of IPv6");
 
 // A port as its frames name it: the interface that they came by and their tags (TAG_*), outermost
 // first. An interface has one for each VLAN that has a role, and they share its sockets.

@@ -105,6 +105,8 @@ fn ipv6_through_the_tunnel(driver: Driver) {
         "$(ip -6 route show default | sed -n 's/.*via \\([^ ]*\\).*/\\1/p' | head -n 1)%ppp0";
     ping(&server, &mut guest, router);
     core_pings(&network, &server, &own);
+    let steered = server.stats().unwrap().count(&["redirect_subscriber_ipv6"]);
+    assert_eq!(steered > 0, matches!(driver, Driver::AfXdp), "{steered}");
     // Not our own word for what is advertised (RFC 4861 §4.2, RFC 8106 §5.1).
     let asked = guest.run(&format!("{RDISC6} -1 ppp0"), LIMIT).unwrap().output;
     for word in [
@@ -158,7 +160,7 @@ fn ipv6_passes_through_the_tunnel_over_raw_socket_and_tun() {
 }
 
 #[test]
-fn ipv6_passes_through_the_tunnel_beside_af_xdp() {
+fn ipv6_passes_through_the_tunnel_over_af_xdp() {
     ipv6_through_the_tunnel(Driver::AfXdp);
 }
 

@@ -171,7 +171,7 @@ fn what_a_tunnel_does_not_take_is_dropped_by_its_reason() {
 }
 
 #[test]
-fn frames_that_carry_no_ipv4_are_dropped() {
+fn frames_that_carry_no_ip_are_dropped() {
     let mut bench = Bench::new(1);
     bench.dial(9, INNER);
     let arp = [&[0xFF; 12][..], &[0x08, 0x06], &[0; 46]].concat();

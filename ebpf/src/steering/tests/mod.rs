@@ -8,6 +8,8 @@ mod ports;
 mod privileges;
 mod verdicts;
 
+use std::net::Ipv6Addr;
+
 use super::*;
 
 /// Small maps: a test loads them in no time.
@@ -50,10 +52,17 @@ fn removing_what_was_never_there_is_no_error() {
     steering.remove_tunnel(Ipv4Addr::LOCALHOST, 1).unwrap();
     steering.remove_listener(Ipv4Addr::LOCALHOST).unwrap();
     steering.remove_prefix(Ipv4Addr::LOCALHOST, 8).unwrap();
+    steering.remove_prefix(Ipv6Addr::LOCALHOST, 64).unwrap();
 }
 
 #[test]
 fn a_prefix_longer_than_an_address_is_refused() {
-    let error = load().insert_prefix(Ipv4Addr::LOCALHOST, 33, PrefixAction::Steer).unwrap_err();
-    assert_eq!(error.to_string(), "an IPv4 prefix has 0 to 32 bits, not 33");
+    let mut steering = load();
+    let mut refusal = |address: IpAddr, length| {
+        steering.insert_prefix(address, length, PrefixAction::Steer).unwrap_err().to_string()
+    };
+    let ipv4 = refusal(Ipv4Addr::LOCALHOST.into(), 33);
+    assert_eq!(ipv4, "a prefix of 33 bits is longer than its address");
+    let ipv6 = refusal(Ipv6Addr::LOCALHOST.into(), 129);
+    assert_eq!(ipv6, "a prefix of 129 bits is longer than its address");
 }

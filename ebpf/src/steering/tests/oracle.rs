@@ -27,8 +27,10 @@ fn expected(frame: &[u8], roles: Roles) -> Reason {
         _ => return Reason::PassVlan,
     }
     let (ethertype, ip) = rest.split_at(2);
-    if ethertype != [0x08, 0x00] {
-        return Reason::PassNotIpv4;
+    match ethertype {
+        [0x08, 0x00] => {}
+        [0x86, 0xDD] => return expected_ipv6(ip, frame[0] & 1 == 1, roles),
+        _ => return Reason::PassNotIp,
     }
     if ip.len() < 20 {
         return Reason::PassShort;
@@ -54,6 +56,25 @@ fn expected(frame: &[u8], roles: Roles) -> Reason {
         _ if roles == Roles::Access => Reason::PassNoCoreRole,
         OWN | BY_KERNEL => Reason::PassExemptPrefix,
         _ if to_subscriber => Reason::RedirectSubscriber,
+        _ => Reason::PassNoPrefix,
+    }
+}
+
+fn expected_ipv6(ip: &[u8], is_group: bool, roles: Roles) -> Reason {
+    let Some(to) = ip.get(24..40) else { return Reason::PassShort };
+    if is_group {
+        return Reason::PassGroupAddress;
+    }
+    if ip[0] >> 4 != 6 {
+        return Reason::PassNotIp;
+    }
+    let is_in = |prefix: Ipv6Addr, octets: usize| to[..octets] == prefix.octets()[..octets];
+    let is_own = is_in(OWN_IPV6, 16);
+    match roles {
+        Roles::Access if is_in(SUBSCRIBER_IPV6, 6) && !is_own => Reason::DropAccessToSubscriber,
+        Roles::Access => Reason::PassNoCoreRole,
+        _ if is_own || is_in(BY_KERNEL_IPV6, 8) => Reason::PassExemptPrefix,
+        _ if is_in(SUBSCRIBER_IPV6, 6) => Reason::RedirectSubscriberIpv6,
         _ => Reason::PassNoPrefix,
     }
 }
@@ -131,11 +152,41 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn plausible_ipv6()(
+        group in prop::bool::weighted(0.05),
+        tags in prop_oneof![
+            2 => Just(vec![]),
+            1 => prop::collection::vec(tag(), 0..3),
+            1 => Just(vec![(SERVICE, SERVICE_VLAN), (CUSTOMER, VLAN)]),
+        ],
+        version in prop_oneof![16 => Just(0x60), 1 => any::<u8>()],
+        next in any::<u8>(),
+        destination in prop_oneof![
+            4 => Just(SUBSCRIBER_IPV6), 2 => Just(OWN_IPV6), 2 => Just(BY_KERNEL_IPV6),
+            1 => Just(STRANGER_IPV6), 1 => any::<Ipv6Addr>()
+        ],
+        host in prop::bool::weighted(0.5),
+        payload in prop::collection::vec(any::<u8>(), 0..32),
+        cut in prop::option::weighted(0.2, 14_usize..80),
+    ) -> Vec<u8> {
+        let mut frame = Ipv6Frame::new(next, destination, payload);
+        frame.destination = Ipv6Addr::from_bits(destination.to_bits() ^ u128::from(host));
+        frame.destination_mac[0] |= u8::from(group);
+        frame.tags = tags;
+        frame.version_and_class = version;
+        let mut bytes = frame.bytes();
+        bytes.truncate(cut.unwrap_or(bytes.len()));
+        bytes
+    }
+}
+
 #[test]
 fn the_program_judges_every_frame_as_the_oracle_does() {
     let bench = RefCell::new(Bench::with_socket(Roles::Both));
     let frames = prop_oneof![
         8 => plausible(),
+        4 => plausible_ipv6(),
         1 => prop::collection::vec(any::<u8>(), 14..100),
     ];
     let roles = prop_oneof![Just(Roles::Access), Just(Roles::Core), Just(Roles::Both)];

@@ -23,6 +23,9 @@ impl Bench {
         steering.insert_prefix(prefix, 16, PrefixAction::Steer).unwrap();
         steering.insert_prefix(OWN, 32, PrefixAction::Own).unwrap();
         steering.insert_prefix(BY_KERNEL, 32, PrefixAction::Kernel).unwrap();
+        steering.insert_prefix(SUBSCRIBER_IPV6, 48, PrefixAction::Steer).unwrap();
+        steering.insert_prefix(OWN_IPV6, 128, PrefixAction::Own).unwrap();
+        steering.insert_prefix(BY_KERNEL_IPV6, 64, PrefixAction::Kernel).unwrap();
         let mut bench = Self { steering, _socket: None };
         bench.set_roles(roles);
         bench
@@ -227,14 +230,10 @@ fn ip_options_are_the_kernels() {
 }
 
 #[test]
-fn what_is_not_plain_ipv4_is_the_kernels() {
+fn what_carries_no_ip_is_the_kernels() {
     let mut bench = Bench::with_socket(Roles::Both);
     let mut frame = pptp(PEER, LISTENER, CALL_ID);
-    for (ethertype, reason) in [
-        (0x0806, Reason::PassNotIpv4),
-        (0x86DD, Reason::PassNotIpv4),
-        (0x0026, Reason::PassNotIpv4),
-    ] {
+    for (ethertype, reason) in [(0x0806, Reason::PassNotIp), (0x0026, Reason::PassNotIp)] {
         frame.ethertype = ethertype;
         assert_eq!(bench.judge(&frame.bytes()), reason, "{ethertype:#06x}");
     }
@@ -369,7 +368,7 @@ fn tags_without_a_role_are_the_kernels() {
         (vec![whole], Reason::PassVlan),
         (vec![whole, (CUSTOMER, VLAN + 1)], Reason::PassVlan),
         (vec![(CUSTOMER, SERVICE_VLAN), (CUSTOMER, VLAN)], Reason::PassVlan),
-        (vec![whole, (CUSTOMER, VLAN), (CUSTOMER, VLAN)], Reason::PassNotIpv4),
+        (vec![whole, (CUSTOMER, VLAN), (CUSTOMER, VLAN)], Reason::PassNotIp),
     ] {
         frame.tags = tags;
         assert_eq!(bench.judge(&frame.bytes()), reason, "{:?}", frame.tags);
@@ -385,4 +384,56 @@ fn a_frame_that_ends_within_a_tag_is_the_kernels() {
     for length in 14..42 {
         assert_eq!(bench.judge(&bytes[..length]), Reason::PassShort, "{length}");
     }
+}
+
+/// What is behind the header is not looked at: options, fragments, or PPTP's GRE number.
+#[test]
+fn ipv6_is_judged_by_its_destination_alone() {
+    const OPTIONS: u8 = 0;
+    const FRAGMENT: u8 = 44;
+    let mut bench = Bench::with_socket(Roles::Both);
+    for (to, core, access) in [
+        (SUBSCRIBER_IPV6, Reason::RedirectSubscriberIpv6, Reason::DropAccessToSubscriber),
+        (BY_KERNEL_IPV6, Reason::PassExemptPrefix, Reason::DropAccessToSubscriber),
+        (OWN_IPV6, Reason::PassExemptPrefix, Reason::PassNoCoreRole),
+        (STRANGER_IPV6, Reason::PassNoPrefix, Reason::PassNoCoreRole),
+        (Ipv6Addr::new(0xFE80, 0, 0, 0, 0, 0, 0, 1), Reason::PassNoPrefix, Reason::PassNoCoreRole),
+    ] {
+        for next in [UDP, TCP, GRE, OPTIONS, FRAGMENT] {
+            let mut frame = Ipv6Frame::new(next, to, vec![0; 16]);
+            for tags in
+                [vec![], vec![(CUSTOMER, VLAN)], vec![(SERVICE, SERVICE_VLAN), (CUSTOMER, VLAN)]]
+            {
+                frame.tags = tags;
+                let bytes = frame.bytes();
+                for (roles, reason) in
+                    [(Roles::Core, core), (Roles::Both, core), (Roles::Access, access)]
+                {
+                    bench.set_roles(roles);
+                    assert_eq!(bench.judge(&bytes), reason, "{to} {next}");
+                }
+            }
+        }
+    }
+    let frame = Ipv6Frame::new(UDP, SUBSCRIBER_IPV6, vec![]).bytes();
+    assert_eq!(Bench::new(Roles::Core).judge(&frame), Reason::PassSubscriberNoSocket);
+}
+
+#[test]
+fn what_is_no_whole_packet_of_ipv6_for_us_is_the_kernels() {
+    let mut bench = Bench::with_socket(Roles::Core);
+    let mut frame = Ipv6Frame::new(UDP, SUBSCRIBER_IPV6, vec![0; 8]);
+    let bytes = frame.bytes();
+    for length in 14..54 {
+        assert_eq!(bench.judge(&bytes[..length]), Reason::PassShort, "{length}");
+    }
+    assert_eq!(bench.judge(&bytes[..54]), Reason::RedirectSubscriberIpv6);
+    for version in [0x45, 0x50, 0x70, 0x00] {
+        frame.version_and_class = version;
+        assert_eq!(bench.judge(&frame.bytes()), Reason::PassNotIp, "{version:#04x}");
+    }
+    frame.version_and_class = 0x6F;
+    assert_eq!(bench.judge(&frame.bytes()), Reason::RedirectSubscriberIpv6, "a traffic class");
+    frame.destination_mac = [0x33, 0x33, 0, 0, 0, 1];
+    assert_eq!(bench.judge(&frame.bytes()), Reason::PassGroupAddress);
 }
