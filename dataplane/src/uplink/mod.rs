@@ -19,7 +19,7 @@ use protocol::mppe::Header as MppeHeader;
 use crate::api::DropReason;
 use crate::frame::Frame;
 use crate::ipv4;
-use crate::mppe::{Payloads, ReceiveBurst};
+use crate::mppe::{Payloads, ReceiveBurst, stateful};
 use crate::stage::Stage;
 use crate::table::{Protection, Table};
 use crate::worker::{BURST, Core, From};
@@ -36,6 +36,8 @@ pub(crate) struct Stages {
     mppe: ReceiveBurst,
     /// Of tunnels with stateful MPPE.
     stateful: Vec<(Data, MppeHeader)>,
+    /// What they may spend on keys far ahead.
+    stateful_budget: stateful::Budget,
 }
 
 /// A data frame of one of this worker's tunnels, from the inner packet on.

@@ -27,8 +27,9 @@ pub(super) fn run(core: &mut Core, stages: &mut Stages) {
             inspect(packet, tunnel.network.as_ref())
         });
     }
-    for (data, header) in stages.stateful.drain(..) {
-        decrypt_stateful(core, data, header);
+    let Stages { stateful, stateful_budget, .. } = stages;
+    for (data, header) in stateful.drain(..) {
+        decrypt_stateful(core, data, header, stateful_budget);
     }
 }
 
@@ -58,7 +59,12 @@ pub(super) fn inspect_plain(
 }
 
 /// Stateful MPPE. A packet that cannot be read has the control plane ask the peer to start again.
-fn decrypt_stateful(core: &mut Core, mut data: Data, header: MppeHeader) {
+fn decrypt_stateful(
+    core: &mut Core,
+    mut data: Data,
+    header: MppeHeader,
+    budget: &mut stateful::Budget,
+) {
     let now = core.now;
     let Some(tunnel) = core.table.tunnel(data.slot) else {
         return core.sink.drop(data.frame, DropReason::TunnelUnknown);
@@ -86,7 +92,7 @@ fn decrypt_stateful(core: &mut Core, mut data: Data, header: MppeHeader) {
     let believes = |plaintext: &[u8]| {
         matches!(look(plaintext, network, ipv6, bridged), Ok(_) | Err(DropReason::SourceForeign))
     };
-    let result = receiver.decrypt(header, missing, now, data.frame.data_mut(), believes);
+    let result = receiver.decrypt(header, missing, now, budget, data.frame.data_mut(), believes);
     if let Err(refused) = result {
         let reason = match refused {
             stateful::Refused::NotEncrypted => DropReason::MppeMalformed,
