@@ -37,6 +37,8 @@ type Reassembler = reassembly::Reassembler<Piece>;
 #[derive(Debug)]
 struct Piece {
     frame: Frame,
+    /// The GRE sequence number that it used up.
+    sequence: u32,
     /// The outer type of service.
     tos: u8,
 }

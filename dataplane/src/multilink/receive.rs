@@ -57,7 +57,7 @@ pub(crate) fn receive(core: &mut Core, fragment: Fragment) -> Option<Whole> {
 
     let fragments = &mut core.fragments;
     let (before, octets) = (reassembler.len(), frame.len());
-    let piece = Piece { frame, tos };
+    let piece = Piece { frame, sequence, tos };
     let fragment = reassembly::Fragment { header, carrier: sequence, octets, piece };
     reassembler.insert(fragment, fragments.room(), core.now, &mut fragments.released);
     fragments.held = fragments.held + reassembler.len() - before;
@@ -68,13 +68,13 @@ pub(crate) fn receive(core: &mut Core, fragment: Fragment) -> Option<Whole> {
 
     let sequence = fragments.released.carrier;
     let mut pieces = std::mem::take(&mut fragments.released.whole);
-    let count = pieces.len();
+    // The packet is the last one's to the tunnel. The others were not lost.
+    for piece in pieces.iter().filter(|piece| piece.sequence != sequence) {
+        tunnel.came_besides(piece.sequence);
+    }
     let whole = join(core, slot, &mut pieces);
     core.fragments.released.whole = pieces;
     let (frame, tos) = whole?;
-    let tunnel = core.table.tunnel(slot)?;
-    // The other fragments used up sequence numbers too, and were not lost.
-    tunnel.came_besides(count.saturating_sub(1));
     Some(Whole { frame, sequence, tos })
 }
 
@@ -83,7 +83,7 @@ fn join(core: &mut Core, slot: u32, pieces: &mut Vec<Piece>) -> Option<(Frame, u
     let count = pieces.len();
     let total: usize = pieces.iter().map(|piece| piece.frame.len()).sum();
     let mut pieces = pieces.drain(..);
-    let Piece { mut frame, mut tos } = pieces.next()?;
+    let Piece { mut frame, mut tos, .. } = pieces.next()?;
     let mut at = frame.len();
     let fits = frame.set_len(total);
     for piece in pieces {

@@ -4,6 +4,7 @@
 //! the wrong queue finds its owner; only the owner has the [`Tunnel`]. Nothing here is shared:
 //! each worker changes its own table by the orders that it receives.
 
+mod besides;
 mod prefixes;
 mod prefixes_ipv6;
 mod round_trip;

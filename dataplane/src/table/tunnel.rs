@@ -28,6 +28,7 @@ use crate::prefetch::prefetch_range;
 use crate::shape::{Depth, Meter, Queue, Store};
 use crate::worker::Remembered;
 
+use super::besides::Besides;
 use super::round_trip::RoundTrip;
 
 /// From the subscriber, or to it.
@@ -57,9 +58,6 @@ pub(crate) struct Tunnel {
     pub(crate) ipv6: Option<Box<Ipv6Network>>,
     pub(crate) way: Way,
     pub(crate) acknowledger: Acknowledger,
-    /// Clear frames and further fragments since the last accepted data packet: they used up
-    /// sequence numbers too.
-    besides: u32,
     next_sequence: u32,
     /// Whether the tunnel waits in the worker's queues of acknowledgements.
     pub(crate) ack_waiting: bool,
@@ -79,8 +77,12 @@ pub(crate) struct Tunnel {
     pub(crate) forward: Forward,
     /// What the peer says to its router.
     pub(crate) to_router: RouterLimit,
+    /// What the peer sends that the kernel alone can handle.
+    pub(crate) slow_path: SlowPathLimit,
     /// Of LCP, in echoes.
     pub(crate) magic: u32,
+    /// Numbers of clear frames and of further fragments.
+    besides: Besides,
 }
 
 impl Tunnel {
@@ -133,10 +135,11 @@ impl Tunnel {
             forward: Forward::Fast,
             ipv6: None,
             to_router: RouterLimit::default(),
+            slow_path: SlowPathLimit::default(),
             magic: 0,
             // RFC 2637 §4.1: the first packet of a session has the number zero.
             next_sequence: 0,
-            besides: 0,
+            besides: Besides::default(),
             round_trip: RoundTrip::default(),
         }
     }
@@ -158,27 +161,34 @@ impl Tunnel {
         }
     }
 
-    /// A clear control frame came. Before MPPE it is acknowledged like data; after, anyone could
-    /// have sent it and nothing moves.
+    /// A clear control frame came. Without MPPE it counts and is acknowledged like data; with it,
+    /// anyone could have sent it and nothing moves.
     pub(crate) fn clear_frame(&mut self, sequence: u32, now: Instant) {
-        self.came_besides(1);
         match &mut self.protection {
-            Protection::Unset | Protection::None => {
+            // Nothing was sent yet that could be lost.
+            Protection::Unset => {
                 self.window.commit(sequence);
                 self.acknowledger.accepted(sequence, now);
             }
+            Protection::None => self.accepted(sequence, now),
             Protection::Mppe(_) | Protection::Stateful(_) => {
-                if let Some(state) = self.protection.receive_state() {
+                if self.came_besides(sequence)
+                    && let Some(state) = self.protection.receive_state()
+                {
                     state.count_clear_frame(sequence);
                 }
             }
         }
     }
 
-    /// Frames came that are no data packets by themselves, and used up sequence numbers.
-    pub(crate) fn came_besides(&mut self, frames: usize) {
-        let frames = u32::try_from(frames).unwrap_or(u32::MAX);
-        self.besides = self.besides.saturating_add(frames);
+    /// A frame came that is no data packet by itself, and used up a sequence number; whether none came
+    /// with that before.
+    pub(crate) fn came_besides(&mut self, sequence: u32) -> bool {
+        let is_new = self.besides.note(sequence);
+        if is_new && matches!(self.window.check(sequence), Verdict::Late { .. }) {
+            self.was_not_lost();
+        }
+        is_new
     }
 
     /// The peer said how it is to be reached.
@@ -198,6 +208,7 @@ impl Tunnel {
         // Clear frames have set these so far, and anyone can forge them: from here on only what
         // was decrypted counts.
         self.window = Window::new();
+        self.besides = Besides::default();
         self.acknowledger = Acknowledger::new(self.outer.peer_window);
         let receive_state = |key| ReceiveState::new(key, newest, now);
         self.protection = match (receive.mode, send.mode) {
@@ -258,20 +269,28 @@ impl Tunnel {
     #[inline]
     pub(crate) fn accepted(&mut self, sequence: u32, now: Instant) {
         match self.window.commit(sequence) {
-            Verdict::New { gap } => {
-                // What came besides was not lost.
-                if gap > self.besides {
-                    self.shared.lost.add(u64::from(gap - self.besides));
-                }
-                self.besides = 0;
-            }
+            Verdict::New { gap: 0 } | Verdict::Duplicate | Verdict::TooOld => {}
+            Verdict::New { gap } => self.missed(gap, sequence),
             Verdict::Late { .. } => {
                 self.shared.reordered.add(1);
-                self.shared.lost.set(self.shared.lost.get().saturating_sub(1));
+                if !self.besides.knows(sequence) {
+                    self.was_not_lost();
+                }
             }
-            Verdict::Duplicate | Verdict::TooOld => {}
         }
         self.acknowledger.accepted(sequence, now);
+    }
+
+    /// So many numbers before this one have not come as data.
+    #[cold]
+    fn missed(&mut self, gap: u32, sequence: u32) {
+        let lost = gap - self.besides.among(gap, sequence);
+        self.shared.lost.add(lost.into());
+    }
+
+    /// A number that was passed over has come.
+    fn was_not_lost(&self) {
+        self.shared.lost.set(self.shared.lost.get().saturating_sub(1));
     }
 }
 
@@ -501,6 +520,10 @@ pub(crate) type AskLimit = Bucket<4, 250_000>;
 
 /// What a peer may say to its router: a flood of solicitations must not take from control frames.
 pub(crate) type RouterLimit = Bucket<16, 200_000>;
+
+/// Packets a second that the kernel has to handle one by one, each with a system call: 20,000, a few
+/// hundredths of a worker. Whoever uses the machine's own services sends far fewer.
+pub(crate) type SlowPathLimit = Bucket<4096, 50>;
 
 /// What a tunnel may send to the control plane: one subscriber's flood must not keep others from
 /// logging in. A login with all of its retransmissions has fewer than 64 frames; then 20 a second.

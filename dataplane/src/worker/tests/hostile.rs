@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::bench::{ACCESS, BOTH, Bench, CORE, INNER, LOCAL, PEER, RAW, TUN, outer};
 use super::subscriber::{Subscriber, ipv4, packet};
-use crate::api::{DropReason, Event, Outer, TunnelId};
+use crate::api::{DropReason, Encryption, Event, Outer, TunnelId};
 
 const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 9);
 const FOREIGN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 99);
@@ -213,6 +213,60 @@ fn control_frames_among_the_data_are_not_counted_as_lost() {
     }
     assert_eq!(victim.bench.handle.counters(victim.tunnel).unwrap().lost, 0);
     assert_eq!(victim.bench.drops(), []);
+}
+
+/// What was lost of ten numbers, of which these are clear frames, and which come in this order.
+fn lost(encrypted: bool, clear: &[u32], order: &[u32]) -> u64 {
+    let mut bench = Bench::new(1);
+    let (tunnel, mut subscriber) = bench.dial(9, INNER);
+    if !encrypted {
+        bench.protect(tunnel, Encryption::None);
+    }
+    let echo_reply = [0xC0, 0x21, 10, 1, 0, 8, 0, 0, 0, 0];
+    let frames: Vec<_> = (0..10)
+        .map(|number| match (clear.contains(&number), encrypted) {
+            (true, _) => subscriber.frame(&echo_reply),
+            (false, true) => subscriber.encrypt(FAR, &[1]),
+            (false, false) => {
+                subscriber.frame(&[&[0x00, 0x21], &packet(INNER, FAR, &[1])[..]].concat())
+            }
+        })
+        .collect();
+    for &number in order {
+        bench.push(0, RAW, &frames[number as usize]);
+        bench.turn();
+    }
+    bench.handle.counters(tunnel).unwrap().lost
+}
+
+#[test]
+fn what_is_lost_is_told_from_clear_frames_in_any_order() {
+    for encrypted in [false, true] {
+        let lost = |clear: &[u32], order: &[u32]| lost(encrypted, clear, order);
+        assert_eq!(lost(&[1], &[0, 1, 3]), 1, "one that is lost behind it");
+        assert_eq!(lost(&[1, 4], &[0, 1, 3, 4, 6]), 2);
+        assert_eq!(lost(&[3], &[0, 3, 4]), 2, "two before it, which come as data after it");
+        assert_eq!(lost(&[1, 2], &[0, 3, 1, 2]), 0, "data overtook them");
+        assert_eq!(lost(&[1], &[0, 2, 1, 4]), 1, "and the next loss is one");
+        assert_eq!(lost(&[1], &[0, 2, 1, 1, 1, 6]), 3, "each counts once");
+        assert_eq!(lost(&[7], &[0, 7, 2]), if encrypted { 1 } else { 5 }, "beyond the gap");
+    }
+}
+
+/// Who can forge clear frames can hide no more than their own numbers.
+#[test]
+fn forged_clear_frames_hide_few_losses() {
+    let mut victim = Victim::new();
+    let echo_reply = [0xC0, 0x21, 10, 1, 0, 8, 0, 0, 0, 0];
+    for ahead in [&[1; 100][..], &(0..100).map(|n| 1000 + n).collect::<Vec<_>>()].concat() {
+        victim.bench.push(0, RAW, &victim.forged(ahead, &echo_reply));
+    }
+    victim.bench.turn();
+    for _ in 0..50 {
+        victim.subscriber.encrypt(FAR, &[1]);
+    }
+    victim.assert_alive();
+    assert!(victim.bench.handle.counters(victim.tunnel).unwrap().lost >= 49);
 }
 
 #[test]
