@@ -78,13 +78,11 @@ pub(crate) fn send_packet(core: &mut Core, id: TunnelId, packet: &[u8]) {
 
 /// Sends an acknowledgement alone, if one is owed (RFC 2637 §4.2.5).
 pub(crate) fn send_acknowledgement(core: &mut Core, id: TunnelId) {
-    let Some(tunnel) = core.table.tunnel_by_id(id) else { return };
-    let Some(number) = tunnel.acknowledger.take() else { return };
-    core.sink.meter.originated.add(1);
-    let Some(mut frame) = core.sink.pool.take() else {
-        core.sink.count(DropReason::NoFrame);
-        return;
-    };
+    let Core { table, sink, acks, exits, now, .. } = core;
+    let Some(tunnel) = table.tunnel_by_id(id) else { return };
+    let Some(mut frame) = sink.pool.take() else { return acks.put_off(tunnel, *now) };
+    let Some(number) = tunnel.acknowledger.take() else { return sink.pool.put(frame) };
+    sink.meter.originated.add(1);
     let header = gre::Header {
         call_id: tunnel.outer.peer_call_id,
         payload_len: 0,
@@ -92,8 +90,8 @@ pub(crate) fn send_acknowledgement(core: &mut Core, id: TunnelId) {
         acknowledgment: Some(number),
     };
     if push_outer(&mut frame, header, tunnel.outer, CONTROL_TOS) {
-        core.exits.peer(&mut core.sink, frame, tunnel.outer.peer, &mut tunnel.exit);
+        exits.peer(sink, frame, tunnel.outer.peer, &mut tunnel.exit);
     } else {
-        core.sink.drop_of(frame, DropReason::NoHeadroom, &tunnel.shared);
+        sink.drop_of(frame, DropReason::NoHeadroom, &tunnel.shared);
     }
 }

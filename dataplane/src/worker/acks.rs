@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use protocol::gre::ACK_DELAY;
 use protocol::time::Instant;
 
 use crate::api::TunnelId;
@@ -59,6 +60,14 @@ impl Acks {
             self.note(tunnel, now);
         }
         None
+    }
+
+    /// There was no frame for a tunnel's: it waits once more.
+    pub(crate) fn put_off(&mut self, tunnel: &mut Tunnel, now: Instant) {
+        if !tunnel.ack_waiting {
+            tunnel.ack_waiting = true;
+            self.waiting.push_back((now + ACK_DELAY, tunnel.id));
+        }
     }
 
     /// Has the processor fetch the tunnels whose wait is over: nothing of them has passed for long.

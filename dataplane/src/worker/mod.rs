@@ -52,6 +52,9 @@ use suggest::Suggestions;
 /// Packets taken from one port in a turn.
 pub(crate) const BURST: usize = 64;
 
+/// Acknowledgements that go alone in a turn.
+const LONE_ACKNOWLEDGEMENTS: usize = 4 * BURST;
+
 /// A port and what it is for.
 pub(crate) struct Attached {
     pub(crate) port: Box<dyn Port>,
@@ -510,15 +513,16 @@ impl Worker {
         released
     }
 
-    /// Sends the acknowledgements that found no data to ride on.
+    /// Sends the acknowledgements that found no data to ride on, in bounded work: after a stall
+    /// thousands of tunnels owe one, more than there are frames or places to send by. `true` if there
+    /// were some; there may be more.
     fn acknowledge(&mut self) -> bool {
         let core = &mut self.core;
-        let mut any = false;
-        while let Some(tunnel) = core.acks.next(&mut core.table, core.now) {
-            any = true;
+        for sent in 0..LONE_ACKNOWLEDGEMENTS {
+            let Some(tunnel) = core.acks.next(&mut core.table, core.now) else { return sent > 0 };
             downlink::send_acknowledgement(core, tunnel);
         }
-        any
+        true
     }
 
     fn transmit(&mut self) -> bool {

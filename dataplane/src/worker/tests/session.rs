@@ -296,3 +296,25 @@ fn a_tunnel_that_is_closed_with_packets_in_flight_drops_and_counts_them() {
     bench.turn();
     assert_eq!(bench.pop(0, TUN), [packet(INNER, FAR, &[7])]);
 }
+
+/// After a stall many tunnels owe one at once: they go a few at a time, none is forgotten.
+#[test]
+fn acknowledgements_of_many_tunnels_share_turns() {
+    let mut bench = Bench::new(1);
+    let mut subscribers: Vec<_> = (0..600_u16)
+        .map(|n| bench.dial(100 + n, std::net::Ipv4Addr::from_bits(0x0A00_0100 + u32::from(n))).1)
+        .collect();
+    bench.turn();
+    for subscriber in &mut subscribers {
+        bench.push(0, RAW, &subscriber.encrypt(FAR, &[1]));
+    }
+    for _ in 0..3 {
+        bench.turn();
+        bench.pop(0, TUN);
+    }
+    bench.now = bench.now + Duration::from_millis(200);
+    for expected in [256, 256, 88, 0] {
+        bench.turn_worker(0);
+        assert_eq!(bench.pop(0, super::bench::ACCESS).len(), expected);
+    }
+}
