@@ -27,23 +27,26 @@ pub(crate) fn from_subscriber(
     if way != Way::Fast || !ipv4::is_host(inner.destination) {
         return otherwise(core, frame, inner, from, way);
     }
+    // The kernel answers with Time Exceeded (RFC 792), and knows which options are obeyed.
+    if inner.ttl <= 1 || inner.has_options() {
+        return by_slow_path(core, frame, from);
+    }
     let to = match core.table.destination_in(to) {
+        Some(to) if to.through_kernel => return core.exits.kernel(&mut core.sink, frame),
         // Nothing goes back by the tunnel that it came from: where everything lies behind a
         // tunnel, so do our own addresses, and they are the kernel's.
-        Some(to) if to.through_kernel || to.place == Place::Here(from) => {
-            return core.exits.kernel(&mut core.sink, frame);
-        }
+        Some(to) if to.place == Place::Here(from) => return by_slow_path(core, frame, from),
         Some(to) => To::Tunnel(to.place),
         None => match core.exits.core(inner.destination, inner.total_len) {
             Some(exit) => To::Core(exit),
-            // Ours to deliver, or not ours to route.
+            // Ours to deliver, or to answer.
+            None if core.exits.is_kernels(inner.destination.into()) => {
+                return by_slow_path(core, frame, from);
+            }
+            // Not ours to route.
             None => return core.exits.kernel(&mut core.sink, frame),
         },
     };
-    if inner.ttl <= 1 {
-        // The kernel answers with Time Exceeded (RFC 792).
-        return core.exits.kernel(&mut core.sink, frame);
-    }
     ipv4::decrement_ttl(frame.data_mut());
     match to {
         To::Tunnel(Place::Here(slot)) => core.downlink.push(frame, slot),
@@ -54,7 +57,22 @@ pub(crate) fn from_subscriber(
     }
 }
 
-/// The same for a packet that is not for a host, or that others forward.
+/// Gives a packet to the kernel that a subscriber can make at will, as fast as it may: it costs a
+/// system call, which is many times what others cost, and the worker is shared.
+#[inline(never)]
+fn by_slow_path(core: &mut Core, frame: Frame, from: u32) {
+    let Core { table, sink, exits, now, .. } = core;
+    let Some(tunnel) = table.tunnel(from) else {
+        return sink.drop(frame, DropReason::TunnelUnknown);
+    };
+    if tunnel.slow_path.allows(*now) {
+        exits.kernel(sink, frame);
+    } else {
+        sink.drop_of(frame, DropReason::SlowPathLimited, &tunnel.shared);
+    }
+}
+
+/// Forwards a packet that is not for a host, or that others forward.
 #[inline(never)]
 fn otherwise(core: &mut Core, frame: Frame, inner: View, from: u32, way: Way) {
     if inner.destination.is_broadcast() && is_dhcp(frame.data(), inner) {
@@ -79,7 +97,7 @@ fn is_dhcp(packet: &[u8], inner: View) -> bool {
         && packet.get(inner.header_len + 2..).and_then(<[u8]>::first_chunk) == Some(&PORT)
 }
 
-/// The same for a packet of IPv6 that goes beyond its link.
+/// Forwards a packet of IPv6 that goes beyond its link.
 pub(crate) fn from_subscriber_ipv6(
     core: &mut Core,
     mut frame: Frame,
@@ -96,6 +114,10 @@ pub(crate) fn from_subscriber_ipv6(
         Way::Device(device) => return core.devices.put(&mut core.sink, frame, device),
         Way::Nowhere => return core.sink.drop(frame, DropReason::NoPort),
     }
+    // The kernel answers with Time Exceeded (RFC 4443 §3.3).
+    if inner.hop_limit <= 1 {
+        return by_slow_path(core, frame, from);
+    }
     let to = match core.table.destination_ipv6(inner.destination) {
         Some(to) if to.through_kernel => return core.exits.kernel(&mut core.sink, frame),
         // Nothing goes back by the tunnel that it came from (RFC 4443 §3.1): an address of a
@@ -106,14 +128,14 @@ pub(crate) fn from_subscriber_ipv6(
         Some(to) => To::Tunnel(to.place),
         None => match core.exits.core_ipv6(inner.destination, inner.total_len) {
             Some(exit) => To::Core(exit),
-            // Ours to deliver or to answer (RFC 4443 §3.2: Packet Too Big), or not ours to route.
+            // Ours to deliver, or to answer.
+            None if core.exits.is_kernels(inner.destination.into()) => {
+                return by_slow_path(core, frame, from);
+            }
+            // Too big (RFC 4443 §3.2), or not ours to route.
             None => return core.exits.kernel(&mut core.sink, frame),
         },
     };
-    if inner.hop_limit <= 1 {
-        // The kernel answers with Time Exceeded (RFC 4443 §3.3).
-        return core.exits.kernel(&mut core.sink, frame);
-    }
     ipv6::decrement_hop_limit(frame.data_mut());
     match to {
         To::Tunnel(Place::Here(slot)) => core.downlink.push(frame, slot),

@@ -7,6 +7,8 @@ use std::net::Ipv4Addr;
 
 /// Octets of a header without options.
 pub(crate) const HEADER_LEN: usize = 20;
+/// What such a header begins with: version and length.
+const PLAIN: u8 = 0x45;
 
 /// The word of flags and fragment offset.
 pub(crate) const DONT_FRAGMENT: u16 = 0x4000;
@@ -79,6 +81,12 @@ impl View {
         })
     }
 
+    /// Whether it says more than where the packet goes, as routers may have to obey (RFC 791 §3.1).
+    #[inline]
+    pub(crate) const fn has_options(&self) -> bool {
+        self.header_len > HEADER_LEN
+    }
+
     /// Whether this is not the whole packet.
     #[inline]
     pub(crate) const fn is_fragment(&self) -> bool {
@@ -100,11 +108,12 @@ pub(crate) fn total_len(packet: &[u8]) -> Option<usize> {
 }
 
 /// Where a packet that was verified goes, if that is a host and its Time To Live takes it there.
+/// What has options is the kernel's to judge.
 #[inline]
 pub(crate) fn next_hop(packet: &[u8]) -> Option<Ipv4Addr> {
     let fixed: &[u8; HEADER_LEN] = packet.first_chunk()?;
     let destination = Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]);
-    (fixed[8] > 1 && is_host(destination)).then_some(destination)
+    (fixed[0] == PLAIN && fixed[8] > 1 && is_host(destination)).then_some(destination)
 }
 
 /// Where the header of a packet has its destination, before anything is verified.
@@ -166,7 +175,7 @@ pub(crate) fn header(
     let mut header = [0; HEADER_LEN];
     // The payload is a tunnelled packet that fits a frame: the sum cannot wrap.
     let total = payload.wrapping_add(20);
-    header[0] = 0x45;
+    header[0] = PLAIN;
     header[1] = tos;
     header[2..4].copy_from_slice(&total.to_be_bytes());
     header[4..6].copy_from_slice(&identification.to_be_bytes());
@@ -176,7 +185,7 @@ pub(crate) fn header(
     header[16..20].copy_from_slice(&destination.octets());
     // The same words, but from registers (RFC 1071 §2 (C)).
     let words = [
-        u32::from_be_bytes([0x45, tos, 0, 0]) >> 16,
+        u32::from_be_bytes([PLAIN, tos, 0, 0]) >> 16,
         total.into(),
         identification.into(),
         u32::from_be_bytes([0, 0, TTL, protocol]),

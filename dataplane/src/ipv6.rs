@@ -62,6 +62,11 @@ fn address(header: &[u8; HEADER_LEN], at: usize) -> Option<Ipv6Addr> {
     header.get(at..)?.first_chunk().copied().map(Ipv6Addr::from_octets)
 }
 
+/// Where the header of a packet has its destination, before anything is verified.
+pub(crate) fn destination(packet: &[u8]) -> Option<Ipv6Addr> {
+    address(packet.first_chunk()?, 24)
+}
+
 /// The traffic class of a packet that is long enough to have one.
 pub(crate) fn traffic_class(packet: &[u8]) -> Option<u8> {
     let [first, second] = *packet.first_chunk()?;

@@ -104,11 +104,18 @@ pub enum DropReason {
     /// An Ethernet frame that a bridge sent into a tunnel whose peer takes none so long, or none with
     /// VLAN tags (RFC 3518).
     FrameRefused,
+    /// A packet of the core for a subscriber whose source nobody outside can have: this network's,
+    /// loopback, multicast, reserved, or the subscriber's own address (RFC 1812 §5.3.7).
+    SourceMartian,
+    /// A packet from the subscriber that only the kernel can handle (for an address of ours, at the end
+    /// of its time to live, with options, for a neighbour that is not found yet), beyond what one
+    /// tunnel may send there.
+    SlowPathLimited,
 }
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::NotIpv4,
         Self::VlanUnknown,
         Self::MacForeign,
@@ -150,6 +157,8 @@ impl DropReason {
         Self::FragmentLost,
         Self::FragmentsFull,
         Self::FrameRefused,
+        Self::SourceMartian,
+        Self::SlowPathLimited,
     ];
 
     /// The reason as metrics and reports name it.
@@ -197,6 +206,8 @@ impl DropReason {
             Self::FragmentLost => "fragment_lost",
             Self::FragmentsFull => "fragments_full",
             Self::FrameRefused => "frame_refused",
+            Self::SourceMartian => "source_martian",
+            Self::SlowPathLimited => "slow_path_limited",
         }
     }
 }

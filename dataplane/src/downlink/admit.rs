@@ -1,6 +1,7 @@
 //! Which tunnel leads to a packet's destination, and whether the packet may go there.
 //!
-//! Implements RFC 1812 §5.2.2 (what a router verifies) and §5.3.1 (Time To Live). Never gives a packet
+//! Implements RFC 1812 §5.2.2 (what a router verifies), §5.3.1 (Time To Live) and §5.3.7 (martian
+//! sources). Never gives a packet
 //! of the kernel back to it.
 
 use std::net::Ipv4Addr;
@@ -53,8 +54,15 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
                 core.exits.kernel(&mut core.sink, frame);
                 continue;
             }
+            // The kernel's own check of sources never saw it.
+            if !ipv4::is_host(inner.source) || inner.source == inner.destination {
+                drop_at(core, frame, to.place, DropReason::SourceMartian);
+                continue;
+            }
             if inner.ttl <= 1 {
-                icmp::refuse(core, frame, inner, DropReason::TtlExceeded, Error::TimeExceeded);
+                let reason = DropReason::TtlExceeded;
+                charge(core, to.place, reason);
+                icmp::refuse(core, frame, inner, reason, Error::TimeExceeded);
                 continue;
             }
             ipv4::decrement_ttl(frame.data_mut());
@@ -66,6 +74,23 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
     }
     core.downlink.slots = slots;
     core.watch.end(Stage::Destination);
+}
+
+/// Drops a packet for a tunnel.
+#[cold]
+pub(super) fn drop_at(core: &mut Core, frame: Frame, place: Place, reason: DropReason) {
+    charge(core, place, reason);
+    core.sink.drop(frame, reason);
+}
+
+/// Counts a drop as the tunnel's, which only its owner can.
+#[cold]
+fn charge(core: &mut Core, place: Place, reason: DropReason) {
+    if let Place::Here(slot) = place
+        && let Some(tunnel) = core.table.tunnel(slot)
+    {
+        tunnel.shared.drops.add(reason);
+    }
 }
 
 /// Puts packets into the tunnel in `slot`: the kernel sent them by the tunnel's own device.

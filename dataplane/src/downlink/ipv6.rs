@@ -3,6 +3,7 @@
 //! Implements RFC 8200 §3 and §5 (what is too large is answered, never cut) and RFC 4291 §2.5.6
 //! (what is of a link stays there: the kernel's own words on its interfaces go into no tunnel).
 
+use super::admit::drop_at;
 use super::{Fit, Stages, protect, shape};
 use crate::api::DropReason;
 use crate::frame::Frame;
@@ -16,14 +17,19 @@ use crate::worker::{Core, From};
 pub(super) fn admit(core: &mut Core, frame: Frame, from: From) {
     let Some((mut frame, view)) = forwarded(core, frame) else { return };
     let Some(to) = core.table.destination_ipv6(view.destination) else {
-        let is_stale = from == From::Worker;
-        let reason = if is_stale { DropReason::HandoverStale } else { DropReason::NoTunnel };
-        return core.sink.drop(frame, reason);
+        if from == From::Worker {
+            return core.sink.drop(frame, DropReason::HandoverStale);
+        }
+        return icmpv6::unreachable(core, frame, &view);
     };
     if from == From::Port {
         // The kernel answers with Time Exceeded (RFC 4443 §3.3).
         if to.through_kernel || view.hop_limit <= 1 {
             return core.exits.kernel(&mut core.sink, frame);
+        }
+        // The kernel's own check of sources never saw it.
+        if !ipv6::is_forwarded(view.source) || view.source == view.destination {
+            return drop_at(core, frame, to.place, DropReason::SourceMartian);
         }
         ipv6::decrement_hop_limit(frame.data_mut());
     }

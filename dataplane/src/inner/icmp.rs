@@ -70,6 +70,11 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// Whether IPv6 may tell of an address that nobody has.
+    pub(crate) fn allows_unreachable(&mut self, now: Instant) -> bool {
+        self.unreachable.allows(now)
+    }
+
     /// Whether IPv6 may tell of a packet that is too big.
     pub(crate) fn allows_too_big(&mut self, now: Instant) -> bool {
         self.too_big.allows(now)

@@ -1,13 +1,14 @@
 //! ICMPv6 errors about inner packets that cannot go on.
 //!
-//! Implements RFC 4443 §2.4 (what an error looks like, who gets none, and how many) and §3.2
-//! (Packet Too Big). They go to the kernel by the TUN, as IPv6 knows no martian sources, and it
-//! routes them.
+//! Implements RFC 4443 §2.2 (whose address they come from), §2.4 (what an error looks like, who gets
+//! none, and how many), §3.1 (Destination Unreachable) and §3.2 (Packet Too Big). They go to the kernel
+//! by the TUN, as IPv6 knows no martian sources, and it routes them.
 
 use std::net::Ipv6Addr;
 
 use crate::api::DropReason;
 use crate::frame::Frame;
+use crate::io::source_toward;
 use crate::ipv6::{self, View};
 use crate::worker::Core;
 
@@ -15,10 +16,43 @@ use crate::worker::Core;
 const HEADER_LEN: usize = 8;
 /// The longest error, with its IP header: what every link carries (RFC 4443 §2.4 (c)).
 const MAX_LEN: usize = 1280;
-const PACKET_TOO_BIG: u8 = 2;
 /// Messages from here on are no errors (RFC 4443 §2.1).
 const FIRST_INFORMATION: u8 = 128;
 const REDIRECT: u8 = 137;
+
+/// Why a packet cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Error {
+    /// Nobody has the address (RFC 4443 §3.1).
+    AddressUnreachable,
+    /// It is too large for the tunnel, whose MTU this is (RFC 4443 §3.2).
+    TooBig(u16),
+}
+
+impl Error {
+    /// Type, code, checksum to be filled in, and the word that depends on them.
+    const fn header(self) -> [u8; HEADER_LEN] {
+        match self {
+            Self::AddressUnreachable => [1, 3, 0, 0, 0, 0, 0, 0],
+            Self::TooBig(mtu) => {
+                let [high, low] = mtu.to_be_bytes();
+                [2, 0, 0, 0, 0, 0, high, low]
+            }
+        }
+    }
+}
+
+/// Drops a packet for an address of ours that has no tunnel, and tells its source so.
+#[cold]
+pub(crate) fn unreachable(core: &mut Core, frame: Frame, view: &View) {
+    core.sink.count(DropReason::NoTunnel);
+    if !deserves_error(frame.data(), view) {
+        return core.sink.pool.put(frame);
+    }
+    let is_allowed = core.icmp.allows_unreachable(core.now);
+    let from = if is_allowed { source_toward(view.source) } else { None };
+    answer(core, frame, Error::AddressUnreachable, from, view.source);
+}
 
 /// Drops a packet that is too large for the tunnel in `slot`, and tells its source the MTU, from our
 /// end of the tunnel.
@@ -32,11 +66,13 @@ pub(crate) fn too_big(core: &mut Core, frame: Frame, view: &View, slot: u32, mtu
     let Some(local) = local.filter(|_| deserves_error(frame.data(), view)) else {
         return core.sink.pool.put(frame);
     };
-    let mut frame = frame;
-    if tunnel.errors.allows(now)
-        && core.icmp.allows_too_big(now)
-        && turn_into_error(&mut frame, mtu, local, view.source)
-    {
+    let is_allowed = tunnel.errors.allows(now) && core.icmp.allows_too_big(now);
+    answer(core, frame, Error::TooBig(mtu), is_allowed.then_some(local), view.source);
+}
+
+/// Sends the error, in the frame of the packet that it is about, if there is somebody to send it.
+fn answer(core: &mut Core, mut frame: Frame, error: Error, from: Option<Ipv6Addr>, to: Ipv6Addr) {
+    if from.is_some_and(|from| turn_into_error(&mut frame, error, from, to)) {
         core.sink.meter.originated.add(1);
         core.sink.meter.icmp_errors.add(1);
         core.exits.kernel(&mut core.sink, frame);
@@ -60,11 +96,10 @@ fn deserves_error(packet: &[u8], view: &View) -> bool {
 }
 
 /// Puts both headers before as much of the packet as an error quotes.
-fn turn_into_error(frame: &mut Frame, mtu: u16, from: Ipv6Addr, to: Ipv6Addr) -> bool {
+fn turn_into_error(frame: &mut Frame, error: Error, from: Ipv6Addr, to: Ipv6Addr) -> bool {
     frame.truncate(MAX_LEN - ipv6::HEADER_LEN - HEADER_LEN);
     let Some(room) = frame.push_front(HEADER_LEN) else { return false };
-    let [high, low] = mtu.to_be_bytes();
-    room.copy_from_slice(&[PACKET_TOO_BIG, 0, 0, 0, 0, 0, high, low]);
+    room.copy_from_slice(&error.header());
     let checksum = !ipv6::pseudo_sum(from, to, ipv6::ICMPV6, frame.data());
     if let Some(field) = frame.data_mut().get_mut(2..4) {
         field.copy_from_slice(&checksum.to_be_bytes());

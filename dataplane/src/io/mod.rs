@@ -12,6 +12,7 @@ pub mod memory;
 pub(crate) mod nic;
 pub mod offload;
 pub mod raw;
+mod source;
 mod sys;
 pub mod tun;
 pub mod xsk;
@@ -20,6 +21,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 pub use counters::{Counter, PortCounters, PortDrop};
+pub(crate) use source::source_toward;
 
 use crate::frame::{Frame, Pool};
 

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 
 use crate::api::{Ipv6Prefix, Outer, Prefix, TunnelId};
 use crate::ipv4;
+use crate::ipv6;
 use crate::mailbox::{Destinations, Handed, Opening};
 use crate::mppe::{ReceiveState, SendState, States};
 use crate::prefetch::prefetch;
@@ -43,6 +44,9 @@ pub(crate) struct Table {
     prefixes_ipv6: PrefixesIpv6,
     /// IPv6 prefixes of each slot that has some.
     ipv6: HashMap<u32, Vec<Ipv6Prefix>>,
+    /// Addresses of ours that tunnels ever ended at: those that PPTP is served on, and the few that
+    /// calls of ours come from.
+    locals: Vec<Ipv4Addr>,
 }
 
 /// What every worker knows of a tunnel. On a cache line of its own: packets of many tunnels need
@@ -103,6 +107,7 @@ impl Table {
             prefixes: Prefixes::default(),
             prefixes_ipv6: PrefixesIpv6::default(),
             ipv6: HashMap::new(),
+            locals: Vec::new(),
         }
     }
 
@@ -119,6 +124,9 @@ impl Table {
         }
         let Opening { tunnel: id, outer, owner, shared } = opening;
         self.vacate(id.slot);
+        if !self.is_local(outer.local) {
+            self.locals.push(outer.local);
+        }
         let slot = id.slot as usize;
         if self.entries.len() <= slot {
             self.entries.resize_with(slot + 1, || None);
@@ -205,13 +213,10 @@ impl Table {
                 Call::Known(Place::Here(slot)) => Some(slot),
                 Call::Known(Place::Worker(_)) | Call::OtherPeer | Call::Unknown => None,
             },
-            Handed::Downlink(frame) => {
-                let to = self.destination(ipv4::destination(frame.data())?)?;
-                match to.place {
-                    Place::Here(slot) => Some(slot),
-                    Place::Worker(_) => None,
-                }
-            }
+            Handed::Downlink(frame) => match self.destination_of(frame.data())?.place {
+                Place::Here(slot) => Some(slot),
+                Place::Worker(_) => None,
+            },
         }
     }
 
@@ -272,6 +277,11 @@ impl Table {
         other
     }
 
+    /// Whether tunnels end at an address, or did.
+    pub(crate) fn is_local(&self, address: Ipv4Addr) -> bool {
+        self.locals.contains(&address)
+    }
+
     /// The same, and the tunnel itself, if it is this worker's and the newest with its Call ID, as
     /// nearly all are.
     #[inline]
@@ -290,6 +300,15 @@ impl Table {
     /// The tunnel that leads to an inner destination.
     pub(crate) fn destination(&self, address: Ipv4Addr) -> Option<Destination> {
         self.destination_in(self.prefixes.lookup(address)?)
+    }
+
+    /// The tunnel that a packet of IPv4 or IPv6 is for.
+    pub(crate) fn destination_of(&self, packet: &[u8]) -> Option<Destination> {
+        if ipv6::is_ipv6(packet) {
+            self.destination_ipv6(ipv6::destination(packet)?)
+        } else {
+            self.destination(ipv4::destination(packet)?)
+        }
     }
 
     /// The same, by what [`Table::expect_destination`] said of it.

@@ -66,10 +66,11 @@ pub(super) fn admit(core: &mut Core, mut frame: Frame, from: From, stages: &mut 
     }
 }
 
-/// Whether a packet that came by a port of both roles is a subscriber's GRE of a tunnel of ours;
+/// Whether a packet that came by a port of both roles is GRE to us, of a tunnel that lives or of none;
 /// GRE to a subscriber is a packet like any other.
 pub(crate) fn is_for(table: &Table, packet: &[u8]) -> bool {
-    matches!(call(table, packet), Some(Call::Known(_)))
+    let ip = View::parse(packet).filter(|ip| ip.protocol == gre::IP_PROTOCOL);
+    ip.is_some_and(|ip| table.is_local(ip.destination))
 }
 
 /// Whose a packet is that starts with the outer IP header. `None`: it is none of PPTP.

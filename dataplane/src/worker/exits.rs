@@ -4,7 +4,7 @@
 //! kernel: IP packets by the TUN, GRE by the raw socket. Nothing is sent here; the worker empties
 //! the queues at the end of a turn.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -219,7 +219,21 @@ impl Exits {
         (len <= way.mtu as usize).then_some(way.exit)
     }
 
-    /// The same, if it was found before.
+    /// Whether a destination that [`Self::core`] has no way to is the kernel's alone: an address of ours,
+    /// or nobody's yet. Others have a way that leads by an interface that is none of the worker's.
+    pub(crate) fn is_kernels(&self, destination: IpAddr) -> bool {
+        let Some(snapshot) = &self.snapshot else { return false };
+        let decision = match destination {
+            IpAddr::V4(address) => snapshot.lookup(address),
+            IpAddr::V6(address) => snapshot.lookup_ipv6(address),
+        };
+        matches!(
+            decision,
+            Decision::Local | Decision::Unresolved { .. } | Decision::Unreachable(_)
+        )
+    }
+
+    /// The way that [`Self::core`] tells, if it was found before.
     #[inline]
     pub(crate) fn remembered(&self, destination: Ipv4Addr, len: usize) -> Option<Exit> {
         let way = self.recent.get(recent(destination))?.way(destination, self.version)?;

@@ -12,7 +12,6 @@ use super::Core;
 use crate::api::TunnelId;
 use crate::balance::{Why, Wish};
 use crate::frame::Frame;
-use crate::ipv4;
 use crate::mailbox::{Handed, Shed};
 use crate::table::{Call, Direction, Place, Tunnel};
 use crate::uplink;
@@ -145,7 +144,7 @@ impl Core {
                     Call::Known(place) => place,
                     Call::OtherPeer | Call::Unknown => return None,
                 },
-                Direction::Downlink => table.destination(ipv4::destination(frame.data())?)?.place,
+                Direction::Downlink => table.destination_of(frame.data())?.place,
             };
             match place {
                 Place::Here(slot) => Some(slot),

@@ -1,12 +1,13 @@
 //! Where inner packets go: to the core, to other subscribers, to the kernel; on Ethernet.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::bench::{
     ACCESS, ACCESS_MAC, BOTH, Bench, CORE, CORE_MAC, GATEWAY, INNER, LOCAL, PEER, PEER_MAC, RAW,
     SERVER, SERVER_MAC, TUN, ethernet, outer,
 };
-use super::subscriber::{ipv4, one_hop_on, packet};
+use super::subscriber::{ipv4, one_hop_on, packet, sum};
 use crate::api::{Command, DropReason, Forward, Network, Outer, Prefix};
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 6);
@@ -134,6 +135,84 @@ fn a_subscribers_packet_at_the_end_of_its_life_goes_to_the_kernel() {
     assert!(bench.pop(0, ACCESS).is_empty() && bench.pop(0, CORE).is_empty());
 }
 
+/// RFC 791 §3.1: whether a source route is obeyed is the kernel's to know (`accept_source_route`).
+#[test]
+fn a_subscribers_packet_with_options_goes_to_the_kernel() {
+    let mut bench = Bench::new(1);
+    let (_, mut subscriber) = bench.dial(9, INNER);
+    bench.dial(10, OTHER);
+    // So that a way is remembered.
+    bench.push(0, RAW, &subscriber.encrypt(SERVER, &[1]));
+    bench.turn();
+    assert_eq!(bench.pop(0, CORE).len(), 1);
+    for destination in [SERVER, OTHER] {
+        let mut packet = packet(INNER, destination, &[1]);
+        // Loose source and record route, by one gateway.
+        packet.splice(20..20, [131, 7, 4, 203, 0, 113, 9, 0]);
+        packet[0] = 0x47;
+        packet[3] += 8;
+        packet[10..12].fill(0);
+        let checksum = !sum(&packet[..28]);
+        packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+        bench.push(0, RAW, &subscriber.encrypt_packet(&packet));
+        bench.turn();
+        assert_eq!(bench.pop(0, TUN), [packet]);
+    }
+    assert!(bench.pop(0, ACCESS).is_empty() && bench.pop(0, CORE).is_empty());
+}
+
+/// Each costs a system call, and the worker is shared.
+#[test]
+fn what_the_kernel_alone_can_handle_has_a_rate_for_each_tunnel() {
+    let mut bench = Bench::new(1);
+    let (tunnel, mut loud) = bench.dial(9, INNER);
+    let (_, mut quiet) = bench.dial(10, OTHER);
+    let unresolved = Ipv4Addr::new(203, 0, 113, 81);
+    let mut reached = 0;
+    for round in 0..100_u8 {
+        for number in 0..60 {
+            let packet = match number % 3 {
+                0 => ipv4(253, 1, INNER, SERVER, &[round]),
+                1 => packet(INNER, unresolved, &[round]),
+                _ => packet(INNER, INNER, &[round]),
+            };
+            bench.push(0, RAW, &loud.encrypt_packet(&packet));
+        }
+        bench.push(0, RAW, &quiet.encrypt(unresolved, &[round]));
+        // What others route is no slow path.
+        bench.push(0, RAW, &loud.encrypt(SERVER, &[round]));
+        bench.turn_worker(0);
+        assert_eq!(bench.pop(0, CORE).len(), 1);
+        let ups = bench.pop(0, TUN);
+        assert!(ups.contains(&packet(OTHER, unresolved, &[round])));
+        reached += ups.len() - 1;
+    }
+    let drops = bench.drops();
+    let [(DropReason::SlowPathLimited, dropped)] = drops[..] else { panic!("{drops:?}") };
+    assert_eq!((reached as u64 + dropped, dropped > 1500), (6000, true), "{drops:?}");
+    assert_eq!(bench.handle.counters(tunnel).unwrap().drops.total(), dropped);
+    bench.turn_after(Duration::from_secs(1));
+    bench.push(0, RAW, &loud.encrypt(unresolved, &[1]));
+    bench.turn();
+    assert_eq!(bench.pop(0, TUN).len(), 1, "and goes on");
+}
+
+/// RFC 1812 §5.3.7: the kernel checks what it forwards, here it does not.
+#[test]
+fn the_cores_martians_reach_no_subscriber() {
+    let mut bench = Bench::new(1);
+    let (tunnel, _) = bench.dial(9, INNER);
+    let martians = ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"];
+    let martians = martians.map(|address| address.parse().unwrap());
+    for source in martians.into_iter().chain([INNER]) {
+        bench.push(0, CORE, &ethernet(CORE_MAC, SERVER_MAC, &packet(source, INNER, &[1])));
+    }
+    bench.turn();
+    assert!(bench.pop(0, ACCESS).is_empty());
+    assert_eq!(bench.drops(), [(DropReason::SourceMartian, 7)]);
+    assert_eq!(bench.handle.counters(tunnel).unwrap().drops.total(), 7);
+}
+
 #[test]
 fn a_port_of_both_roles_tells_gre_of_tunnels_from_gre_to_subscribers() {
     let mut bench = Bench::new(1);
@@ -150,6 +229,25 @@ fn a_port_of_both_roles_tells_gre_of_tunnels_from_gre_to_subscribers() {
     assert_eq!(subscriber.decrypt(&sent[0][14..]), one_hop_on(&inside));
     assert_eq!(subscriber.decrypt(&sent[1][14..]), one_hop_on(&packet(SERVER, INNER, &[2])));
     assert_eq!(bench.drops(), []);
+}
+
+#[test]
+fn on_a_port_of_both_roles_gre_to_us_is_never_the_cores() {
+    let mut bench = Bench::new(1);
+    let (tunnel, mut subscriber) = bench.dial(9, INNER);
+    bench.turn();
+    bench.handle.close(tunnel);
+    // On its way when the tunnel was closed, and of somebody else.
+    let late = subscriber.encrypt(FAR, &[1]);
+    let stranger = ipv4(47, 64, FAR, LOCAL, &late[20..]);
+    let broken = ipv4(47, 64, PEER, LOCAL, &late[20..30]);
+    for packet in [late, stranger, broken] {
+        bench.push(0, BOTH, &ethernet(ACCESS_MAC, PEER_MAC, &packet));
+    }
+    bench.turn();
+    let dropped = [(DropReason::GreMalformed, 1), (DropReason::TunnelUnknown, 2)];
+    assert_eq!(bench.drops(), dropped);
+    assert!(bench.pop(0, RAW).is_empty(), "nor is anyone told that our address is unreachable");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::bench::{ACCESS, Bench, INNER, RAW, TUN, outer};
+use super::bench::{ACCESS, Bench, CORE, CORE_MAC, INNER, RAW, SERVER_MAC, TUN, ethernet, outer};
 use super::subscriber::{Subscriber, ipv4};
 use crate::api::filter::Action;
 use crate::api::{
@@ -117,6 +117,35 @@ fn without_ipv6_nothing_of_it_passes_and_ipv4_goes_on() {
         }
     }
     assert_eq!(bench.drops(), [(DropReason::SourceForeign, 2), (DropReason::NoTunnel, 2)]);
+}
+
+#[test]
+fn a_worker_wishes_a_tunnel_away_whose_ipv6_comes_from_another() {
+    let mut bench = Bench::new(2);
+    let (tunnel, _) = bench.dial(8, INNER);
+    bench.ipv6(tunnel, &["2001:db8:1:1::/64"]);
+    for _ in 0..200 {
+        for _ in 0..8 {
+            bench.push(1, TUN, &packet(FAR, HOST, &[1; 60]));
+        }
+        bench.turn();
+        bench.pop_all();
+    }
+    let wishes = bench.wishes();
+    assert!(wishes.iter().any(|wish| wish.tunnel == tunnel && wish.to == 1), "{wishes:?}");
+}
+
+#[test]
+fn the_cores_martians_reach_no_subscriber() {
+    let mut bench = Bench::new(1);
+    bench.dual();
+    for source in ["::", "::1", "::ffff:10.0.0.1", "fe80::1", "ff0e::1", HOST] {
+        let packet = packet(source, HOST, &[1; 60]);
+        bench.push(0, CORE, &ethernet(CORE_MAC, SERVER_MAC, &packet));
+    }
+    bench.turn();
+    assert!(bench.pop(0, ACCESS).is_empty());
+    assert_eq!(bench.drops(), [(DropReason::SourceMartian, 6)]);
 }
 
 #[test]
