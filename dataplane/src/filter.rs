@@ -3,9 +3,20 @@
 //! Implements RFC 1858 §3 (fragments cannot hide ports). Walks at most [`Rules::MAX`] rules, keeps
 //! nothing between packets.
 
-use crate::api::filter::{Action, ICMP, Rule, Rules, protocol_has_ports};
+use std::net::IpAddr;
+
+use crate::api::filter::{Action, ICMP, ICMPV6, Rule, Rules, protocol_has_ports};
 use crate::ipv4::View;
 use crate::ipv6;
+
+/// What rules look at.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    transport: Transport,
+}
 
 /// What a packet shows of what rules look at behind the IP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +32,11 @@ enum Transport {
 }
 
 impl Transport {
-    fn read(packet: &[u8], view: &View) -> Self {
-        if view.fragment_offset != 0 {
-            return Self::Later;
-        }
-        let payload = packet.get(view.header_len..view.total_len).unwrap_or_default();
+    /// `icmp` is what the packet's family has for that.
+    fn read(payload: &[u8], protocol: u8, icmp: u8) -> Self {
         match *payload {
-            [kind, code, ..] if view.protocol == ICMP => Self::Icmp(kind, code),
-            [s0, s1, d0, d1, ..] if protocol_has_ports(view.protocol) => {
+            [kind, code, ..] if protocol == icmp => Self::Icmp(kind, code),
+            [s0, s1, d0, d1, ..] if protocol_has_ports(protocol) => {
                 Self::Ports(u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]))
             }
             _ => Self::Short,
@@ -41,67 +49,67 @@ pub(crate) fn judge(rules: &Rules, packet: &[u8], view: &View) -> Action {
     if rules.is_empty() {
         return Action::Accept;
     }
-    let transport = Transport::read(packet, view);
-    let matching = rules.as_slice().iter().find(|rule| matches(rule, view, transport));
-    matching.map_or(Action::Accept, |rule| rule.action)
+    let payload = packet.get(view.header_len..view.total_len).unwrap_or_default();
+    let transport = match view.fragment_offset {
+        0 => Transport::read(payload, view.protocol, ICMP),
+        _ => Transport::Later,
+    };
+    let (source, destination) = (view.source.into(), view.destination.into());
+    first(rules, &Seen { source, destination, protocol: view.protocol, transport })
 }
 
-/// The same for a packet of IPv6: rules that name IPv4 addresses, or ICMP's types, are about other
-/// packets. What hides its transport header from rules does not pass.
+/// The same for a packet of IPv6. What hides its transport header from rules does not pass.
 pub(crate) fn judge_ipv6(rules: &Rules, packet: &[u8], view: &ipv6::View) -> Action {
     if rules.is_empty() {
         return Action::Accept;
     }
     let Some(upper) = ipv6::upper(packet, view) else { return Action::Drop };
     let payload = packet.get(upper.offset..view.total_len).unwrap_or_default();
-    let transport = match *payload {
-        _ if upper.is_later => Transport::Later,
-        [s0, s1, d0, d1, ..] if protocol_has_ports(upper.protocol) => {
-            Transport::Ports(u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]))
-        }
-        _ => Transport::Short,
+    let transport = match upper.is_later {
+        false => Transport::read(payload, upper.protocol, ICMPV6),
+        true => Transport::Later,
     };
-    let matching = rules.as_slice().iter().find(|rule| {
-        rule.src_address.is_none()
-            && rule.dst_address.is_none()
-            && rule.icmp.is_none()
-            && rule.protocol.is_none_or(|protocol| protocol == upper.protocol)
-            && (!rule.has_ports() || has_ports(rule, upper.protocol, transport))
-    });
+    let (source, destination) = (view.source.into(), view.destination.into());
+    first(rules, &Seen { source, destination, protocol: upper.protocol, transport })
+}
+
+fn first(rules: &Rules, seen: &Seen) -> Action {
+    let matching = rules.as_slice().iter().find(|rule| matches(rule, seen));
     matching.map_or(Action::Accept, |rule| rule.action)
 }
 
-fn matches(rule: &Rule, view: &View, transport: Transport) -> bool {
-    rule.src_address.is_none_or(|prefix| prefix.contains(view.source))
-        && rule.dst_address.is_none_or(|prefix| prefix.contains(view.destination))
-        && rule.protocol.is_none_or(|protocol| protocol == view.protocol)
-        && (!rule.has_ports() || has_ports(rule, view.protocol, transport))
-        && (rule.icmp.is_none() || has_icmp(rule, view, transport))
+fn matches(rule: &Rule, seen: &Seen) -> bool {
+    rule.src_address.is_none_or(|block| block.contains(seen.source))
+        && rule.dst_address.is_none_or(|block| block.contains(seen.destination))
+        && rule.protocol.is_none_or(|protocol| protocol == seen.protocol)
+        && (!rule.has_ports() || has_ports(rule, seen))
+        && (rule.icmp.is_none() || has_icmp(rule, seen))
 }
 
-fn has_ports(rule: &Rule, protocol: u8, transport: Transport) -> bool {
-    if !protocol_has_ports(protocol) {
+fn has_ports(rule: &Rule, seen: &Seen) -> bool {
+    if !protocol_has_ports(seen.protocol) {
         return false;
     }
-    match transport {
+    match seen.transport {
         Transport::Ports(source, destination) => {
             rule.src_port.as_ref().is_none_or(|ports| ports.contains(&source))
                 && rule.dst_port.as_ref().is_none_or(|ports| ports.contains(&destination))
         }
         Transport::Icmp(..) => false,
-        Transport::Later | Transport::Short => unseen(rule, transport),
+        transport @ (Transport::Later | Transport::Short) => unseen(rule, transport),
     }
 }
 
-fn has_icmp(rule: &Rule, view: &View, transport: Transport) -> bool {
-    if view.protocol != ICMP {
+fn has_icmp(rule: &Rule, seen: &Seen) -> bool {
+    let of_family = if seen.source.is_ipv4() { ICMP } else { ICMPV6 };
+    if seen.protocol != of_family || rule.icmp_protocol() != of_family {
         return false;
     }
-    match (transport, &rule.icmp) {
+    match (seen.transport, &rule.icmp) {
         (Transport::Icmp(kind, code), Some(icmp)) => {
             kind == icmp.kind && icmp.codes.contains(&code)
         }
-        _ => unseen(rule, transport),
+        (transport, _) => unseen(rule, transport),
     }
 }
 
@@ -117,13 +125,13 @@ fn unseen(rule: &Rule, transport: Transport) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::api::Prefix;
-    use crate::api::filter::Icmp;
+    use crate::api::filter::{Block, Icmp};
+    use crate::api::{Ipv6Prefix, Prefix};
     use crate::ipv4;
 
     const TCP: u8 = 6;
@@ -153,7 +161,19 @@ mod tests {
 
     fn passes(rules: &[Rule], packet: &[u8]) -> bool {
         let rules = Rules::new(rules.to_vec()).unwrap();
-        judge(&rules, packet, &View::parse(packet).unwrap()) == Action::Accept
+        let action = match ipv6::is_ipv6(packet) {
+            false => judge(&rules, packet, &View::parse(packet).unwrap()),
+            true => judge_ipv6(&rules, packet, &ipv6::View::parse(packet).unwrap()),
+        };
+        action == Action::Accept
+    }
+
+    const HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xDB8, 1, 0, 0, 0, 0, 5);
+    const FAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xDB8, 0xFFFF, 0, 0, 0, 0, 0x80);
+
+    fn packet_ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(payload.len()).unwrap();
+        [&ipv6::header(len, next_header, HOST, FAR)[..], payload].concat()
     }
 
     fn drop_all() -> Rule {
@@ -177,13 +197,57 @@ mod tests {
 
     #[test]
     fn addresses_match_by_prefix() {
-        let net = |address, length| Some(Prefix { address, length });
+        let net = |address, length| Some(Prefix { address, length }.into());
         let server = Rule { dst_address: net(Ipv4Addr::new(203, 0, 113, 0), 24), ..drop_all() };
         let other = Rule { dst_address: net(Ipv4Addr::new(203, 0, 112, 0), 24), ..drop_all() };
         let own = Rule { src_address: net(SUBSCRIBER, 32), ..drop_all() };
         assert!(!passes(&[server], &packet(UDP, &ports(1, 1))));
         assert!(passes(&[other], &packet(UDP, &ports(1, 1))));
         assert!(!passes(&[own], &packet(UDP, &ports(1, 1))));
+    }
+
+    #[test]
+    fn a_rule_with_addresses_is_about_packets_of_their_family() {
+        let net = |address, length| Some(Ipv6Prefix::around(address, length).into());
+        let (ipv4, ipv6) = (packet(UDP, &ports(1, 1)), packet_ipv6(UDP, &ports(1, 1)));
+        let all_ipv4 = Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 };
+        for (rule, of_ipv4, of_ipv6) in [
+            (drop_all(), false, false),
+            (Rule { dst_address: net(FAR, 48), ..drop_all() }, true, false),
+            (
+                Rule { src_address: net(HOST, 128), dst_address: net(FAR, 128), ..drop_all() },
+                true,
+                false,
+            ),
+            (Rule { dst_address: net(HOST, 48), ..drop_all() }, true, true),
+            (Rule { dst_address: net(FAR, 0), ..drop_all() }, true, false),
+            (Rule { dst_address: Some(all_ipv4.into()), ..drop_all() }, false, true),
+        ] {
+            assert_eq!(passes(std::slice::from_ref(&rule), &ipv4), of_ipv4, "{rule:?}");
+            assert_eq!(passes(std::slice::from_ref(&rule), &ipv6), of_ipv6, "{rule:?}");
+        }
+    }
+
+    /// RFC 4443 §2.1: the same numbers mean other things.
+    #[test]
+    fn icmp_types_are_those_of_their_family() {
+        let icmp = |protocol| Rule {
+            protocol,
+            icmp: Some(Icmp { kind: 128, codes: 0..=0 }),
+            ..drop_all()
+        };
+        let echo = packet_ipv6(ICMPV6, &[128, 0, 0, 0]);
+        assert!(!passes(&[icmp(Some(ICMPV6))], &echo));
+        assert!(passes(&[icmp(Some(ICMPV6))], &packet_ipv6(ICMPV6, &[128, 1, 0, 0])));
+        assert!(passes(&[icmp(Some(ICMPV6))], &packet(ICMPV6, &[128, 0, 0, 0])));
+        assert!(!passes(&[icmp(Some(ICMPV6))], &packet_ipv6(ICMPV6, &[128])), "too short to tell");
+        for rule in [icmp(None), icmp(Some(ICMP))] {
+            assert!(passes(std::slice::from_ref(&rule), &echo));
+            assert!(passes(std::slice::from_ref(&rule), &packet_ipv6(ICMP, &[128, 0])));
+            assert!(!passes(std::slice::from_ref(&rule), &packet(ICMP, &[128, 0])));
+        }
+        let behind = [&[ICMPV6, 0, 0, 0, 0, 0, 0, 0][..], &[128, 0, 0, 0]].concat();
+        assert!(!passes(&[icmp(Some(ICMPV6))], &packet_ipv6(60, &behind)));
     }
 
     #[test]
@@ -245,6 +309,23 @@ mod tests {
             };
             let expected = protocol_has_ports(protocol) && shows && !drop;
             prop_assert_eq!(passes(&rules, &packet(protocol, &bytes)), expected);
+            let packet = packet_ipv6(protocol, &bytes);
+            let has_extensions = ipv6::upper(&packet, &ipv6::View::parse(&packet).unwrap())
+                .is_none_or(|upper| upper.offset != ipv6::HEADER_LEN);
+            prop_assert!(has_extensions || passes(&rules, &packet) == expected);
+        }
+
+        /// A prefix covers an address if they have as many bits in common.
+        #[test]
+        fn prefixes_of_ipv6_match_by_their_bits(
+            address: u128, length in 0_u8..=128, differs in proptest::option::of(0_u8..128),
+        ) {
+            let bit = differs.map_or(0, |bit| 1 << (127 - bit));
+            let other = Ipv6Addr::from_bits(address ^ bit);
+            let block = Block::from(Ipv6Prefix::around(Ipv6Addr::from_bits(address), length));
+            let expected = differs.is_none_or(|bit| bit >= length);
+            prop_assert_eq!(block.contains(other.into()), expected);
+            prop_assert!(!block.contains(Ipv4Addr::LOCALHOST.into()));
         }
     }
 }

@@ -7,8 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use dataplane::api::Prefix;
-use dataplane::api::filter::{self, Action, Rules};
+use dataplane::api::filter::{self, Action, Block, Rules};
+use dataplane::api::{Ipv6Prefix, Prefix};
+use protocol::ipv6::NoPrefix;
 use serde::Deserialize;
 
 use super::{Config, ConfigError};
@@ -31,20 +32,38 @@ pub struct Rule {
     /// What happens to the packet.
     pub action: Verb,
     /// Where the source lies.
-    pub src_address: Option<Destination>,
+    pub src_address: Option<Network>,
     /// Where the destination lies.
-    pub dst_address: Option<Destination>,
+    pub dst_address: Option<Network>,
     /// IP protocol.
     pub protocol: Option<Protocol>,
     /// Source ports.
     pub src_port: Option<Ports>,
     /// Destination ports.
     pub dst_port: Option<Ports>,
-    /// ICMP type, or type and codes.
+    /// ICMP type, or type and codes; ICMPv6's where that is the protocol.
     pub icmp_options: Option<IcmpOptions>,
     /// The operator's note.
     #[serde(default)]
     pub comment: String,
+}
+
+/// Addresses of either family: "203.0.113.0/24", "2001:db8::/32"; without a length one alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network(pub Block);
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.contains(':') {
+            let prefix: Ipv6Prefix = text.parse().map_err(|error: NoPrefix| error.to_string())?;
+            return Ok(Self(prefix.into()));
+        }
+        let Destination { address, length } = text.parse()?;
+        Ok(Self(Prefix { address, length }.into()))
+    }
 }
 
 /// RouterOS's word for an action.
@@ -62,8 +81,8 @@ pub enum Verb {
 #[serde(try_from = "String")]
 pub struct Protocol(pub u8);
 
-/// Names of protocols, as `/etc/protocols` has them.
-const PROTOCOLS: [(&str, u8); 12] = [
+/// Names of protocols, as RouterOS and `/etc/protocols` have them.
+const PROTOCOLS: [(&str, u8); 13] = [
     ("icmp", 1),
     ("igmp", 2),
     ("ipencap", 4),
@@ -73,6 +92,7 @@ const PROTOCOLS: [(&str, u8); 12] = [
     ("gre", 47),
     ("ipsec-esp", 50),
     ("ipsec-ah", 51),
+    ("icmpv6", 58),
     ("ospf", 89),
     ("sctp", 132),
     ("udp-lite", 136),
@@ -140,8 +160,6 @@ fn range<T: FromStr + PartialOrd + Copy>(text: &str) -> Option<RangeInclusive<T>
 impl Rule {
     /// The same for the data plane: one rule for each pair of ranges of ports.
     fn expand(&self) -> Vec<filter::Rule> {
-        let prefix =
-            |network: Destination| Prefix { address: network.address, length: network.length };
         let ranges = |ports: &Option<Ports>| match ports {
             Some(Ports(ranges)) => ranges.iter().cloned().map(Some).collect(),
             None => vec![None],
@@ -152,8 +170,8 @@ impl Rule {
                 Verb::Accept => Action::Accept,
                 Verb::Drop => Action::Drop,
             },
-            src_address: self.src_address.map(prefix),
-            dst_address: self.dst_address.map(prefix),
+            src_address: self.src_address.map(|Network(block)| block),
+            dst_address: self.dst_address.map(|Network(block)| block),
             protocol: self.protocol.map(|Protocol(number)| number),
             src_port: src_port.clone(),
             dst_port: dst_port.clone(),
@@ -203,5 +221,58 @@ impl Config {
             filter.rules().map_err(ConfigError::new)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the data plane makes of a filter's rules.
+    fn read(rules: &str) -> Result<Rules, String> {
+        let text = format!("name = \"f\"\nrules = [{rules}]");
+        toml::from_str::<Filter>(&text).map_err(|error| error.message().to_owned())?.rules()
+    }
+
+    #[test]
+    fn rules_are_of_either_family() {
+        let rules = read(
+            r#"{ action = "drop", dst-address = "2001:db8:bad::/48", protocol = "tcp", dst-port = "25" },
+               { action = "drop", src-address = "2001:db8::5" },
+               { action = "accept", protocol = "icmpv6", icmp-options = "128:0" },
+               { action = "drop", dst-address = "203.0.113.0/24" }"#
+                .replace('\n', "")
+                .as_str(),
+        );
+        insta::assert_debug_snapshot!(rules.unwrap().as_slice());
+    }
+
+    #[test]
+    fn slips_are_named() {
+        let slips = [
+            r#"{ action = "drop", dst-address = "2001:db8::1/48" }"#,
+            r#"{ action = "drop", dst-address = "2001:db8::/129" }"#,
+            r#"{ action = "drop", dst-address = "2001:zz::" }"#,
+            r#"{ action = "drop", dst-address = "2001:db8::/32", src-address = "10.0.0.0/8" }"#,
+            r#"{ action = "drop", dst-address = "2001:db8::/32", icmp-options = "8" }"#,
+        ];
+        let says = slips.map(|slip| read(slip).unwrap_err());
+        insta::assert_snapshot!(says.join("\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn an_ipv6_prefix_is_read_as_it_is_written(address: u128, length in 0_u8..=128) {
+            let prefix = Ipv6Prefix::around(std::net::Ipv6Addr::from_bits(address), length);
+            let text = prefix.to_string();
+            prop_assert_eq!(Network::try_from(text), Ok(Network(prefix.into())));
+        }
+
+        #[test]
+        fn no_text_is_a_panic(text in "[0-9a-f:./x]{0,40}") {
+            let _ = Network::try_from(text);
+        }
     }
 }

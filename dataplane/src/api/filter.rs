@@ -1,13 +1,14 @@
 //! Which of a subscriber's packets pass: an ordered list of rules for each direction.
 //!
-//! Rules see inner IPv4 packets. The first rule that matches decides; a packet that none matches is
-//! accepted, as by RouterOS. A list is checked once, when it is made, and shared by all tunnels
-//! that have it.
+//! Rules see inner packets, of IPv4 and of IPv6. The first rule that matches decides; a packet that
+//! none matches is accepted, as by RouterOS. A list is checked once, when it is made, and shared by all
+//! tunnels that have it.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::Prefix;
+use super::{Ipv6Prefix, Prefix};
 
 /// What happens to a packet that a rule matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +19,41 @@ pub enum Action {
     Drop,
 }
 
+/// Addresses of either family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Block {
+    /// Of IPv4.
+    Ipv4(Prefix),
+    /// Of IPv6.
+    Ipv6(Ipv6Prefix),
+}
+
+impl Block {
+    /// Whether an address lies in it.
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::Ipv4(prefix), IpAddr::V4(address)) => prefix.contains(address),
+            (Self::Ipv6(prefix), IpAddr::V6(address)) => prefix.contains(address),
+            (Self::Ipv4(_), IpAddr::V6(_)) | (Self::Ipv6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl From<Prefix> for Block {
+    fn from(prefix: Prefix) -> Self {
+        Self::Ipv4(prefix)
+    }
+}
+
+impl From<Ipv6Prefix> for Block {
+    fn from(prefix: Ipv6Prefix) -> Self {
+        Self::Ipv6(prefix)
+    }
+}
+
 /// One rule: it matches a packet that has all of what it names. A rule that names nothing matches
-/// every packet.
+/// every packet; one that names addresses matches packets of their family alone.
 ///
 /// The fields are those of RouterOS's firewall rules, one value to each: `action`, `src-address`,
 /// `dst-address`, `protocol`, `src-port`, `dst-port`, `icmp-options`. A list of ports is several
@@ -29,17 +63,18 @@ pub struct Rule {
     /// What happens to the packet.
     pub action: Action,
     /// Where the source lies.
-    pub src_address: Option<Prefix>,
+    pub src_address: Option<Block>,
     /// Where the destination lies.
-    pub dst_address: Option<Prefix>,
-    /// IP protocol number.
+    pub dst_address: Option<Block>,
+    /// IP protocol number; in IPv6 that of what is behind the extension headers.
     pub protocol: Option<u8>,
     /// Source ports. A rule with ports matches protocols that have such (TCP, UDP, UDP-Lite, SCTP,
     /// DCCP) and no others.
     pub src_port: Option<RangeInclusive<u16>>,
     /// Destination ports, likewise.
     pub dst_port: Option<RangeInclusive<u16>>,
-    /// ICMP type and codes. A rule with these matches ICMP and nothing else.
+    /// ICMP type and codes. A rule with these matches ICMP and nothing else; if its protocol is 58,
+    /// it matches ICMPv6 and nothing else.
     pub icmp: Option<Icmp>,
 }
 
@@ -58,13 +93,18 @@ impl Rule {
         }
     }
 
+    /// Of which protocol its ICMP types are.
+    pub(crate) fn icmp_protocol(&self) -> u8 {
+        self.protocol.unwrap_or(ICMP)
+    }
+
     /// Whether it looks beyond the IP header.
     pub(crate) const fn has_ports(&self) -> bool {
         self.src_port.is_some() || self.dst_port.is_some()
     }
 }
 
-/// An ICMP type (RFC 792) and a range of its codes; `0..=255` is any.
+/// An ICMP type (RFC 792, RFC 4443) and a range of its codes; `0..=255` is any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Icmp {
     /// The type.
@@ -132,8 +172,14 @@ pub enum RuleError {
         protocol: u8,
     },
     /// ICMP types, but another protocol, or ports too.
-    #[error("rule {rule}: ICMP types go with ICMP alone")]
+    #[error("rule {rule}: ICMP types go with ICMP or ICMPv6 alone")]
     NotIcmp {
+        /// The rule's number.
+        rule: usize,
+    },
+    /// It names what packets of IPv4 have, and what those of IPv6 have.
+    #[error("rule {rule}: no packet is of IPv4 and of IPv6")]
+    Families {
         /// The rule's number.
         rule: usize,
     },
@@ -151,8 +197,9 @@ pub enum RuleError {
     },
 }
 
-/// ICMP's protocol number.
+/// ICMP's protocol number, and ICMPv6's.
 pub(crate) const ICMP: u8 = 1;
+pub(crate) const ICMPV6: u8 = crate::ipv6::ICMPV6;
 
 /// Whether the first four octets behind the IP header are ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
 pub(crate) const fn protocol_has_ports(protocol: u8) -> bool {
@@ -165,10 +212,17 @@ fn check(rule: &Rule, number: usize) -> Result<(), RuleError> {
     {
         return Err(RuleError::NoPorts { rule: number, protocol });
     }
-    if rule.icmp.is_some()
-        && (rule.has_ports() || rule.protocol.is_some_and(|protocol| protocol != ICMP))
-    {
+    let is_icmp = matches!(rule.icmp_protocol(), ICMP | ICMPV6);
+    if rule.icmp.is_some() && (rule.has_ports() || !is_icmp) {
         return Err(RuleError::NotIcmp { rule: number });
+    }
+    let blocks = || [rule.src_address, rule.dst_address].into_iter().flatten();
+    let types = rule.icmp.as_ref().map(|_| rule.icmp_protocol() == ICMPV6);
+    let mut families = blocks().map(|block| matches!(block, Block::Ipv6(_))).chain(types);
+    if let Some(first) = families.next()
+        && families.any(|other| other != first)
+    {
+        return Err(RuleError::Families { rule: number });
     }
     let ports = [&rule.src_port, &rule.dst_port];
     if ports.into_iter().flatten().any(RangeInclusive::is_empty)
@@ -176,7 +230,7 @@ fn check(rule: &Rule, number: usize) -> Result<(), RuleError> {
     {
         return Err(RuleError::EmptyRange { rule: number });
     }
-    if [rule.src_address, rule.dst_address].iter().flatten().any(|prefix| prefix.length > 32) {
+    if blocks().any(|block| matches!(block, Block::Ipv4(prefix) if prefix.length > 32)) {
         return Err(RuleError::Prefix { rule: number });
     }
     Ok(())
@@ -191,24 +245,33 @@ mod tests {
         let all = Rule::all(Action::Drop);
         let icmp = Some(Icmp { kind: 8, codes: 0..=255 });
         let port = Some(25..=25);
+        let ipv4 = Some(Prefix::host([10, 0, 0, 1].into()).into());
+        let ipv6 = Some(Ipv6Prefix::host("2001:db8::1".parse().unwrap()).into());
         let refused = [
             Rule { protocol: Some(47), dst_port: port.clone(), ..all.clone() },
             Rule { icmp: icmp.clone(), dst_port: port.clone(), ..all.clone() },
             Rule { icmp: icmp.clone(), protocol: Some(6), ..all.clone() },
             Rule { src_port: Some(RangeInclusive::new(9, 8)), ..all.clone() },
             Rule { icmp: Some(Icmp { kind: 8, codes: RangeInclusive::new(1, 0) }), ..all.clone() },
+            Rule { src_address: ipv4, dst_address: ipv6, ..all.clone() },
+            Rule { src_address: ipv6, icmp: icmp.clone(), ..all.clone() },
+            Rule { src_address: ipv4, icmp: icmp.clone(), protocol: Some(ICMPV6), ..all.clone() },
         ];
         let reasons = refused.map(|rule| Rules::new(vec![all.clone(), rule]).unwrap_err());
         insta::assert_snapshot!(reasons.map(|reason| reason.to_string()).join("\n"), @"
         rule 2: protocol 47 has no ports
-        rule 2: ICMP types go with ICMP alone
-        rule 2: ICMP types go with ICMP alone
+        rule 2: ICMP types go with ICMP or ICMPv6 alone
+        rule 2: ICMP types go with ICMP or ICMPv6 alone
         rule 2: a range of ports or ICMP codes is empty
         rule 2: a range of ports or ICMP codes is empty
+        rule 2: no packet is of IPv4 and of IPv6
+        rule 2: no packet is of IPv4 and of IPv6
+        rule 2: no packet is of IPv4 and of IPv6
         ");
         let good = [
             Rule { protocol: Some(6), dst_port: port, ..all.clone() },
-            Rule { protocol: Some(ICMP), icmp, ..all.clone() },
+            Rule { protocol: Some(ICMP), icmp: icmp.clone(), src_address: ipv4, ..all.clone() },
+            Rule { protocol: Some(ICMPV6), icmp, dst_address: ipv6, ..all.clone() },
         ];
         assert_eq!(Rules::new(good.to_vec()).unwrap().as_slice(), good);
         assert!(Rules::new(vec![]).unwrap().is_empty());

@@ -11,8 +11,8 @@ use super::bench::{ACCESS, Bench, CORE, CORE_MAC, INNER, RAW, SERVER_MAC, TUN, e
 use super::subscriber::{Subscriber, ipv4};
 use crate::api::filter::Action;
 use crate::api::{
-    Command, DropReason, Encryption, Event, Forward, Ipv6Network, Network, Prefix, Rule, Rules,
-    TunnelId,
+    Command, DropReason, Encryption, Event, Forward, Ipv6Network, Ipv6Prefix, Network, Prefix,
+    Rule, Rules, TunnelId,
 };
 use crate::ipv6::{self, View};
 
@@ -345,12 +345,14 @@ fn segments_are_lowered_to_the_mtu_less_sixty() {
 }
 
 #[test]
-fn rules_by_protocol_and_port_hold_for_ipv6_too() {
+fn rules_hold_for_ipv6_too() {
     let mut bench = Bench::new(1);
     let (tunnel, mut subscriber) = bench.dual();
     let mail = Rule { protocol: Some(6), dst_port: Some(25..=25), ..Rule::all(Action::Drop) };
-    let ipv4 = Rule { dst_address: Some(Prefix::host(INNER)), ..Rule::all(Action::Drop) };
-    let incoming = Rules::new(vec![mail, ipv4]).unwrap();
+    let ipv4 = Rule { dst_address: Some(Prefix::host(INNER).into()), ..Rule::all(Action::Drop) };
+    let net: Ipv6Prefix = "2001:db8:bad::/48".parse().unwrap();
+    let bad = Rule { dst_address: Some(net.into()), ..Rule::all(Action::Drop) };
+    let incoming = Rules::new(vec![mail, ipv4, bad]).unwrap();
     let command = Command::SetFilters { tunnel, incoming, outgoing: Rules::default() };
     bench.handle.command(command).unwrap();
     let tcp = |port: u8| [&[1, 2, 0, port][..], &[0; 16]].concat();
@@ -360,9 +362,11 @@ fn rules_by_protocol_and_port_hold_for_ipv6_too() {
         let packet = packet_of(next, HOST, FAR, &payload);
         bench.push(0, RAW, &subscriber.encrypt_data(&with_ipv6(&packet)));
     }
+    let bad = packet_of(6, HOST, "2001:db8:bad::1", &tcp(80));
+    bench.push(0, RAW, &subscriber.encrypt_data(&with_ipv6(&bad)));
     bench.turn();
     assert_eq!(bench.pop(0, TUN), [packet_of(6, HOST, FAR, &tcp(80))]);
-    assert_eq!(bench.drops(), [(DropReason::FilteredIncoming, 3)]);
+    assert_eq!(bench.drops(), [(DropReason::FilteredIncoming, 4)]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Bench {
 fn rules_drop_each_way_what_they_say_and_are_taken_back() {
     let mut bench = Bench::new(1);
     let (tunnel, mut subscriber) = bench.dial(9, INNER);
-    let forbidden = Some(Prefix::host(FORBIDDEN));
+    let forbidden = Some(Prefix::host(FORBIDDEN).into());
     let to = Rule { dst_address: forbidden, ..Rule::all(Action::Drop) };
     let from = Rule { src_address: forbidden, ..Rule::all(Action::Drop) };
     bench.filter(tunnel, &[to], &[from]);
