@@ -19,7 +19,7 @@ mod redirect;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
 
-use common::subscriber::{Subscriber, one_hop_on, packet};
+use common::subscriber::{Subscriber, ipv4, one_hop_on, packet};
 use common::{dial, dial_limited, eventually, in_namespace};
 use dataplane::api::{DropReason, Handle, Limit, Limits};
 use far::Far;
@@ -31,6 +31,9 @@ use ledger::Ledger;
 /// Frames of a flood that are under way at once, and how often.
 const BURST: usize = 180;
 const ROUNDS: u16 = 15;
+
+/// The box's own address on the core port.
+const OURS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 
 /// Who floods. The quiet ones are beside it on its worker, and on the other one.
 const LOUD: u16 = 40;
@@ -206,6 +209,23 @@ fn broken_and_unknown_packets_take_nothing_from_quiet_ones() {
             let unknown = xdp.iter().find(|(reason, _)| reason.name() == "drop_unknown_tunnel");
             unknown.filter(|&(_, count)| count == third)
         });
+    });
+}
+
+/// Each is a system call of the worker's: at the end of its life, for an address of ours, for a
+/// neighbour that nobody is.
+#[test]
+fn what_the_kernel_has_to_handle_takes_nothing_from_quiet_ones() {
+    with_a_box(|handle| {
+        let mut loud = dial(&handle, (LOCAL, PEER), LOUD, inner(LOUD), 1456);
+        let nobody = Ipv4Addr::from_bits(SERVER.to_bits() + 7);
+        let drops = flood(handle, |number| match number % 3 {
+            0 => from_peer(&loud.encrypt_packet(&ipv4(253, 1, inner(LOUD), SERVER, &[0; 100]))),
+            1 => from_peer(&loud.encrypt(OURS, &[0; 100])),
+            _ => from_peer(&loud.encrypt(nobody, &[0; 100])),
+        });
+        let expected = |(reason, _): &(DropReason, u64)| *reason == DropReason::SlowPathLimited;
+        assert!(drops.iter().all(expected), "{drops:?}");
     });
 }
 
