@@ -121,6 +121,10 @@ bench-wire: ## what a packet costs a worker by AF_XDP, and by raw socket and TUN
 	cargo build --release --locked -p penstock-bench
 	$(AS_ROOT) target/release/penstock-bench wire
 
+bench-overload: ## what a worker carries of twice as much as it can, by AF_XDP; needs root and two cores; writes target/bench/overload.json
+	cargo build --release --locked -p penstock-bench
+	$(AS_ROOT) target/release/penstock-bench overload $(if $(QUICK),--quick)
+
 bench-scale: ## packets per second and memory over tunnels and workers; needs root; writes target/bench/scale.json
 	cargo build --release --locked -p penstock -p penstock-bench --bins
 	$(AS_ROOT) target/release/penstock-bench scale

@@ -16,6 +16,7 @@ const ALL: &[&[&str]] = &[
     &["mppe"],
     &["pipeline"],
     &["wire"],
+    &["overload"],
     &["peer", "kernel"],
     &["scale"],
     &["load", "--own-server", "--to", "peers"],

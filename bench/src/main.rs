@@ -9,6 +9,7 @@
 //! | [`load`] | thousands of tunnels against any PPTP server |
 //! | [`reflect`] | the other end of a load |
 //! | [`wire`] | what a packet costs a worker with real ports |
+//! | [`overload`] | what is left of a worker's peak when twice as much comes |
 //! | [`scale`] | what more tunnels and workers make of it, and of memory |
 //! | [`report`] | one page of all results |
 //! | [`all`] | all of it, one after the other |
@@ -21,6 +22,7 @@ mod cpu;
 mod dial;
 mod load;
 mod mppe;
+mod overload;
 mod peer;
 mod pipeline;
 mod reflect;
@@ -68,6 +70,8 @@ enum Bench {
     Reflect(reflect::Arguments),
     /// What a packet costs a worker with real ports: AF_XDP, raw socket and TUN; needs root
     Wire(wire::Arguments),
+    /// What a worker carries of twice as much as it can; needs root
+    Overload(overload::Arguments),
     /// Packets per second and memory over tunnels and workers; needs root
     Scale(scale::Arguments),
     /// All measurements and the report; needs root, and takes up to 20 minutes, or 3 with --quick
@@ -92,6 +96,7 @@ fn main() -> Result<()> {
         Bench::Load(arguments) => measure("load", &|run| load::run(arguments, run)),
         Bench::Reflect(arguments) => reflect::run(arguments),
         Bench::Wire(arguments) => measure("wire", &|run| wire::run(arguments, run)),
+        Bench::Overload(arguments) => measure("overload", &|run| overload::run(arguments, run)),
         Bench::Scale(arguments) => measure("scale", &|run| scale::run(arguments, run)),
         Bench::All(arguments) => all::run(arguments, &options),
         Bench::Report(arguments) => report::run(arguments, &options),

@@ -31,6 +31,7 @@ const SECTIONS: &[(&str, Read)] = &[
     ("mppe", crate::mppe::section),
     ("pipeline", crate::pipeline::section),
     ("wire", crate::wire::section),
+    ("overload", crate::overload::section),
     ("peer", crate::peer::section),
     ("scale", crate::scale::section),
     ("load", crate::load::section),

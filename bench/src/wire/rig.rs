@@ -32,6 +32,8 @@ use crate::pipeline::traffic::{Direction, Generator};
 /// Where the worker runs, and where the generator does.
 const WORKER: usize = 0;
 const GENERATOR: usize = 1;
+/// Packets that are sent at a time in a flood.
+const CHUNK: u32 = 64;
 /// Nobody waits for longer for a packet.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -88,6 +90,17 @@ pub struct Sample {
     pub kpps: f64,
     /// The worker's processor time in percent of the time that passed.
     pub busy: f64,
+}
+
+/// What came of more packets than the worker can carry.
+#[derive(Debug, Clone, Copy)]
+pub struct Flood {
+    /// Thousand packets a second that were sent…
+    pub offered_kpps: f64,
+    /// …and that tunnels carried.
+    pub carried_kpps: f64,
+    /// For so long.
+    pub time: Duration,
 }
 
 /// Links, a data plane and packets.
@@ -222,11 +235,7 @@ impl Rig {
         let carried = || set.carried(handle, direction);
         let before = carried();
         let (took, cost) = far.namespace.run(|| {
-            if let Some(core) = core_affinity::get_core_ids()
-                .and_then(|cores| cores.into_iter().find(|core| core.id == GENERATOR))
-            {
-                core_affinity::set_for_current(core);
-            }
+            pin(GENERATOR);
             let (began, cpu) = (Instant::now(), clock_gettime(*worker)?);
             let (mut sent, mut done, mut heard) = (0, 0, began);
             while done < total {
@@ -253,6 +262,72 @@ impl Rig {
             kpps: packets / took / 1000.0,
             busy: 100.0 * cost / took,
         })
+    }
+}
+
+impl Rig {
+    /// Sends so many thousand encrypted packets a second, or as many as the generator can make, whether
+    /// the worker can carry them or not. Packets of subscribers come in bursts of all frames: each can
+    /// be sent but once, and making them takes a pause.
+    ///
+    /// # Errors
+    /// If the generator fails.
+    pub fn flood(
+        &mut self,
+        direction: Direction,
+        payload: u16,
+        kpps: f64,
+        time: Duration,
+    ) -> Result<Flood> {
+        let Self { peers, core, source, frames, handle, mppe, .. } = self;
+        let far = match direction {
+            Direction::Uplink => peers,
+            Direction::Downlink => core,
+        };
+        let (mut offered, mut carried, mut spent) = (0_u64, 0_u64, Duration::ZERO);
+        let mut is_filled = false;
+        while spent < time {
+            if direction == Direction::Uplink || !is_filled {
+                mppe.generator.fill(direction, payload.into(), frames);
+                source.fill(frames.iter().map(Frame::data))?;
+                is_filled = true;
+            }
+            // What can be sent again, is.
+            let total = match direction {
+                Direction::Uplink => frames.len() as u64,
+                Direction::Downlink => u64::MAX,
+            };
+            let before = mppe.carried(handle, direction);
+            let left = time - spent;
+            let (sent, took) = far.namespace.run(|| {
+                pin(GENERATOR);
+                let began = Instant::now();
+                let mut sent = 0;
+                while sent < total && began.elapsed() < left {
+                    // As many as are due by now, a few at a time.
+                    let due = began.elapsed().as_secs_f64() * kpps * 1000.0;
+                    if (sent as f64) < due {
+                        let chunk = u64::from(CHUNK).min(total - sent);
+                        source.send(u32::try_from(chunk)?, Toward::Wire(far.ifindex))?;
+                        sent += chunk;
+                    }
+                }
+                Ok((sent, began.elapsed()))
+            })?;
+            offered += sent;
+            carried += mppe.carried(handle, direction) - before;
+            spent += took;
+        }
+        let kpps = |packets: u64| packets as f64 / spent.as_secs_f64() / 1000.0;
+        Ok(Flood { offered_kpps: kpps(offered), carried_kpps: kpps(carried), time: spent })
+    }
+}
+
+/// Has the calling thread run on this core, if the process may.
+fn pin(core: usize) {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    if let Some(core) = cores.into_iter().find(|known| known.id == core) {
+        core_affinity::set_for_current(core);
     }
 }
 
