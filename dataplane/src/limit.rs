@@ -32,6 +32,11 @@ impl<const BURST: u32, const INTERVAL: u64> Bucket<BURST, INTERVAL> {
         self.tokens
     }
 
+    /// Puts tokens back that were taken.
+    pub(crate) fn give_back(&mut self, tokens: u32) {
+        self.tokens = self.tokens.saturating_add(tokens).min(BURST);
+    }
+
     /// Takes as many tokens, or all that there are.
     pub(crate) fn spend(&mut self, tokens: u32) {
         self.tokens = self.tokens.saturating_sub(tokens);

@@ -21,9 +21,11 @@ const SLICE: u32 = 64;
 /// with faster.
 const SLICE_PER_PACKET: u32 = 16;
 
-/// A gap of this many packets to each one that came is small. Loss makes such gaps, and half of
-/// the worker's budget is kept for them.
-const SMALL_GAP: u64 = 8;
+/// A gap of this many packets to each one that came is small. Loss makes such gaps: half of the
+/// worker's budget is kept for them, and what they cost is given back when the packets behind them
+/// turn out to be the peer's. A worker that more comes to than it can carry loses packets of
+/// everyone, all the time; were it to fall behind with keys, it could carry none.
+const SMALL_GAP: u32 = 8;
 /// That half.
 const RESERVE: u32 = REKEYS_PER_SECOND_OF_WORKER / 2;
 
@@ -103,8 +105,9 @@ struct Group {
     /// From where an earlier burst's walk ended.
     far: Piece,
     packets: u32,
-    /// What is left of the budget after the burst, if it takes from it.
+    /// What is left of the budget after the burst, if it takes from it, and how much it takes.
     budget: Option<u32>,
+    paid: u32,
     /// Why packets beyond the pieces are refused.
     short: Refused,
     /// The newest accepted packet.
@@ -169,6 +172,7 @@ impl Group {
             far: Piece::new(if state.scout == 0 { u64::MAX } else { state.scout }),
             packets: 0,
             budget: None,
+            paid: 0,
             short: Refused::WalkPending,
             newest: None,
             strength: state.strength,
@@ -201,7 +205,7 @@ impl Group {
     }
 
     fn has_small_gap(&self) -> bool {
-        self.extra() <= SMALL_GAP * u64::from(self.packets)
+        self.extra() <= u64::from(SMALL_GAP) * u64::from(self.packets)
     }
 
     /// Decides how far a burst with gaps walks, and adds the pieces to its chains. At most `share` is
@@ -248,7 +252,16 @@ impl Group {
         };
         let extra = (near + far).saturating_sub(self.packets);
         self.budget = Some(of_tunnel - extra);
+        self.paid = extra;
         (near as usize, far as usize, extra)
+    }
+
+    /// Gives back what a small gap before a packet has cost that was accepted; returns how much.
+    fn give_back(&mut self) -> u32 {
+        let back = self.paid.min(SMALL_GAP);
+        self.paid -= back;
+        self.budget = self.budget.map(|left| left + back);
+        back
     }
 
     /// Where the walk that did not reach its packets has come to. The nearest goal wins, so that
@@ -480,6 +493,9 @@ impl ReceiveBurst {
         if self.has_late {
             self.count_late(states);
         }
+        if self.has_gaps {
+            self.give_back();
+        }
         let (keys, used) = (&self.keys.keys, &self.used);
         for (slot, group) in self.groups.iter_mut() {
             let Some(state) = states.state(slot) else { continue };
@@ -502,6 +518,16 @@ impl ReceiveBurst {
         self.groups.clear();
         self.keys.clear();
         self.used.clear();
+    }
+
+    /// Each accepted packet pays for the small gap before it.
+    #[cold]
+    fn give_back(&mut self) {
+        for packet in self.packets.iter().filter(|packet| packet.accepted && !packet.behind) {
+            if let Some(group) = self.groups.get_mut(packet.group) {
+                self.budget.give_back(group.give_back());
+            }
+        }
     }
 
     /// Lets accepted late packets count, unless one of their number has counted before.

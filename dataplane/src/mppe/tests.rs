@@ -428,6 +428,34 @@ fn what_many_tunnels_gaps_cost_is_bounded_by_the_workers_budget() {
     assert!(walked > bound / 4 && walked <= bound + free, "{walked} keys walked");
 }
 
+/// A worker that four times as much comes to as it can carry: it reads all that it takes, though the
+/// keys of what is lost are more than any budget.
+#[test]
+fn what_is_lost_before_it_keeps_a_busy_worker_from_nothing() {
+    const TUNNELS: u32 = 64;
+    const BURSTS: u32 = 8_000;
+    let mut states: Vec<_> = (0..TUNNELS)
+        .map(|slot| ReceiveState::new(&initial(slot, Strength::Bits128), 0, Instant::ORIGIN))
+        .collect();
+    let mut burst = ReceiveBurst::default();
+    for round in 1..=BURSTS {
+        burst.clear();
+        for slot in 0..TUNNELS {
+            // Three are lost before each.
+            let number = 4 * u64::from(round) - 1;
+            let header = Header::stateless(CoherencyCount::of_packet(number));
+            burst.push(slot, states.get_mut(slot as usize), 4 * round, header, 0);
+        }
+        burst.plan(Instant::ORIGIN, states.as_mut_slice());
+        for index in 0..TUNNELS as usize {
+            assert_eq!(burst.status(index), Ok(()), "round {round}");
+            burst.accept(index);
+        }
+        burst.commit(states.as_mut_slice());
+    }
+    assert!(3 * BURSTS * TUNNELS > REKEYS_PER_SECOND_OF_WORKER);
+}
+
 /// What happens to one packet on the way.
 #[derive(Debug, Clone)]
 enum Fate {
