@@ -22,7 +22,7 @@ use crate::api::{Config, Events, Handle, Report, StartError};
 use crate::balance::{self, Wishes};
 use crate::counters::WorkerMeter;
 use crate::frame::{Pool, Region};
-use crate::io::Port;
+use crate::io::{Port, source_toward};
 use crate::mailbox::Mailbox;
 use crate::mppe::Choice;
 use crate::route::{Mirror, Routes};
@@ -124,6 +124,7 @@ impl DataPlane {
             kernel: mppe.kernel,
             queued: config.frames as usize / QUEUED_SHARE,
             fragments: config.frames as usize / FRAGMENTS_SHARE,
+            source_toward,
         };
 
         let mut report = Report { workers: Vec::new(), mppe };

@@ -8,7 +8,6 @@ use std::net::Ipv6Addr;
 
 use crate::api::DropReason;
 use crate::frame::Frame;
-use crate::io::source_toward;
 use crate::ipv6::{self, View};
 use crate::worker::Core;
 
@@ -50,7 +49,7 @@ pub(crate) fn unreachable(core: &mut Core, frame: Frame, view: &View) {
         return core.sink.pool.put(frame);
     }
     let is_allowed = core.icmp.allows_unreachable(core.now);
-    let from = if is_allowed { source_toward(view.source) } else { None };
+    let from = if is_allowed { (core.source_toward)(view.source) } else { None };
     answer(core, frame, Error::AddressUnreachable, from, view.source);
 }
 

@@ -21,7 +21,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 pub use counters::{Counter, PortCounters, PortDrop};
-pub(crate) use source::source_toward;
+pub(crate) use source::{SourceToward, source_toward};
 
 use crate::frame::{Frame, Pool};
 

@@ -4,6 +4,9 @@
 
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 
+/// Tells our address for packets to another one.
+pub(crate) type SourceToward = fn(Ipv6Addr) -> Option<Ipv6Addr>;
+
 /// The kernel's choice of our address for packets to `to`; `None` if it has none, or no way there.
 pub(crate) fn source_toward(to: Ipv6Addr) -> Option<Ipv6Addr> {
     /// Any, for connecting sends nothing.

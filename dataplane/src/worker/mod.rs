@@ -28,7 +28,7 @@ use crate::bridge;
 use crate::counters::{TunnelShared, WorkerMeter};
 use crate::frame::{Frame, Pool};
 use crate::inner::icmp;
-use crate::io::{Link, Port};
+use crate::io::{Link, Port, SourceToward};
 use crate::link;
 use crate::mailbox::{Close, Handed, Mailbox, Message, Order};
 use crate::mppe::{Cipher, Engine, Kernel};
@@ -111,6 +111,8 @@ pub(crate) struct Core {
     pub(crate) watch: Stopwatch,
     pub(crate) acks: Acks,
     pub(crate) icmp: icmp::Limits,
+    /// Whose address errors come from that are of no tunnel.
+    pub(crate) source_toward: SourceToward,
     /// Packets that wait for their tunnel's rate.
     pub(crate) waiting: Store,
     /// Fragments that wait for the others of their packet.
@@ -256,6 +258,8 @@ pub(crate) struct Surroundings {
     pub(crate) queued: usize,
     /// Frames that may hold fragments of one worker's tunnels.
     pub(crate) fragments: usize,
+    /// Our address for packets to another one.
+    pub(crate) source_toward: SourceToward,
 }
 
 /// What a turn came to.
@@ -278,8 +282,16 @@ impl Worker {
         meter: Arc<WorkerMeter>,
         surroundings: Surroundings,
     ) -> Self {
-        let Surroundings { mailboxes, events, wishes, routes, kernel, queued, fragments } =
-            surroundings;
+        let Surroundings {
+            mailboxes,
+            events,
+            wishes,
+            routes,
+            kernel,
+            queued,
+            fragments,
+            source_toward,
+        } = surroundings;
         let mailbox = Arc::clone(&mailboxes[usize::from(number)]);
         let core = Core {
             number: usize::from(number),
@@ -292,6 +304,7 @@ impl Worker {
             cipher: Cipher::Mppe(Engine::with_kernel(kernel).unwrap_or_default()),
             acks: Acks::default(),
             icmp: icmp::Limits::default(),
+            source_toward,
             waiting: Store::new(queued),
             fragments: Fragments::new(fragments),
             uplink: uplink::Stages::default(),

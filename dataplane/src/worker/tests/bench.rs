@@ -1,6 +1,6 @@
 //! A box with memory ports, turned by hand.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant as System};
 
@@ -37,6 +37,8 @@ pub(super) const INNER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
 /// Our end of every tunnel, and its MTU.
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(super) const MTU: u16 = 1456;
+/// Our address in IPv6 for packets to anyone.
+pub(super) const SOURCE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, 1);
 
 /// Far ends of a worker's ports, in the order of its ports.
 pub(super) const RAW: usize = 0;
@@ -99,6 +101,7 @@ impl Bench {
             kernel: Choice::fastest().kernel,
             queued: QUEUED,
             fragments: FRAGMENTS,
+            source_toward: |_| Some(SOURCE),
         };
         let (mut far, mut parties, mut made) = (vec![], vec![], vec![]);
         for (number, mailbox) in (0..).zip(mailboxes) {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::bench::{ACCESS, Bench, CORE, CORE_MAC, INNER, RAW, SERVER_MAC, TUN, ethernet, outer};
+use super::bench::{
+    ACCESS, Bench, CORE, CORE_MAC, INNER, RAW, SERVER_MAC, SOURCE, TUN, ethernet, outer,
+};
 use super::subscriber::{Subscriber, ipv4};
 use crate::api::filter::Action;
 use crate::api::{
@@ -109,7 +111,10 @@ fn without_ipv6_nothing_of_it_passes_and_ipv4_goes_on() {
         bench.push(0, TUN, &down);
         bench.push(0, RAW, &subscriber.encrypt(Ipv4Addr::new(100, 64, 0, 9), &[7]));
         bench.turn();
-        assert_eq!(bench.pop(0, TUN).len(), if open { 2 } else { 1 });
+        // One that nobody is there for is answered.
+        let is_error = |packet: &Vec<u8>| packet[0] >> 4 == 6 && packet[6] == ipv6::ICMPV6;
+        let (errors, ups): (Vec<_>, _) = bench.pop(0, TUN).into_iter().partition(is_error);
+        assert_eq!((ups.len(), errors.len()), if open { (2, 0) } else { (1, 1) });
         let sent = bench.pop(0, ACCESS);
         assert_eq!(sent.len(), usize::from(open));
         if open {
@@ -285,6 +290,34 @@ fn what_the_kernel_says_on_its_interface_goes_into_no_tunnel() {
     let drops =
         [(DropReason::NotIpv4, 2), (DropReason::CoreMalformed, 1), (DropReason::NoTunnel, 1)];
     assert_eq!(bench.drops(), drops);
+}
+
+/// RFC 4443 §3.1.
+#[test]
+fn an_address_without_a_session_is_unreachable() {
+    let mut bench = Bench::new(1);
+    bench.dual();
+    let lost = packet(FAR, "2001:db8:9::1", &[1; 1400]);
+    bench.push(0, TUN, &lost);
+    // Errors are about no errors, and scans have a rate.
+    bench.push(0, TUN, &packet_of(58, FAR, "2001:db8:9::1", &[1, 3, 0, 0]));
+    bench.push(0, TUN, &packet("fe80::1", "2001:db8:9::1", &[1]));
+    bench.turn();
+    let [error] = &bench.pop(0, TUN)[..] else { panic!("one error") };
+    let view = View::parse(error).unwrap();
+    assert_eq!((view.source, view.destination), (SOURCE, address(FAR)));
+    assert_eq!((view.next_header, view.total_len), (ipv6::ICMPV6, 1280));
+    assert_eq!(
+        (&error[40..42], &error[44..48], &error[48..]),
+        (&[1, 3][..], &[0; 4][..], &lost[..1232])
+    );
+    assert_eq!(ipv6::pseudo_sum(view.source, view.destination, ipv6::ICMPV6, &error[40..]), 0xFFFF);
+    for _ in 0..200 {
+        bench.push(0, TUN, &lost);
+    }
+    bench.turn();
+    assert!((50..80).contains(&bench.pop(0, TUN).len()));
+    assert_eq!(bench.drops(), [(DropReason::NoTunnel, 203)]);
 }
 
 /// RFC 4443 §3.2, RFC 8200 §5.

@@ -78,6 +78,7 @@ fn worker() -> (Worker, Arc<AtomicUsize>, MemoryPort, Pool) {
         kernel: Kernel::Portable,
         queued: 0,
         fragments: 0,
+        source_toward: |_| None,
     };
     let meter = Arc::new(WorkerMeter::default());
     let worker = Worker::new(0, vec![ring, tun], Pool::new(region, 64), meter, surroundings);
