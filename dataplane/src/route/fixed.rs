@@ -49,7 +49,7 @@ impl Routes {
                 dead: false,
             };
             let meaning = Meaning::Forward { hops: vec![hop], mtu: None };
-            let route = Route { table: Table::Main, metric: 0, joins: false, meaning };
+            let route = Route::new(Table::Main, 0, meaning);
             let prefix = (prefix.address.into(), prefix.length);
             rib.apply(Change::Route { prefix, act: Act::Append, route });
         }

@@ -89,7 +89,16 @@ pub(super) struct Route {
     /// Its next hops and those of the prefix's other such routes of the same table and metric are
     /// one route with several: what the kernel does with IPv6's gateways.
     pub joins: bool,
+    /// The address that packets of ours get: the route goes with it.
+    pub source: Option<IpAddr>,
     pub meaning: Meaning,
+}
+
+impl Route {
+    /// One that is for all packets and stands alone.
+    pub(super) const fn new(table: Table, metric: u32, meaning: Meaning) -> Self {
+        Self { table, metric, joins: false, source: None, meaning }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -298,9 +307,13 @@ fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change
     let mut metric = 0;
     let mut mtu = None;
     let mut object = None;
+    let mut preferred = None;
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::NhId(id) => object = Some(*id),
+            RouteAttribute::PrefSource(RouteAddress::Inet(address)) => {
+                preferred = Some(IpAddr::V4(*address));
+            }
             RouteAttribute::Destination(RouteAddress::Inet(address)) => {
                 destination = IpAddr::V4(*address);
             }
@@ -343,13 +356,14 @@ fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change
         // The kernel asks for it before those of its prefix that are for all.
         let length = header.source_prefix_length;
         let meaning = Meaning::OfSource { network: source, length, metric };
-        let route = Route { table, metric: 0, joins: false, meaning };
+        let route = Route { source: preferred, ..Route::new(table, 0, meaning) };
         return Some(Change::Route { prefix, act, route });
     }
     // IPv6's kernel puts none before others of its metric.
     let act = if destination.is_ipv6() && act == Act::Prepend { Act::Append } else { act };
     let joins = destination.is_ipv6() && joins(message, &meaning);
-    Some(Change::Route { prefix, act, route: Route { table, metric, joins, meaning } })
+    let route = Route { joins, source: preferred, ..Route::new(table, metric, meaning) };
+    Some(Change::Route { prefix, act, route })
 }
 
 fn meaning(

@@ -26,6 +26,8 @@ pub(super) struct Rib {
     /// Shared with the snapshots and copied when it changes under one.
     interfaces: Arc<HashMap<u32, Interface>>,
     neighbours: Arc<Neighbours>,
+    /// Addresses that routes gave their packets, ever since all was asked for: few.
+    sources: HashSet<IpAddr>,
     /// Those of which the kernel would make sure if it sent there.
     stale_neighbours: HashSet<(u32, IpAddr)>,
 }
@@ -52,8 +54,7 @@ impl Rib {
             Change::Link { ifindex, link } => return self.set_link(ifindex, link),
             Change::LinkGone { ifindex } => {
                 Arc::make_mut(&mut self.interfaces).remove(&ifindex);
-                // The kernel says nothing of the IPv4 routes that go with an interface.
-                return Told::Part;
+                return self.told_of_routes_by(ifindex);
             }
             Change::Address { ifindex, address } => {
                 let addresses = &mut self.interface(ifindex).addresses;
@@ -63,8 +64,14 @@ impl Rib {
             }
             Change::AddressGone { ifindex, address } => {
                 self.interface(ifindex).addresses.retain(|have| *have != address);
-                // Nor of the IPv4 routes that had this source address; IPv6's only forget it.
-                return if address.is_ipv4() { Told::Part } else { Told::All };
+                // The kernel says nothing of the IPv4 routes that had this source address, nor of
+                // those by an interface that has no other; IPv6's only forget it.
+                let is_source = self.sources.contains(&address);
+                return match address {
+                    IpAddr::V4(_) if is_source => Told::Part,
+                    IpAddr::V4(_) => self.told_of_routes_by(ifindex),
+                    IpAddr::V6(_) => Told::All,
+                };
             }
             Change::Neighbour { ifindex, address, mac, stale } => {
                 self.set_neighbour(ifindex, address, mac);
@@ -80,6 +87,7 @@ impl Rib {
                 return if self.meanings.forget_object(id) { Told::Part } else { Told::All };
             }
             Change::Route { prefix, act, route } => {
+                self.sources.extend(route.source);
                 let Self { own, chosen, meanings, .. } = self;
                 if route.table != Table::Chosen {
                     own.change(meanings, prefix, act, &route);
@@ -100,6 +108,7 @@ impl Rib {
         let Change::Route { prefix, act, route } = change else {
             return self.apply(change);
         };
+        self.sources.extend(route.source);
         let Self { own, chosen, meanings, .. } = self;
         let mut told = Told::All;
         if route.table != Table::Chosen {
@@ -136,15 +145,16 @@ impl Rib {
             active,
             addresses: std::mem::take(&mut interface.addresses),
         };
-        // Next hops die and revive with their interface, and routes vanish, without a message. A
-        // user's device that comes and goes has none, and the Internet's table is not asked for anew.
         let changed = was_known && was != (up, running);
-        if changed && self.leads_by(ifindex) { Told::Part } else { Told::All }
+        if changed { self.told_of_routes_by(ifindex) } else { Told::All }
     }
 
-    /// Whether a route has a next hop by this interface.
-    fn leads_by(&self, ifindex: u32) -> bool {
-        self.meanings.hops().any(|hop| hop.ifindex == ifindex)
+    /// What is told of routes when this interface comes, goes or changes: next hops die and revive
+    /// with it, and IPv4 routes vanish, without a message. By a user's device or a container's none
+    /// leads, and the Internet's table is not asked for anew whenever one of these comes or goes.
+    fn told_of_routes_by(&self, ifindex: u32) -> Told {
+        let lead_by_it = self.meanings.hops().any(|hop| hop.ifindex == ifindex);
+        if lead_by_it { Told::Part } else { Told::All }
     }
 
     fn set_neighbour(&mut self, ifindex: u32, address: IpAddr, mac: Option<[u8; 6]>) {

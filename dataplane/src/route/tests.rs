@@ -57,7 +57,7 @@ fn forward(hops: &[Hop]) -> Meaning {
 fn route(prefix: &str, act: Act, table: Table, metric: u32, meaning: Meaning) -> Change {
     let (network, length) = prefix.split_once('/').unwrap();
     let prefix = (network.parse().unwrap(), length.parse().unwrap());
-    Change::Route { prefix, act, route: Route { table, metric, joins: false, meaning } }
+    Change::Route { prefix, act, route: Route::new(table, metric, meaning) }
 }
 
 fn add(prefix: &str, meaning: Meaning) -> Change {
@@ -283,6 +283,25 @@ fn what_changes_routes_silently_asks_for_all_of_them() {
     let ours = address("192.0.2.7").into();
     assert_eq!(rib.apply(Change::Address { ifindex: PORT, address: ours }), Told::All);
     assert_eq!(rib.apply(Change::AddressGone { ifindex: PORT, address: ours }), Told::Part);
+}
+
+/// With the Internet's table, being asked for all takes seconds: no session or container that ends
+/// may cost that.
+#[test]
+fn interfaces_that_no_route_leads_by_come_and_go_for_nothing() {
+    let mut rib = rib();
+    let theirs = address("192.0.2.7").into();
+    rib.apply(add("10.0.0.0/8", forward(&[hop(PORT, Gateway::Address(GATEWAY.into()))])));
+    assert_eq!(rib.apply(Change::Address { ifindex: NO_PORT, address: theirs }), Told::All);
+    assert_eq!(rib.apply(Change::AddressGone { ifindex: NO_PORT, address: theirs }), Told::All);
+    assert_eq!(rib.apply(link(NO_PORT, MAC, false)), Told::All);
+    assert_eq!(rib.apply(Change::LinkGone { ifindex: NO_PORT }), Told::All);
+    // But routes go with the address that they give to packets, wherever that was.
+    let meaning = forward(&[hop(PORT, Gateway::Address(GATEWAY.into()))]);
+    let route = Route { source: Some(theirs), ..Route::new(Table::Main, 0, meaning) };
+    let prefix = (address("11.0.0.0").into(), 8);
+    rib.apply(Change::Route { prefix, act: Act::Append, route });
+    assert_eq!(rib.apply(Change::AddressGone { ifindex: NO_PORT, address: theirs }), Told::Part);
 }
 
 #[test]

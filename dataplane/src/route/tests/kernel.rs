@@ -266,6 +266,18 @@ fn routes_go_with_their_interface() {
     });
 }
 
+/// Nor about those that go with the address that they give to packets.
+#[test]
+fn routes_go_with_their_source_address() {
+    with_a_mirror(|lab| {
+        ip("addr add 10.9.9.1/32 dev lo");
+        ip("route add 10.0.0.0/8 via 192.0.2.1 src 10.9.9.1");
+        lab.expect("10.0.0.1", lab.via(1500));
+        ip("addr del 10.9.9.1/32 dev lo");
+        lab.expect("10.0.0.1", Decision::Unreachable(Unreachable::Network));
+    });
+}
+
 #[test]
 fn several_next_hops_are_all_used() {
     with_a_mirror(|lab| {

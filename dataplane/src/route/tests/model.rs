@@ -84,7 +84,7 @@ fn steps<A: Family>() -> impl Strategy<Value = Vec<Step<A>>> {
         meanings(),
     )
         .prop_map(|(network, length, act, table, metric, meaning)| {
-            let route = Route { table, metric, joins: false, meaning };
+            let route = Route::new(table, metric, meaning);
             Step::Change(network.prefix(length), length, act, route)
         });
     prop::collection::vec(prop_oneof![8 => change, 1 => Just(Step::Publish)], 1..80)

@@ -42,7 +42,7 @@ fn route_change(prefix: u8, metric: u32, gateway: u8, act: Act) -> Change {
     Change::Route {
         prefix: (Ipv4Addr::new(10, prefix, 0, 0).into(), 16),
         act,
-        route: Route { table: Table::Main, metric, joins: false, meaning },
+        route: Route::new(Table::Main, metric, meaning),
     }
 }
 
