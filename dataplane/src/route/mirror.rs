@@ -41,6 +41,8 @@ const BATCH: Duration = Duration::from_millis(20);
 /// When to look again after the kernel told only part: what it does silently it may do after it has
 /// told the rest.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// How long after all was told what is told may be in it.
+const SETTLING: Duration = Duration::from_secs(1);
 /// How often it is seen to that gateways are looked after: as long as a neighbour counts as reachable
 /// at least (RFC 4861 §6.3.2, which Linux follows for both families).
 const USE: Duration = Duration::from_secs(15);
@@ -170,6 +172,8 @@ struct Follower {
     table: Option<u32>,
     /// What will be known when the kernel has told all again.
     resync: Option<Resync>,
+    /// Until then messages may be older than what is known.
+    settled: Instant,
     /// Gateways that the kernel was told to look after.
     managed: BTreeSet<(u32, IpAddr)>,
 }
@@ -203,7 +207,8 @@ impl Follower {
             true
         })
         .await?;
-        Ok(Self { messages, kernel, rib, table, resync: None, managed: BTreeSet::new() })
+        let (settled, managed) = (Instant::now() + SETTLING, BTreeSet::new());
+        Ok(Self { messages, kernel, rib, table, resync: None, settled, managed })
     }
 
     /// Until the ports' sender is gone (`Ok`) or the kernel is lost.
@@ -289,6 +294,7 @@ impl Follower {
         dump.end()?;
         let told = changes.into_iter().fold(Told::All, |told, change| told.and(rib.repeat(change)));
         dump::drop_aside(std::mem::replace(&mut self.rib, rib));
+        self.settled = Instant::now() + SETTLING;
         if again || told == Told::Part {
             self.ask_for_all()?;
         }
@@ -342,7 +348,8 @@ impl Follower {
                 if let Some(resync) = &mut self.resync {
                     resync.changes.push(change.clone());
                 }
-                Some(self.rib.apply(change))
+                let is_settled = Instant::now() >= self.settled;
+                Some(if is_settled { self.rib.apply(change) } else { self.rib.repeat(change) })
             }
             NetlinkPayload::Overrun(_) => {
                 tracing::debug!("the kernel told of routes faster than we read: asking for all");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Decision;
 use super::meanings::{Meanings, Way};
-use super::message::{Change, Gateway, Hop, Link, Table};
+use super::message::{Change, Gateway, Hop, Link, Route, Table};
 use super::snapshot::{Interface, Neighbours, Snapshot, Target};
 use super::tables::{Tables, Told};
 
@@ -87,16 +87,9 @@ impl Rib {
                 return if self.meanings.forget_object(id) { Told::Part } else { Told::All };
             }
             Change::Route { prefix, act, route } => {
-                self.sources.extend(route.source);
-                let Self { own, chosen, meanings, .. } = self;
-                if route.table != Table::Chosen {
-                    own.change(meanings, prefix, act, &route);
-                }
-                if let Some(chosen) = chosen
-                    && route.table != Table::Main
-                {
-                    chosen.change(meanings, prefix, act, &route);
-                }
+                return self.change(&route, |tables, meanings| {
+                    tables.change(meanings, prefix, act, &route)
+                });
             }
         }
         Told::All
@@ -108,14 +101,23 @@ impl Rib {
         let Change::Route { prefix, act, route } = change else {
             return self.apply(change);
         };
-        self.sources.extend(route.source);
-        let Self { own, chosen, meanings, .. } = self;
+        self.change(&route, |tables, meanings| tables.repeat(meanings, prefix, act, &route))
+    }
+
+    /// Changes the tables that have this route.
+    fn change(
+        &mut self,
+        route: &Route,
+        change: impl Fn(&mut Tables, &mut Meanings) -> Told,
+    ) -> Told {
+        let Self { own, chosen, meanings, sources, .. } = self;
+        sources.extend(route.source);
         let mut told = Told::All;
         if route.table != Table::Chosen {
-            told = told.and(own.repeat(meanings, prefix, act, &route));
+            told = change(own, meanings);
         }
         if let Some(chosen) = chosen.as_mut().filter(|_| route.table != Table::Main) {
-            told = told.and(chosen.repeat(meanings, prefix, act, &route));
+            told = told.and(change(chosen, meanings));
         }
         told
     }

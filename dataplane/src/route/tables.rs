@@ -57,14 +57,14 @@ impl Told {
 }
 
 impl Tables {
-    /// A route of a prefix comes or goes.
+    /// A route of a prefix comes or goes. [`Told::Part`] if it was not known before it went.
     pub(super) fn change(
         &mut self,
         meanings: &mut Meanings,
         (network, length): Prefix,
         act: Act,
         route: &Route,
-    ) {
+    ) -> Told {
         match network {
             IpAddr::V4(network) => self.ipv4.change(meanings, (network, length), act, route),
             IpAddr::V6(network) => self.ipv6.change(meanings, (network, length), act, route),
@@ -105,7 +105,7 @@ impl<A: Address> Prefixes<A> {
         (network, length): (A, u8),
         act: Act,
         route: &Route,
-    ) {
+    ) -> Told {
         let place = Place::of(network, length);
         let key = (place, network, length);
         let entries = self.routes.entry(key).or_default();
@@ -119,29 +119,36 @@ impl<A: Address> Prefixes<A> {
             // All that join are one, and a message that one came tells of all of them.
             true => find(&|entry| entry.joins),
         };
-        // What a message replaces or removes without being the same way is the first of its rank.
-        let is_exact = route.joins && act == Act::Remove;
-        let rival = same.or((first < last && !is_exact).then_some(first));
+        let has_rivals = first < last;
+        // What a message replaces without being the same way is the first of its rank.
+        let replaced = same.or((has_rivals && act == Act::Replace).then_some(first));
         let rest = same
-            .filter(|_| is_exact)
+            .filter(|_| route.joins && act == Act::Remove)
             .and_then(|index| meanings.get(entries[index].meaning).without(&route.meaning));
 
-        match (act, same, rival) {
-            (Act::Remove, _, Some(index)) if rest.is_none() => {
+        match (act, replaced) {
+            (Act::Remove, Some(index)) if rest.is_none() => {
                 meanings.release(entries.remove(index).meaning);
             }
-            (Act::Remove, _, None) => {}
+            (Act::Remove, None) => {
+                // Those that join go one by one. Of others one was missed that went or changed.
+                let told = if has_rivals && !route.joins { Told::Part } else { Told::All };
+                if entries.is_empty() {
+                    self.routes.remove(&key);
+                }
+                return told;
+            }
             // Told again, perhaps with other next hops alive.
-            (_, Some(index), _) | (Act::Replace, None, Some(index)) => {
+            (_, Some(index)) => {
                 let meaning = meanings.take(rest.as_ref().unwrap_or(&route.meaning));
                 let old = std::mem::replace(&mut entries[index].meaning, meaning);
                 let had_joined = std::mem::replace(&mut entries[index].joins, route.joins);
                 meanings.release(old);
                 if (old, had_joined) == (meaning, route.joins) {
-                    return;
+                    return Told::All;
                 }
             }
-            (act, None, _) => {
+            (act, None) => {
                 let meaning = meanings.take(&route.meaning);
                 let index = if act == Act::Append { last } else { first };
                 let &Route { table, metric, joins, .. } = route;
@@ -152,6 +159,7 @@ impl<A: Address> Prefixes<A> {
             self.routes.remove(&key);
         }
         self.unpainted.insert(place);
+        Told::All
     }
 
     /// A route of a prefix came or went, before or after this was learned. Where one replaced
@@ -170,8 +178,7 @@ impl<A: Address> Prefixes<A> {
         let entries = entries.map_or(&[][..], |entries| entries.as_slice());
         if route.joins {
             // Each message tells of all next hops, or of those that go.
-            self.change(meanings, prefix, act, route);
-            return Told::All;
+            return self.change(meanings, prefix, act, route);
         }
         let of_rank = || entries.iter().filter(|entry| entry.rank() == rank);
         let is_same = |entry: &&Entry| meanings.get(entry.meaning).is_same_way(&route.meaning);
@@ -183,14 +190,15 @@ impl<A: Address> Prefixes<A> {
             .filter(|entry| act == Act::Replace && !is_same(entry))
             .map(|entry| entry.meaning)
             .collect();
-        self.change(meanings, prefix, if is_there { act } else { act.insertion() }, route);
+        let told =
+            self.change(meanings, prefix, if is_there { act } else { act.insertion() }, route);
         if let Some(entries) = self.routes.get_mut(&(place, network, length)) {
             entries.retain(|entry| entry.rank() != rank || !others.contains(&entry.meaning));
         }
         for &other in &others {
             meanings.release(other);
         }
-        if others.len() > 1 { Told::Part } else { Told::All }
+        if others.len() > 1 { Told::Part } else { told }
     }
 
     /// The prefixes as they are now.

@@ -100,7 +100,7 @@ impl<A: Family> Model<A> {
         let rival = same.or(routes.iter().position(|have| rank(have) == rank(route)));
         match act {
             Act::Remove => {
-                rival.map(|index| routes.remove(index));
+                same.map(|index| routes.remove(index));
             }
             _ if same.is_some() => {}
             Act::Replace if rival.is_some() => routes[rival.unwrap()] = route.clone(),

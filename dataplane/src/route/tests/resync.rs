@@ -115,3 +115,18 @@ fn what_replaced_one_of_several_is_asked_for_again() {
     }
     assert_eq!(rib.repeat(route_change(0, 0, 2, Act::Replace)), Told::Part);
 }
+
+/// A message may be older than what is known: the route that it takes away is gone already.
+#[test]
+fn a_route_that_is_gone_already_takes_no_other_along() {
+    let mut rib = rib();
+    rib.apply(route_change(0, 0, 1, Act::Append));
+    let gone = route_change(0, 0, 0, Act::Remove);
+    assert_eq!(rib.repeat(gone.clone()), Told::All);
+    assert_eq!(lookup(&mut rib, "10.0.0.1"), Decision::Kernel { ifindex: NO_PORT + 1 });
+    // Later that says that something was missed.
+    assert_eq!(rib.apply(gone), Told::Part);
+    assert_eq!(lookup(&mut rib, "10.0.0.1"), Decision::Kernel { ifindex: NO_PORT + 1 });
+    assert_eq!(rib.apply(route_change(0, 0, 1, Act::Remove)), Told::All);
+    assert_eq!(rib.apply(route_change(0, 0, 1, Act::Remove)), Told::All);
+}
