@@ -264,7 +264,8 @@ fn neighbour(message: &NeighbourMessage, mac: Option<[u8; 6]>) -> Option<Change>
         }
         _ => None,
     })?;
-    let stale = message.header.state == NeighbourState::Stale;
+    // One that is gone had a state, too.
+    let stale = mac.is_some() && message.header.state == NeighbourState::Stale;
     Some(Change::Neighbour { ifindex: message.header.ifindex, address, mac, stale })
 }
 

@@ -10,6 +10,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use rtnetlink::packet_route::link::{
     BondPortState, InfoBondPort, InfoPortData, LinkAttribute, LinkInfo, LinkMessage,
 };
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
 };
@@ -237,6 +240,26 @@ fn the_kernel_is_told_only_of_gateways_that_it_is_unsure_of() {
         let mac = Some(GATEWAY_MAC);
         rib.apply(Change::Neighbour { ifindex: PORT, address: GATEWAY.into(), mac, stale });
         assert_eq!(rib.unsure_gateways().contains(&(PORT, GATEWAY.into())), unsure);
+    }
+}
+
+/// The kernel tells the last state of a neighbour when it forgets it.
+#[test]
+fn a_neighbour_that_is_gone_is_not_stale() {
+    let mut message = NeighbourMessage::default();
+    message.header.ifindex = PORT;
+    message.header.state = NeighbourState::Stale;
+    let is = NeighbourAddress::Inet(GATEWAY);
+    message.attributes.push(NeighbourAttribute::Destination(is));
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(GATEWAY_MAC.to_vec()));
+    for (message, mac) in [
+        (RouteNetlinkMessage::NewNeighbour(message.clone()), Some(GATEWAY_MAC)),
+        (RouteNetlinkMessage::DelNeighbour(message), None),
+    ] {
+        let told = change(&Message::Route(message), 0, None).unwrap();
+        let address = GATEWAY.into();
+        let stale = mac.is_some();
+        assert_eq!(told, Change::Neighbour { ifindex: PORT, address, mac, stale });
     }
 }
 
