@@ -54,7 +54,9 @@ impl Meanings {
         match meaning {
             Meaning::Local => Way::Local,
             Meaning::Unreachable(why) => Way::Unreachable(*why),
-            Meaning::OfSource { .. } => Way::Forward { hops: Cow::default(), mtu: None },
+            Meaning::OfService(_) | Meaning::OfSource { .. } => {
+                Way::Forward { hops: Cow::default(), mtu: None }
+            }
             Meaning::Forward { hops, mtu } => Way::Forward { hops: hops.into(), mtu: *mtu },
             &Meaning::Object { id, mtu } => {
                 let hops = match self.objects.get(&id) {
@@ -134,9 +136,11 @@ impl Meaning {
         match self {
             Self::Forward { hops, .. } => hops.is_empty() || hops.iter().any(|hop| !hop.dead),
             // The kernel takes dead objects away, with their routes.
-            Self::Object { .. } | Self::Local | Self::Unreachable(_) | Self::OfSource { .. } => {
-                true
-            }
+            Self::Object { .. }
+            | Self::Local
+            | Self::Unreachable(_)
+            | Self::OfService(_)
+            | Self::OfSource { .. } => true,
         }
     }
 

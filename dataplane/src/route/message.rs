@@ -84,6 +84,9 @@ impl Act {
 pub(super) struct Route {
     /// The local table comes before the main one.
     pub table: Table,
+    /// The type of service that packets must have for it; 0 for all. Those that ask for one come
+    /// before the others.
+    pub tos: u8,
     /// Lower is better.
     pub metric: u32,
     /// Its next hops and those of the prefix's other such routes of the same table and metric are
@@ -97,7 +100,7 @@ pub(super) struct Route {
 impl Route {
     /// One that is for all packets and stands alone.
     pub(super) const fn new(table: Table, metric: u32, meaning: Meaning) -> Self {
-        Self { table, metric, joins: false, source: None, meaning }
+        Self { table, tos: 0, metric, joins: false, source: None, meaning }
     }
 }
 
@@ -123,6 +126,8 @@ pub(super) enum Meaning {
     },
     Local,
     Unreachable(Unreachable),
+    /// It is for packets with a type of service alone: which way others take, the kernel knows.
+    OfService(Box<Self>),
     /// It is for packets from these sources alone: which way others take, the kernel knows.
     OfSource {
         network: Ipv6Addr,
@@ -295,8 +300,7 @@ fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change
         AddressFamily::Inet6 => (IpAddr::V6(Ipv6Addr::UNSPECIFIED), Ipv6Addr::BITS),
         _ => return None,
     };
-    if header.tos != 0
-        || u32::from(header.destination_prefix_length) > bits
+    if u32::from(header.destination_prefix_length) > bits
         || header.flags.contains(RouteFlags::Cloned)
     {
         return None;
@@ -363,7 +367,9 @@ fn route(message: &RouteMessage, act: Act, chosen: Option<u32>) -> Option<Change
     // IPv6's kernel puts none before others of its metric.
     let act = if destination.is_ipv6() && act == Act::Prepend { Act::Append } else { act };
     let joins = destination.is_ipv6() && joins(message, &meaning);
-    let route = Route { joins, source: preferred, ..Route::new(table, metric, meaning) };
+    let tos = header.tos;
+    let meaning = if tos == 0 { meaning } else { Meaning::OfService(meaning.into()) };
+    let route = Route { tos, joins, source: preferred, ..Route::new(table, metric, meaning) };
     Some(Change::Route { prefix, act, route })
 }
 

@@ -5,6 +5,7 @@
 //! metric (RFC 1812 §5.2.4.3), then the order in which they came. Knows nothing of interfaces and
 //! neighbours.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -37,6 +38,7 @@ struct Prefixes<A> {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     table: Table,
+    tos: Reverse<u8>,
     metric: u32,
     joins: bool,
     meaning: u32,
@@ -109,7 +111,7 @@ impl<A: Address> Prefixes<A> {
         let place = Place::of(network, length);
         let key = (place, network, length);
         let entries = self.routes.entry(key).or_default();
-        let rank = (route.table, route.metric);
+        let rank = route.rank();
         let first = entries.partition_point(|entry| entry.rank() < rank);
         let last = entries.partition_point(|entry| entry.rank() <= rank);
         let is_same = |entry: &Entry| meanings.get(entry.meaning).is_same_way(&route.meaning);
@@ -151,8 +153,8 @@ impl<A: Address> Prefixes<A> {
             (act, None) => {
                 let meaning = meanings.take(&route.meaning);
                 let index = if act == Act::Append { last } else { first };
-                let &Route { table, metric, joins, .. } = route;
-                entries.insert(index, Entry { table, metric, joins, meaning });
+                let (table, tos, metric) = rank;
+                entries.insert(index, Entry { table, tos, metric, joins: route.joins, meaning });
             }
         }
         if entries.is_empty() {
@@ -173,7 +175,7 @@ impl<A: Address> Prefixes<A> {
     ) -> Told {
         let (network, length) = prefix;
         let place = Place::of(network, length);
-        let rank = (route.table, route.metric);
+        let rank = route.rank();
         let entries = self.routes.get_mut(&(place, network, length));
         let entries = entries.map_or(&[][..], |entries| entries.as_slice());
         if route.joins {
@@ -223,9 +225,18 @@ impl<A: Address> Prefixes<A> {
     }
 }
 
+/// The order in which the kernel asks the routes of a prefix.
+type Rank = (Table, Reverse<u8>, u32);
+
+impl Route {
+    fn rank(&self) -> Rank {
+        (self.table, Reverse(self.tos), self.metric)
+    }
+}
+
 impl Entry {
     /// The lowest is used.
-    fn rank(&self) -> (Table, u32) {
-        (self.table, self.metric)
+    fn rank(&self) -> Rank {
+        (self.table, self.tos, self.metric)
     }
 }

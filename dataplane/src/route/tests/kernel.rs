@@ -278,6 +278,22 @@ fn routes_go_with_their_source_address() {
     });
 }
 
+/// Which of them a packet takes is said by more than its destination.
+#[test]
+fn destinations_with_routes_for_a_type_of_service_are_the_kernels() {
+    with_a_mirror(|lab| {
+        ip("route add 10.0.0.0/8 via 192.0.2.1");
+        ip("route add 10.0.0.0/8 tos 0x10 via 192.0.2.1 metric 50");
+        ip("route add 10.1.0.0/16 via 192.0.2.1");
+        lab.expect("10.1.0.1", lab.via(1500));
+        lab.expect("10.0.0.1", Decision::Kernel { ifindex: 0 });
+        let later = Lab { mirror: Mirror::start([lab.near], None).unwrap(), near: lab.near };
+        assert_eq!(later.lookup("10.0.0.1"), Decision::Kernel { ifindex: 0 });
+        ip("route del 10.0.0.0/8 tos 0x10");
+        lab.expect("10.0.0.1", lab.via(1500));
+    });
+}
+
 #[test]
 fn several_next_hops_are_all_used() {
     with_a_mirror(|lab| {

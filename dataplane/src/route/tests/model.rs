@@ -129,7 +129,7 @@ impl<A: Family> Model<A> {
             Some(Meaning::Local) => Decision::Local,
             Some(Meaning::Unreachable(why)) => Decision::Unreachable(*why),
             Some(Meaning::Forward { .. }) => Decision::Kernel { ifindex: NO_PORT },
-            Some(Meaning::OfSource { .. } | Meaning::Object { .. }) => {
+            Some(Meaning::OfSource { .. } | Meaning::OfService(_) | Meaning::Object { .. }) => {
                 Decision::Kernel { ifindex: 0 }
             }
         }
