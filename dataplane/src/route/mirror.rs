@@ -4,10 +4,12 @@
 //! goes on with what it has until it has all.
 //! Never makes a worker wait. If the kernel cannot be followed, the last snapshot stands.
 //!
-//! It changes one thing: it tells the kernel which gateways are in use. The kernel sees none of the
-//! packets that workers send, and would neither look for a gateway nor notice that one has another
-//! MAC address now. From Linux 5.16 on it looks after them by itself once told (`NTF_EXT_MANAGED`);
-//! older ones are told again as long as routes lead there.
+//! It changes one thing: it tells the kernel which neighbours are in use. The kernel sees none of the
+//! packets that workers send, and would neither look for a gateway nor notice that a neighbour is
+//! gone or has another MAC address now. From Linux 5.16 on it looks after gateways by itself once
+//! told (`NTF_EXT_MANAGED`); older ones are told again as long as routes lead there. Of all others on
+//! our ports that it once found it is had to make sure (`NTF_USE`) as soon as it is not any more, some
+//! at a time.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -43,9 +45,13 @@ const BATCH: Duration = Duration::from_millis(20);
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// How long after all was told what is told may be in it.
 const SETTLING: Duration = Duration::from_secs(1);
-/// How often it is seen to that gateways are looked after: as long as a neighbour counts as reachable
-/// at least (RFC 4861 §6.3.2, which Linux follows for both families).
-const USE: Duration = Duration::from_secs(15);
+/// How often it is seen to that neighbours are looked after: as long as the kernel waits before it
+/// asks one of which it is not sure (DELAY_FIRST_PROBE_TIME of RFC 4861 §10, which Linux follows for
+/// both families).
+const USE: Duration = Duration::from_secs(5);
+/// Of how many the kernel is had to make sure each time: some milliseconds of work, and 50 questions
+/// a second on all links together.
+const USED_AT_ONCE: usize = 256;
 /// Pause before following is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Room for messages that wait for us, bytes; the kernel grants net.core.rmem_max at most.
@@ -174,6 +180,8 @@ struct Follower {
     resync: Option<Resync>,
     /// Until then messages may be older than what is known.
     settled: Instant,
+    /// The neighbour that it was had to make sure of last.
+    used: Option<(u32, IpAddr)>,
     /// Gateways that the kernel was told to look after.
     managed: BTreeSet<(u32, IpAddr)>,
 }
@@ -188,11 +196,12 @@ struct Resync {
     again: bool,
 }
 
-/// Whether the kernel is to look after a gateway from now on.
+/// For how long the kernel is to look after a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Care {
     Managed,
-    Released,
+    /// Now, and then no longer.
+    Once,
 }
 
 impl Follower {
@@ -208,7 +217,7 @@ impl Follower {
         })
         .await?;
         let (settled, managed) = (Instant::now() + SETTLING, BTreeSet::new());
-        Ok(Self { messages, kernel, rib, table, resync: None, settled, managed })
+        Ok(Self { messages, kernel, rib, table, resync: None, settled, used: None, managed })
     }
 
     /// Until the ports' sender is gone (`Ok`) or the kernel is lost.
@@ -220,8 +229,8 @@ impl Follower {
         let mut due = None;
         let mut second_look = None;
         let mut told = Told::All;
-        let mut use_gateways = interval(USE);
-        use_gateways.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut use_neighbours = interval(USE);
+        use_neighbours.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = [due, second_look].into_iter().flatten().min();
             tokio::select! {
@@ -248,7 +257,7 @@ impl Follower {
                     self.rib.set_ports(ports);
                     due = due.or_else(|| Some(Instant::now() + BATCH));
                 }
-                _ = use_gateways.tick() => self.use_gateways().await,
+                _ = use_neighbours.tick() => self.use_neighbours().await,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     let look_again = second_look.take_if(|at| *at <= Instant::now()).is_some();
                     if told == Told::Part || look_again {
@@ -301,13 +310,21 @@ impl Follower {
         Ok(true)
     }
 
-    async fn use_gateways(&mut self) {
+    async fn use_neighbours(&mut self) {
         for gateway in self.rib.unsure_gateways() {
             if self.tell(gateway, Care::Managed).await {
                 self.managed.insert(gateway);
             }
         }
-        self.release(&self.rib.gateways()).await;
+        let gateways = self.rib.gateways();
+        self.release(&gateways).await;
+        let stale = self.rib.stale_neighbours(self.used, USED_AT_ONCE);
+        self.used = stale.last().copied();
+        for neighbour in stale {
+            if !gateways.contains(&neighbour) {
+                self.tell(neighbour, Care::Once).await;
+            }
+        }
     }
 
     /// Leaves those to the kernel that are not among the ones in use any more.
@@ -315,7 +332,7 @@ impl Follower {
         let unused: Vec<_> = self.managed.difference(used).copied().collect();
         for gateway in unused {
             // With its interface gone, so is the neighbour.
-            self.tell(gateway, Care::Released).await;
+            self.tell(gateway, Care::Once).await;
             self.managed.remove(&gateway);
         }
     }
@@ -334,7 +351,7 @@ impl Follower {
         }
         let told = request.execute().await;
         if let Err(error) = &told {
-            tracing::debug!(%address, %error, "the kernel does not look for a gateway");
+            tracing::debug!(%address, %error, "the kernel does not look for a neighbour");
         }
         told.is_ok()
     }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,7 +30,7 @@ pub(super) struct Rib {
     /// Addresses that routes gave their packets, ever since all was asked for: few.
     sources: HashSet<IpAddr>,
     /// Those of which the kernel would make sure if it sent there.
-    stale_neighbours: HashSet<(u32, IpAddr)>,
+    stale_neighbours: BTreeSet<(u32, IpAddr)>,
 }
 
 /// Versions of snapshots so far, of all mirrors: what was learned by one is never taken for another's.
@@ -171,8 +172,27 @@ impl Rib {
         };
     }
 
-    /// Those of [`Rib::gateways`] that the kernel would look for, or make sure of, if it sent there. Never one with a static MAC address: to be told that it is in
-    /// use makes the kernel forget that.
+    /// Neighbours on our ports of which the kernel would make sure if it sent there, in turn: as
+    /// many as are asked for, beginning behind the one that was the last before.
+    pub(super) fn stale_neighbours(
+        &self,
+        last: Option<(u32, IpAddr)>,
+        count: usize,
+    ) -> Vec<(u32, IpAddr)> {
+        let stale = &self.stale_neighbours;
+        let behind = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let others = last.map(|last| stale.range(..=last));
+        stale
+            .range((behind, Bound::Unbounded))
+            .chain(others.into_iter().flatten())
+            .filter(|(ifindex, _)| self.ports.contains(ifindex))
+            .take(count)
+            .copied()
+            .collect()
+    }
+
+    /// Those of [`Rib::gateways`] that the kernel would look for, or make sure of, if it sent there.
+    /// Never one with a static MAC address: to be told that it is in use makes the kernel forget that.
     pub(super) fn unsure_gateways(&self) -> BTreeSet<(u32, IpAddr)> {
         let mut gateways = self.gateways();
         gateways.retain(|gateway| {

@@ -264,6 +264,31 @@ fn a_neighbour_that_is_gone_is_not_stale() {
 }
 
 #[test]
+fn stale_neighbours_have_their_turns() {
+    let mut rib = rib();
+    let stale = |ifindex, last| {
+        let address = Ipv4Addr::new(192, 0, 2, last).into();
+        Change::Neighbour { ifindex, address, mac: Some(GATEWAY_MAC), stale: true }
+    };
+    for last in 10..15 {
+        rib.apply(stale(PORT, last));
+    }
+    rib.apply(stale(NO_PORT, 20));
+    let mut last = None;
+    let mut turns = Vec::new();
+    for _ in 0..5 {
+        let turn = rib.stale_neighbours(last, 3);
+        last = turn.last().copied();
+        turns.extend(turn);
+    }
+    let expected = (10..15).map(|last| (PORT, Ipv4Addr::new(192, 0, 2, last).into()));
+    assert_eq!(turns, expected.collect::<Vec<_>>().repeat(3));
+    assert_eq!(rib.stale_neighbours(last, 100).len(), 5);
+    rib.set_ports([NO_PORT].into());
+    assert_eq!(rib.stale_neighbours(last, 100), [(NO_PORT, address("192.0.2.20").into())]);
+}
+
+#[test]
 fn a_snapshot_stays_as_it_was() {
     let mut rib = rib();
     rib.apply(add("0.0.0.0/0", forward(&[hop(PORT, gateway(GATEWAY))])));

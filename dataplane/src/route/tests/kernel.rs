@@ -219,6 +219,22 @@ fn gateways_are_found_before_a_packet_needs_them() {
     });
 }
 
+/// On a link everyone is its own next hop. Nobody answers here, which the kernel would find out of
+/// itself only if it sent something there.
+#[test]
+fn a_neighbour_on_the_link_that_is_gone_is_found_out() {
+    with_a_mirror(|lab| {
+        for (sysctl, value) in [("delay_first_probe_time", "1"), ("retrans_time_ms", "50")] {
+            std::fs::write(format!("/proc/sys/net/ipv4/neigh/near/{sysctl}"), value).unwrap();
+        }
+        ip("neigh add 192.0.2.9 lladdr 02:00:00:00:00:22 nud stale dev near");
+        ip("neigh add 192.0.2.8 lladdr 02:00:00:00:00:22 nud permanent dev near");
+        lab.expect("192.0.2.9", lab.via(1500));
+        lab.expect("192.0.2.9", Decision::Unresolved { ifindex: lab.near });
+        assert_eq!(lab.lookup("192.0.2.8"), lab.via(1500));
+    });
+}
+
 fn is_managed(neighbour: &str) -> bool {
     let words = ["-details", "neigh", "show", neighbour];
     let output = Command::new("ip").args(words).output().unwrap();
