@@ -6,6 +6,8 @@
 mod common;
 #[path = "common/far.rs"]
 mod far;
+#[path = "common/held.rs"]
+mod held;
 #[path = "common/lab.rs"]
 mod lab;
 #[path = "common/ledger.rs"]
@@ -13,14 +15,18 @@ mod ledger;
 #[path = "common/redirect.rs"]
 mod redirect;
 
+use std::io;
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::subscriber::{Subscriber, one_hop_on, packet};
 use common::{dial, eventually, in_namespace, ip};
 use dataplane::DataPlane;
 use dataplane::api::{Config, Handle};
+use dataplane::io::PortDrop;
 use far::Far;
+use held::Held;
 use lab::{
     ACCESS, CORE, LOCAL, PEER, PEER_MAC, PORTS, SERVER, SERVER_MAC, ethernet, network, start,
 };
@@ -288,9 +294,65 @@ fn is_heard(
 }
 
 #[test]
+fn what_finds_no_frame_while_workers_are_held_up_is_counted() {
+    in_namespace(|| {
+        network();
+        let ledger = Ledger::open(&PORTS);
+        let handle = start();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 40, inner(40), 1456);
+        until_it_passes(&mut subscriber, &mut peer, &mut server);
+        // Twice as many as a fill ring has frames for, by each queue.
+        let held = Held::hold();
+        for _ in 0..2 {
+            flood(&mut subscriber, &mut peer);
+        }
+        drop(held);
+        until_it_passes(&mut subscriber, &mut peer, &mut server);
+        ledger.balance(&handle);
+        let lost: u64 = handle
+            .totals()
+            .ports
+            .iter()
+            .flat_map(|port| &port.drops)
+            .filter(|(reason, _)| *reason == PortDrop::XdpReceive)
+            .map(|(_, count)| count)
+            .sum();
+        assert!(lost > 1000, "{lost}");
+        handle.stop();
+    });
+}
+
+/// What the process has logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Lines that say this of a queue of the core port.
+    fn lines(&self, message: &str, queue: u32) -> usize {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let of = format!("interface=\"core\" queue={queue}");
+        log.lines().filter(|line| line.contains(message) && line.contains(&of)).count()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
 fn a_link_that_goes_down_and_up_carries_again_and_a_lost_port_leaves_the_other() {
     in_namespace(|| {
         network();
+        let log = Log::default();
+        let writer = log.clone();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
         let ledger = Ledger::open(&PORTS);
         let handle = start();
         let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
@@ -308,12 +370,22 @@ fn a_link_that_goes_down_and_up_carries_again_and_a_lost_port_leaves_the_other()
             until_it_passes(&mut subscriber, &mut peer, &mut server);
         }
         ledger.balance(&handle);
+        assert_eq!(log.lines("the port sends and receives nothing", 0), 1);
+        assert_eq!(log.lines("the port sends and receives again", 0), 1);
 
         // The port's sockets are of no interface from now on.
         drop(server);
         ip("link del core");
         flood(&mut subscriber, &mut peer);
         is_heard(&mut other, &mut subscriber, &mut peer, 1, b"still there");
+        // A queue by which nothing is sent does not go unnoticed.
+        for (queue, times) in [(0, 2), (1, 1)] {
+            eventually("it is said", || {
+                let said = log.lines("the port sends and receives nothing", queue);
+                (said >= times).then_some(())
+            });
+        }
+        ledger.balance(&handle);
         handle.stop();
     });
 }

@@ -169,6 +169,77 @@ fn a_transmit_ring_that_stalls_holds_one_ring_of_frames_and_counts_the_rest() {
 }
 
 #[test]
+fn an_empty_fill_ring_and_a_full_receive_ring_are_counted_packet_by_packet() {
+    in_namespace(|| {
+        veth(1);
+        let region = Region::new(FRAMES).unwrap();
+        let mut pool = Pool::new(region, 256);
+        let program = Redirect::attach("far");
+        let mut near = XskPort::open(&config("near", 0), &mut pool).unwrap();
+        let mut far = XskPort::open(&config("far", 0), &mut pool).unwrap();
+        program.register(0, far.as_fd());
+        let mut send = |pool: &mut Pool, count: u32| {
+            for mark in 0..count {
+                let mut burst = vec![packet(pool, mark, 100)];
+                near.transmit(pool, &mut burst);
+                while near.flush(pool) {}
+            }
+            near.counters().sent_packets.get()
+        };
+        let drops = |far: &mut XskPort| {
+            far.refresh_counters();
+            [PortDrop::XdpReceive, PortDrop::XdpReceiveRing]
+                .map(|reason| far.counters().dropped(reason).get())
+        };
+        // As many as the fill ring had arrive, and nobody takes them.
+        assert_eq!(send(&mut pool, 300), 300);
+        eventually("the others are counted", || (drops(&mut far) == [44, 0]).then_some(()));
+        // Now there are frames, and no place to put them.
+        far.flush(&mut pool);
+        assert_eq!(send(&mut pool, 100), 400);
+        eventually("they are counted apart", || (drops(&mut far) == [44, 100]).then_some(()));
+        let mut arrived = Vec::new();
+        far.receive(&mut pool, &mut arrived, 1024);
+        assert_eq!(arrived.len(), 256);
+        assert_eq!(total(region, &pool, &[&near, &far], arrived.len()), FRAMES as usize);
+    });
+}
+
+#[test]
+fn what_waits_when_its_interface_goes_is_refused_and_not_sent() {
+    in_namespace(|| {
+        veth(1);
+        let region = Region::new(FRAMES).unwrap();
+        let mut pool = Pool::new(region, 256);
+        let mut near = XskPort::open(&config("near", 0), &mut pool).unwrap();
+        let counted = |near: &XskPort| {
+            let refused = near.counters().dropped(PortDrop::TransmitRefused).get();
+            (near.counters().sent_packets.get(), near.counters().sent_bytes.get(), refused)
+        };
+        let mut send = |near: &mut XskPort, count: u32| {
+            let mut burst: Vec<_> = (0..count).map(|mark| packet(&mut pool, mark, 100)).collect();
+            near.transmit(&mut pool, &mut burst);
+            while near.flush(&mut pool) {}
+            assert_eq!(total(region, &pool, &[&*near], 0), FRAMES as usize);
+        };
+        send(&mut near, 10);
+        ip("link set near down");
+        send(&mut near, 20);
+        assert_eq!(counted(&near), (10, 1000, 0));
+        ip("link set near up");
+        send(&mut near, 0);
+        assert_eq!(counted(&near), (30, 3000, 0), "they have waited");
+        ip("link set near down");
+        send(&mut near, 40);
+        ip("link del near");
+        send(&mut near, 0);
+        assert_eq!(counted(&near), (30, 3000, 40));
+        send(&mut near, 5);
+        assert_eq!(counted(&near), (30, 3000, 45));
+    });
+}
+
+#[test]
 fn empty_and_foreign_frames_are_refused_and_kept() {
     in_namespace(|| {
         veth(1);

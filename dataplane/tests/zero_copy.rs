@@ -17,6 +17,7 @@ mod redirect;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::time::Duration;
 
 use common::subscriber::{Subscriber, one_hop_on, packet};
 use common::{GATEWAY, dial, eventually, ip};
@@ -24,7 +25,7 @@ use dataplane::DataPlane;
 use dataplane::api::{Config, Interface, Prefix, Role, Tun};
 use dataplane::frame::{Pool, Region};
 use dataplane::io::Port;
-use dataplane::io::xsk::{XskMode, XskPort};
+use dataplane::io::xsk::{XskConfig, XskMode, XskPort};
 use far::Far;
 use redirect::Redirect;
 
@@ -66,13 +67,28 @@ fn frames_cross_both_ways_whole_and_sum_to_the_total() {
             ip("link set access up");
         }
         for port in [&mut near, &mut far] {
+            port.refresh_counters();
             assert_eq!(port.counters().sent_packets.get(), 2_000);
             assert_eq!(port.counters().received_packets.get(), 2_000);
-            port.refresh_counters();
             assert_eq!(port.counters().dropped_total(), 0, "{:?}", port.statistics());
         }
     }
     assert_eq!(frames::total(region, &pool, &[], 0), FRAMES as usize);
+}
+
+/// The cards' rings have 256 entries, which a card fills out of the fill ring.
+#[test]
+#[ignore = "needs the cards of a guest: make test-zerocopy"]
+fn a_card_with_long_rings_gets_its_share_of_the_frames_and_no_more() {
+    ip("link set access up");
+    let mut pool = Pool::new(Region::new(FRAMES).unwrap(), 256);
+    let config = XskConfig { ring_size: 64, ..frames::config("access", 0) };
+    let mut port = XskPort::open(&config, &mut pool).unwrap();
+    for _ in 0..200 {
+        port.flush(&mut pool);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(port.held(), 128);
 }
 
 #[test]

@@ -97,7 +97,7 @@ pub struct PortCounters {
     pub received_packets: Counter,
     /// Their bytes, from the first header of the port's link on.
     pub received_bytes: Counter,
-    /// Packets taken by the kernel or ring.
+    /// Packets taken by the kernel.
     pub sent_packets: Counter,
     /// Their bytes.
     pub sent_bytes: Counter,

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs;
 
 use dataplane::api::Handle;
@@ -21,10 +23,12 @@ const TX_DROPPED: usize = 11;
 pub struct Ledger<'a> {
     interfaces: &'a [&'a str],
     before: Kernel,
+    /// What each was seen to have counted: it may be gone.
+    newest: RefCell<HashMap<&'a str, Kernel>>,
 }
 
-/// What the kernel counted for all of the interfaces.
-#[derive(Clone, Copy)]
+/// What the kernel counted.
+#[derive(Clone, Copy, Default)]
 struct Kernel {
     received: u64,
     /// Sent, or lost for want of a carrier.
@@ -34,7 +38,9 @@ struct Kernel {
 impl<'a> Ledger<'a> {
     /// To be opened before the data plane starts.
     pub fn open(interfaces: &'a [&'a str]) -> Self {
-        Self { interfaces, before: Kernel::read(interfaces) }
+        let mut ledger = Self { interfaces, before: Kernel::default(), newest: RefCell::default() };
+        ledger.before = ledger.read();
+        ledger
     }
 
     /// The sums agree as soon as all packets have arrived and workers have looked at the kernel's
@@ -51,7 +57,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn differences(&self, handle: &Handle) -> Vec<String> {
-        let now = Kernel::read(self.interfaces);
+        let now = self.read();
         let totals = handle.totals();
         let xdp = totals.xdp.unwrap();
         let is_ours = |name: &str| self.interfaces.contains(&name);
@@ -116,18 +122,28 @@ impl<'a> Ledger<'a> {
         let differ = sums.into_iter().filter(|(_, one, other)| one != other);
         differ.map(|(what, one, other)| format!("{what}: {one}, {other}")).collect()
     }
-}
 
-impl Kernel {
-    fn read(interfaces: &[&str]) -> Self {
+    /// What the kernel has counted for all of the interfaces, up to the end of those that are gone.
+    fn read(&self) -> Kernel {
         // Of the network namespace of this thread, which sysfs does not know.
         let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
-        let sum = |column: usize| -> u64 {
-            let ours = table.lines().filter_map(|line| line.trim().split_once(':'));
-            let ours = ours.filter(|(name, _)| interfaces.contains(name));
-            let numbers = ours.map(|(_, numbers)| numbers.split_whitespace().nth(column));
-            numbers.map(|number| number.unwrap().parse::<u64>().unwrap()).sum()
-        };
-        Self { received: sum(RX_PACKETS), sent: sum(TX_PACKETS) + sum(TX_DROPPED) }
+        let mut newest = self.newest.borrow_mut();
+        for line in table.lines() {
+            let Some((name, numbers)) = line.trim().split_once(':') else { continue };
+            let Some(&name) = self.interfaces.iter().find(|known| **known == name) else {
+                continue;
+            };
+            let column = |column: usize| -> u64 {
+                numbers.split_whitespace().nth(column).unwrap().parse().unwrap()
+            };
+            let sent = column(TX_PACKETS) + column(TX_DROPPED);
+            newest.insert(name, Kernel { received: column(RX_PACKETS), sent });
+        }
+        let mut sum = Kernel::default();
+        for kernel in newest.values() {
+            sum.received += kernel.received;
+            sum.sent += kernel.sent;
+        }
+        sum
     }
 }

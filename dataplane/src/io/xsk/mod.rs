@@ -22,6 +22,24 @@ use umem::Rings;
 /// Kicks within one flush: with 32 packets each they cover a burst of 256.
 const KICKS: usize = 8;
 
+/// Whether the kernel carries a port's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Carries,
+    /// The interface is down: what is in the rings waits.
+    Rests,
+    /// The interface is gone, and what is in the rings with it.
+    Ended,
+}
+
+/// How many frames a fill ring lacks, of which `filled` entries are not taken, where the port has
+/// `receiving` frames to receive with. A card may move as many as its own ring holds out of the fill
+/// ring: twice the ring's size is a port's share, so that no port starves the others.
+fn missing(ring_size: u32, filled: u32, receiving: usize) -> u32 {
+    let share = (2 * ring_size as usize).saturating_sub(receiving);
+    ring_size.saturating_sub(filled).min(u32::try_from(share).unwrap_or(u32::MAX))
+}
+
 /// What to open.
 #[derive(Debug, Clone)]
 pub struct XskConfig {
@@ -71,6 +89,9 @@ pub struct XskPort {
     lent: Lent,
     /// Frames that were given to the transmit ring and have not come back.
     sending: u32,
+    /// Packets in the transmit ring, and their octets, that are not counted yet: the kernel has not taken
+    /// them.
+    uncounted: (usize, usize),
     ring_size: u32,
     /// The last descriptor received was not the last of its packet.
     continued: bool,
@@ -79,8 +100,7 @@ pub struct XskPort {
     /// The interface and the queue, for whoever reads the log.
     interface: String,
     queue: u32,
-    /// The kernel refuses to send.
-    dead: bool,
+    life: Life,
     counters: Arc<PortCounters>,
 }
 
@@ -111,13 +131,14 @@ impl XskPort {
             rings,
             lent: Lent::new(region),
             sending: 0,
+            uncounted: (0, 0),
             ring_size: size,
             continued: false,
             mode,
             busy_poll: config.busy_poll.is_some(),
             interface: config.interface.clone(),
             queue: config.queue,
-            dead: false,
+            life: Life::Carries,
             counters: Arc::default(),
         };
         port.fill(pool);
@@ -155,10 +176,10 @@ impl XskPort {
         })
     }
 
-    /// Keeps the fill ring full, as far as the pool has frames.
+    /// Keeps the fill ring full, as far as the pool has frames and the port has not its share of them.
     fn fill(&mut self, pool: &mut Pool) {
-        let missing = self.ring_size - self.rings.fill.pending().min(self.ring_size);
-        for _ in 0..missing {
+        let receiving = self.lent.len().saturating_sub(self.sending as usize);
+        for _ in 0..missing(self.ring_size, self.rings.fill.pending(), receiving) {
             let Some(frame) = pool.take() else { break };
             // A pool gives frames of its own region only, which is the socket's.
             let Ok((offset, _)) = self.lent.lend(frame) else { break };
@@ -170,19 +191,40 @@ impl XskPort {
         }
     }
 
-    /// Says once that the kernel sends no more, and that it does again.
+    /// Says once that the kernel carries no more, and that it does again.
     fn note(&mut self, kick: &Kick) {
-        let Self { interface, queue, .. } = self;
-        match kick {
-            Kick::Dead(error) if !self.dead => {
-                self.dead = true;
-                tracing::warn!(interface, queue, %error, "the port sends nothing");
+        let Self { interface, queue, life, .. } = self;
+        match (kick, *life) {
+            (Kick::Down(error) | Kick::Gone(error), Life::Carries) => {
+                tracing::warn!(interface, queue, %error, "the port sends and receives nothing");
             }
-            Kick::Done if self.dead => {
-                self.dead = false;
-                tracing::info!(interface, queue, "the port sends again");
+            (Kick::Done, Life::Rests) => {
+                tracing::info!(interface, queue, "the port sends and receives again");
             }
-            Kick::Dead(_) | Kick::Done | Kick::Again => {}
+            _ => {}
+        }
+        match (kick, *life) {
+            (_, Life::Ended) | (Kick::Again, _) => {}
+            (Kick::Done, _) => *life = Life::Carries,
+            (Kick::Down(_), _) => *life = Life::Rests,
+            (Kick::Gone(_), _) => {
+                *life = Life::Ended;
+                // Nobody will ever take what is in the ring.
+                self.count_sent();
+                let (packets, _) = std::mem::take(&mut self.uncounted);
+                self.counters.dropped(PortDrop::TransmitRefused).add(packets as u64);
+            }
+        }
+    }
+
+    /// Counts what the kernel has taken from the transmit ring.
+    fn count_sent(&mut self) {
+        let (packets, bytes) = self.uncounted;
+        if packets > 0 {
+            let waiting = self.rings.transmit.waiting().map(|descriptor| descriptor.len as usize);
+            let waiting = waiting.fold((0, 0), |(count, sum), len| (count + 1, sum + len));
+            self.counters.sent(packets.saturating_sub(waiting.0), bytes.saturating_sub(waiting.1));
+            self.uncounted = waiting;
         }
     }
 
@@ -249,10 +291,10 @@ impl Port for XskPort {
         if self.sending as usize + frames.len() > self.ring_size as usize {
             self.complete(pool);
         }
-        let (mut packets, mut bytes) = (0, 0);
+        let (mut packets, mut bytes) = self.uncounted;
         for frame in frames.drain(..) {
             // The kernel swallows an empty descriptor together with its chunk.
-            if frame.is_empty() {
+            if frame.is_empty() || self.life == Life::Ended {
                 self.counters.dropped(PortDrop::TransmitRefused).add(1);
                 pool.put(frame);
                 continue;
@@ -277,10 +319,13 @@ impl Port for XskPort {
             }
         }
         self.rings.transmit.publish();
-        self.counters.sent(packets, bytes);
+        self.uncounted = (packets, bytes);
     }
 
     fn flush(&mut self, pool: &mut Pool) -> bool {
+        if self.life == Life::Ended {
+            return false;
+        }
         let mut remains = false;
         if self.sending > 0 {
             for _ in 0..KICKS {
@@ -292,13 +337,14 @@ impl Port for XskPort {
                 self.note(&kick);
                 match kick {
                     Kick::Done | Kick::Again => self.complete(pool),
-                    Kick::Dead(_) => {
+                    Kick::Down(_) | Kick::Gone(_) => {
                         remains = false;
                         break;
                     }
                 }
             }
             self.complete(pool);
+            self.count_sent();
         }
         self.fill(pool);
         remains
@@ -317,6 +363,10 @@ impl Port for XskPort {
     }
 
     fn refresh_counters(&mut self) {
+        // Who never sends would not notice otherwise.
+        let kick = socket::kick_receive(self.fd.as_fd());
+        self.note(&kick);
+        self.count_sent();
         if let Ok(kernel) = self.statistics() {
             for (reason, total) in [
                 (PortDrop::XdpReceive, kernel.rx_dropped),
@@ -326,6 +376,27 @@ impl Port for XskPort {
             ] {
                 self.counters.dropped(reason).set(total);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A card's own ring takes whatever is in the fill ring, and gives nothing back.
+    #[test]
+    fn a_card_that_only_takes_gets_its_share_and_no_more() {
+        for card in [0, 100, 4096, u32::MAX] {
+            let (mut filled, mut receiving) = (0, 0);
+            for _ in 0..100 {
+                let more = missing(1024, filled, receiving);
+                receiving += more as usize;
+                filled = (filled + more).saturating_sub(card);
+                assert!(filled <= 1024 && receiving <= 2048, "{card}: {filled}, {receiving}");
+            }
+            // What was received is made up for at once.
+            assert_eq!(missing(1024, filled.min(1000), receiving.min(2048) - 24), 24);
         }
     }
 }

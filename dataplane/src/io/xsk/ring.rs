@@ -158,6 +158,19 @@ impl<T: Copy, M> ProducerRing<T, M> {
         self.cursor.pending()
     }
 
+    /// The entries that the consumer has not taken yet.
+    pub(super) fn waiting(&mut self) -> impl Iterator<Item = T> {
+        let (count, size) = (self.pending(), self.layout.size);
+        let first = self.cursor.next.wrapping_sub(count);
+        (0..count).map(move |at| {
+            let place = first.wrapping_add(at) & (size - 1);
+            // SAFETY: the mask keeps the place below `size`, within the entries.
+            let entry_at = unsafe { self.layout.entries.add(place as usize) };
+            // SAFETY: we wrote this place, and the consumer only reads it.
+            unsafe { entry_at.read() }
+        })
+    }
+
     /// Whether the kernel wants a system call before it goes on with this ring.
     pub(super) fn needs_wakeup(&self) -> bool {
         self.layout.needs_wakeup()

@@ -234,8 +234,25 @@ pub(super) enum Kick {
     Done,
     /// The kernel stopped early: kick again.
     Again,
-    /// The interface is gone or down: kicking again is of no use.
-    Dead(io::Error),
+    /// The interface is down: kicking again is of no use until it is up.
+    Down(io::Error),
+    /// The interface is gone, and the socket is of no use any more.
+    Gone(io::Error),
+}
+
+impl Kick {
+    /// What became of a call that returned this.
+    fn of(result: isize) -> Self {
+        if result >= 0 {
+            return Self::Done;
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR) => Self::Again,
+            Some(libc::ENXIO | libc::ENODEV) => Self::Gone(error),
+            _ => Self::Down(error),
+        }
+    }
 }
 
 /// Tells the kernel to look at the transmit ring.
@@ -244,21 +261,13 @@ pub(super) fn kick_transmit(fd: BorrowedFd<'_>) -> Kick {
     let result = unsafe {
         libc::sendto(fd.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
     };
-    if result >= 0 {
-        return Kick::Done;
-    }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR) => Kick::Again,
-        _ => Kick::Dead(error),
-    }
+    Kick::of(result)
 }
 
 /// Tells the kernel to look at the fill ring, or polls the NIC when busy polling is on.
-pub(super) fn kick_receive(fd: BorrowedFd<'_>) {
-    // SAFETY: an empty buffer: the kernel writes no memory of ours. Errors mean that there is
-    // nothing to do.
-    unsafe {
+pub(super) fn kick_receive(fd: BorrowedFd<'_>) -> Kick {
+    // SAFETY: an empty buffer: the kernel writes no memory of ours.
+    let result = unsafe {
         libc::recvfrom(
             fd.as_raw_fd(),
             std::ptr::null_mut(),
@@ -268,4 +277,5 @@ pub(super) fn kick_receive(fd: BorrowedFd<'_>) {
             std::ptr::null_mut(),
         )
     };
+    Kick::of(result)
 }
