@@ -18,10 +18,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use common::subscriber::{Subscriber, ipv4, one_hop_on, packet, sum};
-use common::{dial, eventually, in_namespace, open};
+use common::{dial, eventually, in_namespace, ip, open};
 use dataplane::DataPlane;
+use dataplane::api::config::{Remark, RouteTable};
 use dataplane::api::counters::XdpCounters;
-use dataplane::api::{Forward, Handle, Prefix, StartError};
+use dataplane::api::{Config, Forward, Handle, Prefix, StartError};
 use far::Far;
 use lab::{
     ACCESS, CORE, LOCAL, PEER, PEER_MAC, SERVER, SERVER_MAC, config, ethernet, network, start,
@@ -159,6 +160,102 @@ fn a_network_of_two_tunnels_is_steered_until_the_last_of_them_is_gone() {
         server.send(0, &ethernet(CORE, SERVER_MAC, &packet(SERVER, inside, b"to nobody")));
         eventually("XDP leaves it to the kernel", || (steered(&handle) == [2, 1]).then_some(()));
         handle.stop();
+    });
+}
+
+/// A driver without native XDP, or one that has none for the MTU, as veth's for that of its other end.
+#[test]
+fn packets_cross_in_generic_mode() {
+    in_namespace(|| {
+        network();
+        for far in ["peer", "server"] {
+            ip(&format!("link set {far} mtu 3600"));
+        }
+        let ledger = Ledger::open(&lab::PORTS);
+        let handle = start();
+        let report = handle.report().to_string();
+        assert_eq!(report.matches("AF_XDP (generic (not native: ").count(), 4, "{report}");
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let inner = Ipv4Addr::new(10, 9, 0, 5);
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 40, inner, 1456);
+        for round in 0..40_u16 {
+            let (queue, payload) = (usize::from(round % 2), vec![7; 1 + usize::from(round) * 36]);
+            let up = packet(inner, SERVER, &payload);
+            peer.send(queue, &ethernet(ACCESS, PEER_MAC, &subscriber.encrypt_packet(&up)));
+            assert_eq!(server.receive()[14..], one_hop_on(&up));
+            let down = packet(SERVER, inner, &payload);
+            server.send(queue, &ethernet(CORE, SERVER_MAC, &down));
+            assert_eq!(subscriber.decrypt(&peer.receive()[14..]), one_hop_on(&down));
+        }
+        let verdicts = xdp(&handle);
+        let redirected = verdicts.iter().filter(|(_, count)| *count == 40);
+        let reasons: Vec<_> = redirected.map(|(reason, _)| reason.name()).collect();
+        assert_eq!(reasons, ["redirect_tunnel", "redirect_subscriber"]);
+        ledger.balance(&handle);
+        handle.stop();
+    });
+}
+
+/// What XDP leaves to the kernel (here for its IP options) is looked up in the VRF's table, or by the
+/// operator's rule, which has no way on to main.
+#[test]
+fn the_kernel_finds_subscribers_by_another_table_too() {
+    in_namespace(|| {
+        network();
+        for (key, value) in [("ip_forward", "1"), ("conf/all/rp_filter", "0")] {
+            std::fs::write(format!("/proc/sys/net/ipv4/{key}"), value).unwrap();
+        }
+        ip("rule add pref 100 iif core lookup 10");
+        ip("route add unreachable default table 10");
+        let config = Config { table: RouteTable::Number(10), ..config() };
+        let (handle, _events) = DataPlane::start(&config).unwrap();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let inner = Ipv4Addr::new(10, 9, 0, 5);
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 40, inner, 1456);
+        // Four octets of No Operation (RFC 791 §3.1).
+        let with_options = |ttl| {
+            let mut packet = ipv4(253, ttl, SERVER, inner, b"\x01\x01\x01\x01payload");
+            packet[0] = 0x46;
+            packet[10..12].fill(0);
+            let checksum = !sum(&packet[..24]);
+            packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+            packet
+        };
+        server.send(0, &ethernet(CORE, SERVER_MAC, &with_options(64)));
+        assert_eq!(subscriber.decrypt(&peer.receive()[14..]), with_options(63));
+        handle.stop();
+    });
+}
+
+#[test]
+fn what_a_start_would_find_of_cards_is_said_and_nothing_is_changed() {
+    in_namespace(|| {
+        network();
+        ip("link set core mtu 9000");
+        let mut config = config();
+        config.interfaces[0].queues = Some(1);
+        let core = "the MTU of core is 9000, and AF_XDP takes packets of up to 3690: longer ones would \
+                    be lost without a word to their senders. Lower it there and at whoever sends to it \
+                    (ip link set core mtu 3690), or leave the interface to the kernel";
+        let said = || -> Vec<String> {
+            let said = |remark| match remark {
+                Remark::Fine(text) => format!("fine: {text}"),
+                Remark::Warning(text) => format!("warning: {text}"),
+                Remark::Refusal(text) => format!("refusal: {text}"),
+            };
+            DataPlane::inspect(&config).into_iter().map(said).collect()
+        };
+        let first = said();
+        assert_eq!(first, said(), "the first one changed nothing");
+        assert_eq!(first[0], format!("refusal: {core}"));
+        insta::assert_snapshot!(first[1..].join("\n"), @"
+        fine: access: 1 of 2 queues will be driven
+        fine: access: at the start, `rx-vlan-hw-parse` is switched off
+        fine: access: at the start, `rx-vlan-stag-hw-parse` is switched off
+        warning: access does not say over which of its queues it spreads packets: what does not come by those that are driven (1) goes by the kernel
+        ");
+        let refused = DataPlane::start(&config).unwrap_err();
+        assert_eq!(refused.to_string(), core);
     });
 }
 

@@ -172,6 +172,17 @@ impl Default for Tun {
     }
 }
 
+/// What is to be known of an interface before it is driven, in the operator's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remark {
+    /// It is as it should be, or will be made so.
+    Fine(String),
+    /// It can be driven, but not as one would like.
+    Warning(String),
+    /// The data plane would not start.
+    Refusal(String),
+}
+
 /// What was chosen at the start, to be logged and printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {

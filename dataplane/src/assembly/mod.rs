@@ -5,6 +5,7 @@
 
 mod manual;
 mod netlink;
+mod physical;
 mod pools;
 mod ports;
 mod topology;
@@ -40,6 +41,8 @@ const MAX_WORKERS: usize = 64;
 const QUEUED_SHARE: usize = 4;
 /// The part of a worker's frames that may hold fragments of packets: an eighth.
 const FRAGMENTS_SHARE: usize = 8;
+/// `RT_TABLE_MAIN` of linux/rtnetlink.h.
+const MAIN_TABLE: u32 = 254;
 /// Free frames that a worker keeps to itself.
 const POOL: usize = 512;
 

@@ -1,24 +1,21 @@
 //! Opens the ports of a configuration: a raw socket and a TUN queue for each worker, and the queues
 //! of interfaces by AF_XDP.
 //!
-//! Changes nothing of an interface but its XDP program, which goes when we go, and features that
-//! would spoil packets before we see them.
+//! Changes nothing of an interface but its XDP program, which goes when we go, and what would spoil
+//! packets before we see them or lead them to queues that nobody drives.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ebpf::{Capacity, Roles, Steering};
 use nix::net::if_::if_nametoindex;
 
-use super::topology::{Passage, Topology, TopologyError};
-use super::{Attachment, Kind, Line, netlink, pools};
-use crate::api::config::{PortReport, RouteTable, Tags};
+use super::physical::{Physical, passages, physical};
+use super::{Attachment, Kind, MAIN_TABLE, netlink, pools};
+use crate::api::config::{PortReport, RouteTable};
 use crate::api::handle::Machinery;
-use crate::api::{Config, Interface, Role, StartError};
+use crate::api::{Config, Role, StartError};
 use crate::frame::{Pool, Region};
-use crate::io::nic::{self, LARGE_RECEIVE, STRIPPING};
 use crate::io::raw::RawPort;
 use crate::io::tun::{TunConfig, TunPort};
 use crate::io::xsk::{BusyPoll, XskConfig, XskMode, XskPort};
@@ -32,9 +29,6 @@ const FRAMES_PER_SOCKET: u32 = 3 * RING;
 
 /// Packets that the kernel takes from a card in one poll of ours: as many as it does by itself.
 const POLL_BUDGET: u16 = 64;
-
-/// `RT_TABLE_MAIN` of linux/rtnetlink.h.
-const MAIN_TABLE: u32 = 254;
 
 /// Ports that are open.
 #[derive(Debug)]
@@ -64,7 +58,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
     }
     let ifindex = if_nametoindex(tun.name.as_str())
         .map_err(|errno| StartError::system("looking for the TUN", errno))?;
-    pools::route(&config.tun.pools, ifindex)?;
+    let table = if config.interfaces.is_empty() { None } else { table(&config.table)? };
+    pools::route(&config.tun.pools, ifindex, table)?;
 
     let passages = if config.interfaces.is_empty() { Vec::new() } else { passages(config)? };
     let physical = physical(&passages)?;
@@ -82,7 +77,6 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
             open_port(*ifindex, port, config.busy_poll, &mut program, &mut pool, &mut ports)?;
         }
         let interfaces = passages.iter().map(|(_, passage)| passage.ifindex);
-        let table = table(&config.table)?;
         machinery.mirror = Some(Mirror::start(interfaces, table).map_err(StartError::port)?);
         let steer = Steer::new(program, &config.listen, &config.tun).map_err(StartError::port)?;
         machinery.steer = Some(steer);
@@ -102,77 +96,6 @@ fn table(table: &RouteTable) -> Result<Option<u32>, StartError> {
     }
 }
 
-/// Where the frames of all interfaces pass.
-fn passages(config: &Config) -> Result<Vec<(&Interface, Passage)>, StartError> {
-    let topology = Topology::new(&netlink::links()?);
-    let passage = |interface| Ok((interface, topology.passage(interface)?));
-    let passages: Result<_, TopologyError> = config.interfaces.iter().map(passage).collect();
-    passages.map_err(StartError::port)
-}
-
-/// A port and the interfaces whose frames pass it.
-#[derive(Debug)]
-struct Physical {
-    name: String,
-    queues: u32,
-    lines: Vec<Line>,
-    /// As the operator knows them.
-    said: Vec<String>,
-}
-
-/// The ports of all interfaces, by index.
-fn physical(passages: &[(&Interface, Passage)]) -> Result<BTreeMap<u32, Physical>, StartError> {
-    let mut all: BTreeMap<u32, Physical> = BTreeMap::new();
-    for (interface, Passage { ifindex, ports, tags }) in passages {
-        let (name, role) = (&interface.name, interface.role);
-        for (index, port_name) in ports {
-            let port = match all.entry(*index) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => {
-                    let queues = match interface.queues {
-                        Some(queues) => some_of(port_name, queues)?,
-                        // All of them, for a NIC may hash GRE to any.
-                        None => XskPort::queues(port_name).map_err(StartError::port)?,
-                    };
-                    let name = port_name.clone();
-                    entry.insert(Physical { name, queues, lines: Vec::new(), said: Vec::new() })
-                }
-            };
-            if port.lines.iter().any(|line| line.tags == *tags) {
-                return Err(StartError::Config(format!(
-                    "{name} has the same frames of {port_name} as an interface before it"
-                )));
-            }
-            port.lines.push(Line { tags: *tags, ifindex: *ifindex, role });
-            match tags {
-                Tags::None if name == port_name => {}
-                Tags::None => port.said.push(format!("{name}: {role}")),
-                _ => port.said.push(format!("{name}: {role}, VLAN {tags}")),
-            }
-        }
-    }
-    Ok(all)
-}
-
-/// As many of a port's queues as the operator wants.
-fn some_of(port: &str, queues: u32) -> Result<u32, StartError> {
-    let has = XskPort::queues(port).map_err(StartError::port)?;
-    if !(1..=has).contains(&queues) {
-        return Err(StartError::Config(format!(
-            "{port} has {has} queues, of which {queues} cannot be driven"
-        )));
-    }
-    if queues < has {
-        tracing::warn!(
-            interface = port,
-            queues,
-            has,
-            "packets that the card spreads to its other queues go by the kernel"
-        );
-    }
-    Ok(queues)
-}
-
 /// Opens the queues of a port and deals them to the workers.
 fn open_port(
     ifindex: u32,
@@ -182,12 +105,13 @@ fn open_port(
     pool: &mut Pool,
     ports: &mut [Vec<Attachment>],
 ) -> Result<(), StartError> {
-    let Physical { name, queues, lines, said } = physical;
-    let has_tags = lines.iter().any(|line| line.tags != Tags::None);
-    let harmful = if has_tags { &STRIPPING[..] } else { &[] };
-    let harmful = [&[LARGE_RECEIVE], harmful].concat();
-    for feature in nic::switch_off(name, &harmful).map_err(StartError::port)? {
-        tracing::info!(interface = name, feature, "switched off, as packets would suffer from it");
+    let Physical { name, queues, lines, said, .. } = physical;
+    let prepared = physical.prepare().map_err(StartError::port)?;
+    for change in prepared.changes() {
+        tracing::info!(interface = name, change, "the card was changed, as packets would suffer");
+    }
+    for reason in &prepared.warnings {
+        tracing::warn!(interface = name, %reason, "the card is used as it is");
     }
     let roles: Vec<_> = lines.iter().map(|line| (line.tags, roles(line.role))).collect();
     let attached = program.attach(name, &roles, *queues).map_err(StartError::port)?;

@@ -11,8 +11,14 @@ use rtnetlink::packet_route::link::{
 
 use crate::api::Interface;
 use crate::api::config::{Below, Tag, TagKind, Tags};
+use crate::frame::CAPACITY;
 
-/// Why an interface has no ports.
+/// The largest MTU of an interface, octets: its longest packet fits a frame, behind an Ethernet header and
+/// two tags.
+const LARGEST_MTU: u32 = 3690;
+const _: () = assert!(LARGEST_MTU as usize + 14 + 2 * 4 == CAPACITY);
+
+/// Why an interface cannot be driven.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TopologyError {
     #[error("there is no interface named {0}")]
@@ -30,6 +36,12 @@ pub(super) enum TopologyError {
     Balancing(String),
     #[error("{0} is a bond of VLANs or bonds: put the VLANs above the bond")]
     Nested(String),
+    #[error(
+        "the MTU of {name} is {mtu}, and AF_XDP takes packets of up to {LARGEST_MTU}: longer ones would \
+         be lost without a word to their senders. Lower it there and at whoever sends to it (ip link \
+         set {name} mtu {LARGEST_MTU}), or leave the interface to the kernel"
+    )]
+    TooLarge { name: String, mtu: u32 },
 }
 
 /// The interfaces of a network namespace.
@@ -41,6 +53,8 @@ pub(super) struct Topology {
 #[derive(Debug)]
 struct Device {
     name: String,
+    /// Octets of the longest packet.
+    mtu: u32,
     /// The index of the bond or bridge above it.
     master: Option<u32>,
     nature: Nature,
@@ -70,7 +84,11 @@ impl Topology {
 
     /// How the frames of an interface pass.
     pub(super) fn passage(&self, interface: &Interface) -> Result<Passage, TopologyError> {
-        let (ifindex, _) = self.named(&interface.name)?;
+        let (ifindex, device) = self.named(&interface.name)?;
+        if device.mtu > LARGEST_MTU {
+            let name = device.name.clone();
+            return Err(TopologyError::TooLarge { name, mtu: device.mtu });
+        }
         let Some(Below { ports, tags }) = &interface.below else {
             return self.below(ifindex, &interface.name);
         };
@@ -129,11 +147,12 @@ impl Topology {
 
 impl Device {
     fn of(link: &LinkMessage) -> Self {
-        let (mut name, mut master, mut parent) = (String::new(), None, None);
+        let (mut name, mut mtu, mut master, mut parent) = (String::new(), 0, None, None);
         let mut infos: &[LinkInfo] = &[];
         for attribute in &link.attributes {
             match attribute {
                 LinkAttribute::IfName(text) => name.clone_from(text),
+                LinkAttribute::Mtu(octets) => mtu = *octets,
                 LinkAttribute::Controller(index) => master = Some(*index),
                 LinkAttribute::Link(index) => parent = Some(*index),
                 LinkAttribute::LinkInfo(list) => infos = list,
@@ -149,7 +168,7 @@ impl Device {
             Some(InfoData::Bond(facts)) => Nature::Bond { mode: mode(facts) },
             _ => Nature::Port,
         };
-        Self { name, master, nature }
+        Self { name, mtu, master, nature }
     }
 }
 
@@ -224,6 +243,9 @@ mod tests {
                 nested
             },
             link(40, "bridge", vec![]),
+            link(50, "jumbo", vec![LinkAttribute::Mtu(9000)]),
+            // The card takes long frames, for other VLANs.
+            vlan(51, "jumbo.7", 50, 7, q),
         ])
     }
 
@@ -242,6 +264,7 @@ mod tests {
             ("service.200", 4, eth0(), "7.200"),
             ("bond0", 10, members(), ""),
             ("bond0.5", 13, members(), "5"),
+            ("jumbo.7", 51, vec![(50, "jumbo".to_owned())], "7"),
         ] {
             let tags = if tags.is_empty() { Tags::None } else { tags.parse().unwrap() };
             let passage = topology.passage(&interface(name, None));
@@ -254,9 +277,9 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_ports_is_told_why() {
+    fn what_cannot_be_driven_is_told_why() {
         let topology = topology();
-        let reasons: Vec<String> = ["nowhere", "deep", "stray", "empty", "alb", "odd"]
+        let reasons: Vec<String> = ["nowhere", "deep", "stray", "empty", "alb", "odd", "jumbo"]
             .map(|name| topology.passage(&interface(name, None)).unwrap_err().to_string())
             .into();
         insta::assert_snapshot!(reasons.join("\n"));

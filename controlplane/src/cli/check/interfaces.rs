@@ -3,8 +3,12 @@
 
 use std::fs;
 
+use dataplane::DataPlane;
+use dataplane::api::config::Remark;
+
 use super::{Finding, error, fine, warning};
 use crate::config::{Client, Config};
+use crate::daemon::plan::data_plane;
 use crate::host::{interface_exists, is_bridge};
 
 pub(super) fn all(config: &Config, running: bool) -> Vec<Finding> {
@@ -13,14 +17,13 @@ pub(super) fn all(config: &Config, running: bool) -> Vec<Finding> {
     if !running && interface_exists(tun) {
         findings.push(error(format!("interface {tun} exists already: set another `tun`")));
     }
-    for interface in &config.dataplane.interface {
-        let name = &interface.name;
-        findings.push(if interface_exists(name) {
-            fine(format!("interface {name} exists"))
-        } else {
-            error(format!("interface {name} does not exist"))
-        });
-    }
+    findings.extend(DataPlane::inspect(&data_plane(config)).into_iter().map(
+        |remark| match remark {
+            Remark::Fine(text) => fine(text),
+            Remark::Warning(text) => warning(text),
+            Remark::Refusal(text) => error(text),
+        },
+    ));
     for name in &config.server.proxy_arp {
         findings.push(if interface_exists(name) {
             fine(format!("proxy-arp: interface {name} exists"))
