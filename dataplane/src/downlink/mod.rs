@@ -105,7 +105,6 @@ pub(crate) fn run(core: &mut Core) -> bool {
     let mut stages = std::mem::take(&mut core.downlink);
     for packet in &stages.waiting {
         packet.frame.prefetch_headroom();
-        core.table.expect_further(packet.slot);
     }
     stages.mppe.clear();
     let mut waiting = std::mem::take(&mut stages.waiting);

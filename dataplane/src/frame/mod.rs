@@ -49,40 +49,50 @@ pub struct Frame {
     place: Place,
 }
 
-/// A chunk's number, and where in it the packet starts and how long it is, in one word.
+/// Where in the region the packet starts, and how long it is, in one word, so that one shift leads to
+/// its first byte. The upper bits of the start are the chunk's number: no packet starts at the end of
+/// its chunk, which is the next one's beginning; one that is emptied stays where it starts.
 #[derive(Clone, Copy)]
 struct Place(u64);
 
 impl Place {
     const LEN: u64 = 0xFFFF;
-    const START_SHIFT: u32 = 16;
-    const INDEX_SHIFT: u32 = 32;
+    const OFFSET_SHIFT: u32 = 16;
+    const INDEX_SHIFT: u32 = Self::OFFSET_SHIFT + CHUNK_SHIFT;
 
+    /// `start` is less than [`CHUNK`].
     const fn new(index: u32, start: u16, len: u16) -> Self {
         let (index, start) = (index as u64, start as u64);
-        Self(index << Self::INDEX_SHIFT | start << Self::START_SHIFT | len as u64)
+        Self(index << Self::INDEX_SHIFT | start << Self::OFFSET_SHIFT | len as u64)
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "a region has fewer than 2^31 chunks")]
     const fn index(self) -> u32 {
         (self.0 >> Self::INDEX_SHIFT) as u32
     }
 
-    const fn start(self) -> u16 {
-        (self.0 >> Self::START_SHIFT & Self::LEN) as u16
+    /// Bytes of the region before the packet.
+    const fn offset(self) -> usize {
+        (self.0 >> Self::OFFSET_SHIFT) as usize
+    }
+
+    /// Bytes of the chunk before the packet.
+    const fn start(self) -> usize {
+        self.offset() & (CHUNK - 1)
     }
 
     const fn len(self) -> u16 {
         (self.0 & Self::LEN) as u16
     }
 
-    /// With `n` octets fewer at the front. The packet has as many.
+    /// With `n` octets fewer at the front. The packet has more.
     const fn forward(self, n: usize) -> Self {
-        Self(self.0 + ((n as u64) << Self::START_SHIFT) - n as u64)
+        Self(self.0 + ((n as u64) << Self::OFFSET_SHIFT) - n as u64)
     }
 
     /// With `n` octets more at the front. There is as much headroom.
     const fn back(self, n: usize) -> Self {
-        Self(self.0 - ((n as u64) << Self::START_SHIFT) + n as u64)
+        Self(self.0 - ((n as u64) << Self::OFFSET_SHIFT) + n as u64)
     }
 
     /// With the packet's end elsewhere. `len` is at most [`CHUNK`].
@@ -108,7 +118,8 @@ impl Frame {
     /// The byte of the chunk in which the packet starts.
     #[inline]
     fn first(&self) -> *mut u8 {
-        self.region.chunk(self.place.index()).wrapping_add(self.headroom())
+        debug_assert!(self.place.index() < self.region.chunks(), "a chunk of its region");
+        self.region.base.as_ptr().wrapping_add(self.place.offset())
     }
 
     /// Length of the packet, bytes.
@@ -128,7 +139,7 @@ impl Frame {
     #[must_use]
     #[inline]
     pub fn headroom(&self) -> usize {
-        usize::from(self.place.start())
+        self.place.start()
     }
 
     /// Free bytes behind the packet.
@@ -171,26 +182,38 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn push_front_array<const N: usize>(&mut self, bytes: &[u8; N]) -> bool {
-        let room = self.push_front(N).and_then(<[u8]>::first_chunk_mut::<N>);
-        room.map(|room| *room = *bytes).is_some()
+        if N > self.headroom() {
+            return false;
+        }
+        self.place = self.place.back(N);
+        // SAFETY: the packet has N bytes, as many were just put before it in the same chunk. This frame
+        // is the chunk's only owner, and bytes may lie anywhere.
+        unsafe { self.first().cast::<[u8; N]>().write(*bytes) };
+        true
     }
 
-    /// Takes `n` bytes off the front of the packet. `false`, and no change, if it is shorter.
+    /// Takes `n` bytes off the front of the packet. `false`, and no change, if it is shorter. A packet
+    /// of `n` bytes is empty then, where it was.
     #[inline]
     #[must_use]
     pub fn pull_front(&mut self, n: usize) -> bool {
-        if n > self.len() {
-            return false;
+        if n >= self.len() {
+            let empties = n == self.len();
+            if empties {
+                self.truncate(0);
+            }
+            return empties;
         }
         self.place = self.place.forward(n);
         true
     }
 
-    /// Keeps `len` bytes of the packet, from `start` on. `false`, and no change, if it has fewer.
+    /// Keeps `len` bytes of the packet, from `start` on. `false`, and no change, if it has fewer, or
+    /// none from there on.
     #[inline]
     #[must_use]
     pub fn crop(&mut self, start: usize, len: usize) -> bool {
-        let fits = start <= self.len() && len <= self.len() - start;
+        let fits = start < self.len() && len <= self.len() - start;
         if fits {
             self.place = self.place.forward(start).with_len(len);
         }

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{CHUNK, CHUNK_SHIFT, Depot};
+use super::{CHUNK_SHIFT, Depot};
 
 /// Why there is no memory for frames.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum RegionError {
     },
 }
 
-/// One mapping, cut into chunks of [`CHUNK`] bytes. All are in the depot at first.
+/// One mapping, cut into chunks of [`CHUNK`](super::CHUNK) bytes. All are in the depot at first.
 #[derive(Debug)]
 pub struct Region {
     pub(super) base: NonNull<u8>,
@@ -140,12 +140,5 @@ impl Region {
             }
             !awake
         });
-    }
-
-    /// First byte of a chunk.
-    #[inline]
-    pub(super) fn chunk(&self, index: u32) -> *mut u8 {
-        debug_assert!(index < self.chunks, "a frame names a chunk of its region");
-        self.base.as_ptr().wrapping_add((index as usize) * CHUNK)
     }
 }

@@ -12,9 +12,11 @@ mod tunnel;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::api::{Ipv6Prefix, Outer, Prefix, TunnelId};
+use crate::counters::TunnelShared;
 use crate::ipv4;
 use crate::ipv6;
 use crate::mailbox::{Destinations, Handed, Opening};
@@ -58,11 +60,24 @@ struct Entry {
     outer: Outer,
     owner: u16,
     next: u32,
-    prefixes: Vec<Prefix>,
+    prefixes: Box<[Prefix]>,
     /// Packets for them have to come from the kernel.
     through_kernel: bool,
     /// With the owner.
     tunnel: Option<Box<Tunnel>>,
+    /// The tunnel's, here too so that both can be asked for at once.
+    shared: Arc<TunnelShared>,
+}
+
+impl Entry {
+    /// Asks the processor to load what each packet of a direction needs of this worker's tunnel.
+    #[inline]
+    fn prefetch(&self, direction: Direction) {
+        if let Some(tunnel) = &self.tunnel {
+            tunnel.prefetch(direction);
+            self.shared.prefetch(direction);
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
@@ -132,15 +147,17 @@ impl Table {
             self.entries.resize_with(slot + 1, || None);
         }
         let head = &mut self.calls[usize::from(outer.own_call_id)];
-        let tunnel = (owner == self.worker).then(|| Box::new(Tunnel::new(id, outer, shared)));
+        let tunnel = || Box::new(Tunnel::new(id, outer, Arc::clone(&shared)));
+        let tunnel = (owner == self.worker).then(tunnel);
         self.entries[slot] = Some(Entry {
             id,
             outer,
             owner,
             next: *head,
-            prefixes: Vec::new(),
+            prefixes: Box::default(),
             through_kernel: false,
             tunnel,
+            shared,
         });
         *head = id.slot;
     }
@@ -235,7 +252,7 @@ impl Table {
             self.prefixes.insert(prefix, id.slot);
         }
         entry.through_kernel = destinations.through_kernel;
-        entry.prefixes = destinations.prefixes;
+        entry.prefixes = destinations.prefixes.into();
     }
 
     /// Sets the inner destinations of a tunnel in IPv6.
@@ -316,9 +333,7 @@ impl Table {
     #[inline]
     pub(crate) fn destination_in(&self, slot: u32) -> Option<Destination> {
         let entry = self.entry(slot)?;
-        if let Some(tunnel) = &entry.tunnel {
-            tunnel.prefetch(Direction::Downlink);
-        }
+        entry.prefetch(Direction::Downlink);
         let place = self.place(slot, entry);
         Some(Destination { place, through_kernel: entry.through_kernel })
     }
@@ -377,26 +392,18 @@ impl Table {
         slot
     }
 
-    /// Fetches what else a packet to this worker's tunnel in a slot needs, once
-    /// [`Table::destination_in`] has said where it goes.
-    #[inline]
-    pub(crate) fn expect_further(&self, slot: u32) {
-        if let Some(tunnel) = self.entry(slot).and_then(|entry| entry.tunnel.as_deref()) {
-            tunnel.prefetch_further(Direction::Downlink);
-        }
-    }
-
     /// Fetches the state of this worker's tunnels in these slots.
     #[inline]
     pub(crate) fn expect_tunnels(&self, slots: &[u32], direction: Direction) {
-        let tunnel = |slot| self.entry(slot)?.tunnel.as_deref();
-        // Packets of a tunnel often come one behind the other.
-        let others = || slots.chunk_by(|one, next| one == next).filter_map(|same| same.first());
-        for tunnel in others().copied().filter_map(tunnel) {
-            tunnel.prefetch(direction);
-        }
-        for tunnel in others().copied().filter_map(tunnel) {
-            tunnel.prefetch_further(direction);
+        let mut last = NONE;
+        for &slot in slots {
+            // Packets of a tunnel often come one behind the other.
+            if slot != last
+                && let Some(entry) = self.entry(slot)
+            {
+                entry.prefetch(direction);
+            }
+            last = slot;
         }
     }
 }

@@ -107,12 +107,6 @@ impl Tunnel {
         }
     }
 
-    /// The same for what [`Tunnel::prefetch`] had to bring first.
-    #[inline]
-    pub(crate) fn prefetch_further(&self, direction: Direction) {
-        self.shared.prefetch(direction);
-    }
-
     pub(crate) fn new(id: TunnelId, outer: Outer, shared: Arc<TunnelShared>) -> Self {
         Self {
             id,

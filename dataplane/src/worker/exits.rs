@@ -227,10 +227,7 @@ impl Exits {
             IpAddr::V4(address) => snapshot.lookup(address),
             IpAddr::V6(address) => snapshot.lookup_ipv6(address),
         };
-        matches!(
-            decision,
-            Decision::Local | Decision::Unresolved { .. } | Decision::Unreachable(_)
-        )
+        matches!(decision, Decision::Local | Decision::Unresolved { .. } | Decision::Unreachable(_))
     }
 
     /// The way that [`Self::core`] tells, if it was found before.
