@@ -23,7 +23,7 @@ use crate::io::PortCounters;
 use crate::io::tun::{StandingTap, StandingTun};
 use crate::mailbox::{Destinations, Mailbox, Opening, Order, destinations_ipv6};
 use crate::route::Mirror;
-use crate::steer::Steer;
+use crate::steer::{Block, Steer};
 
 /// The data plane's control end. Clones share it; when the last one goes, or by [`Handle::stop`],
 /// the workers end.
@@ -218,7 +218,7 @@ impl Handle {
                         return Err(Full(command));
                     }
                 }
-                registry.set_prefixes(tunnel, prefixes);
+                registry.set_prefixes(tunnel, |it| &mut it.prefixes, prefixes);
             }
             Command::SetIpv6 { ipv6, .. } => {
                 let prefixes = registry.destinations_ipv6(tunnel, ipv6.as_ref());
@@ -229,7 +229,7 @@ impl Handle {
                     }
                 }
                 let prefixes = ipv6.as_ref().map_or(&[][..], |ipv6| &ipv6.prefixes);
-                registry.set_prefixes_ipv6(tunnel, prefixes);
+                registry.set_prefixes(tunnel, |it| &mut it.prefixes_ipv6, prefixes);
             }
             _ => {}
         }
@@ -389,19 +389,16 @@ impl Registry {
         Some(registered)
     }
 
-    fn set_prefixes(&mut self, tunnel: TunnelId, prefixes: &[Prefix]) {
+    /// Changes the prefixes of one family, which are in `field`.
+    fn set_prefixes<P: Copy + Into<Block>>(
+        &mut self,
+        tunnel: TunnelId,
+        field: fn(&mut Registered) -> &mut Vec<P>,
+        prefixes: &[P],
+    ) {
         let Some(slot) = self.slots.get_mut(tunnel.slot as usize) else { return };
         let Some(registered) = &mut slot.tunnel else { return };
-        let old = std::mem::replace(&mut registered.prefixes, prefixes.to_vec());
-        if let Some(steer) = &mut self.steer {
-            steer.set_prefixes(&registered.forward, &old, prefixes);
-        }
-    }
-
-    fn set_prefixes_ipv6(&mut self, tunnel: TunnelId, prefixes: &[Ipv6Prefix]) {
-        let Some(slot) = self.slots.get_mut(tunnel.slot as usize) else { return };
-        let Some(registered) = &mut slot.tunnel else { return };
-        let old = std::mem::replace(&mut registered.prefixes_ipv6, prefixes.to_vec());
+        let old = std::mem::replace(field(registered), prefixes.to_vec());
         if let Some(steer) = &mut self.steer {
             steer.set_prefixes(&registered.forward, &old, prefixes);
         }
@@ -409,8 +406,8 @@ impl Registry {
 
     /// Who forwards from the next prefixes on. The XDP program is told anew of those that there are.
     fn set_forward(&mut self, tunnel: TunnelId, forward: &Forward) {
-        self.set_prefixes(tunnel, &[]);
-        self.set_prefixes_ipv6(tunnel, &[]);
+        self.set_prefixes(tunnel, |it| &mut it.prefixes, &[]);
+        self.set_prefixes(tunnel, |it| &mut it.prefixes_ipv6, &[]);
         if let Some(registered) = self.get_mut(tunnel) {
             registered.forward = forward.clone();
         }

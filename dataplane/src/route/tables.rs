@@ -122,8 +122,11 @@ impl<A: Address> Prefixes<A> {
             true => find(&|entry| entry.joins),
         };
         let has_rivals = first < last;
-        // What a message replaces without being the same way is the first of its rank.
-        let replaced = same.or((has_rivals && act == Act::Replace).then_some(first));
+        // What a message replaces without being the same way is the first of its rank that is of
+        // its kind, or the first.
+        let alike = || find(&|entry| entry.joins == route.joins);
+        let rival = || alike().or_else(|| has_rivals.then_some(first));
+        let replaced = same.or_else(|| if act == Act::Replace { rival() } else { None });
         let rest = same
             .filter(|_| route.joins && act == Act::Remove)
             .and_then(|index| meanings.get(entries[index].meaning).without(&route.meaning));

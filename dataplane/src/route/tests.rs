@@ -4,6 +4,7 @@ mod kernel;
 mod model;
 mod next_hop;
 mod resync;
+mod siblings;
 
 use std::net::{IpAddr, Ipv4Addr};
 
