@@ -3,6 +3,8 @@
 //! Implements RFC 1812 §5.2.1 and §5.3.1 (Time To Live), and RFC 8200 §3 (hop limit). What the fast path cannot do (local
 //! delivery, unresolved neighbours, ICMP errors to subscribers) is the kernel's, through the TUN.
 
+use std::net::Ipv4Addr;
+
 use crate::api::DropReason;
 use crate::frame::Frame;
 use crate::ipv4::{self, View};
@@ -31,7 +33,11 @@ pub(crate) fn from_subscriber(
     if inner.ttl <= 1 || inner.has_options() {
         return by_slow_path(core, frame, from);
     }
-    let to = match core.table.destination_in(to) {
+    if core.exits.is_ruled(inner.source, inner.destination) {
+        return core.exits.kernel(&mut core.sink, frame);
+    }
+    let tunnel = core.table.destination_in(to);
+    let to = match tunnel.filter(|_| !is_elsewhere(core, inner.destination)) {
         Some(to) if to.through_kernel => return core.exits.kernel(&mut core.sink, frame),
         // Nothing goes back by the tunnel that it came from: where everything lies behind a
         // tunnel, so do our own addresses, and they are the kernel's.
@@ -55,6 +61,14 @@ pub(crate) fn from_subscriber(
         }
         To::Core(exit) => core.exits.by(&mut core.sink, frame, &exit, Ethertype::IPV4),
     }
+}
+
+/// Whether the kernel has a longer route to an address than a tunnel has that leads to a network
+/// around it (RFC 1812 §5.2.4.3). A single address is the longest there is.
+#[inline]
+pub(crate) fn is_elsewhere(core: &Core, destination: Ipv4Addr) -> bool {
+    let network = core.table.network(destination);
+    network.is_some_and(|length| core.exits.has_longer(destination, length))
 }
 
 /// Gives a packet to the kernel that a subscriber can make at will, as fast as it may: it costs a
@@ -118,7 +132,13 @@ pub(crate) fn from_subscriber_ipv6(
     if inner.hop_limit <= 1 {
         return by_slow_path(core, frame, from);
     }
-    let to = match core.table.destination_ipv6(inner.destination) {
+    let Core { table, exits, .. } = core;
+    if exits.is_ruled(inner.source, inner.destination) {
+        return exits.kernel(&mut core.sink, frame);
+    }
+    let tunnel = table.destination_ipv6(inner.destination);
+    let tunnel = tunnel.filter(|&(_, length)| !exits.has_longer(inner.destination, length));
+    let to = match tunnel.map(|(to, _)| to) {
         Some(to) if to.through_kernel => return core.exits.kernel(&mut core.sink, frame),
         // Nothing goes back by the tunnel that it came from (RFC 4443 §3.1): an address of a
         // delegated prefix that nobody has would go to and fro until its hop limit ends.

@@ -52,5 +52,5 @@ mod table;
 mod uplink;
 mod worker;
 
-pub use assembly::{Attachment, DataPlane, Kind, Line, ManualWorker};
+pub use assembly::{Attachment, DataPlane, Kind, Line, ManualWorker, policy_rules};
 pub use stage::Stage;

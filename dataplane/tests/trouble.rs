@@ -21,9 +21,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::subscriber::{Subscriber, one_hop_on, packet};
-use common::{dial, eventually, in_namespace, ip};
+use common::{dial, eventually, in_namespace, ip, open};
 use dataplane::DataPlane;
-use dataplane::api::{Config, Handle};
+use dataplane::api::{Config, Forward, Handle, Prefix};
 use dataplane::io::PortDrop;
 use far::Far;
 use held::Held;
@@ -225,10 +225,96 @@ fn a_route_moves_under_traffic_without_loss_and_in_time() {
         });
         let changes = ways.windows(2).filter(|pair| pair[0] != pair[1]).count();
         assert_eq!(changes, MOVES, "each packet went by one of the ways, and none by an older one");
-        // One of them, for the machine may be busy with other things during the others.
-        let best = times.iter().min().unwrap();
-        assert!(*best <= Duration::from_millis(100), "{times:?}");
+        // The middle one, for the machine may be busy with other things during some.
+        times.sort_unstable();
+        println!("a route was in force after {times:?}");
+        assert!(times[MOVES / 2] <= Duration::from_millis(100), "{times:?}");
         ledger.balance(&handle);
+        handle.stop();
+    });
+}
+
+/// RFC 1812 §5.2.4.3: a network behind a subscriber gives way to a longer route of the kernel, in both
+/// directions, and no more of it than that.
+#[test]
+fn the_longest_prefix_wins_whether_it_is_a_tunnels_or_the_kernels() {
+    const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
+    const BEHIND: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
+    in_namespace(|| {
+        network();
+        ip("route add 10.7.0.0/16 via 203.0.113.80");
+        let handle = start();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let mut subscriber = dial(&handle, (LOCAL, PEER), 40, inner(40), 1456);
+        let network = Prefix { address: Ipv4Addr::new(10, 0, 0, 0), length: 8 };
+        let prefixes = vec![network, Prefix::host(inner(41))];
+        open(Forward::Fast, &handle, (LOCAL, PEER), 41, prefixes, 1456);
+        let mut router = Subscriber::new(PEER, LOCAL, (41, 41), inner(41));
+
+        let up = packet(subscriber.inner, ELSEWHERE, b"elsewhere");
+        peer.send(0, &ethernet(ACCESS, PEER_MAC, &subscriber.encrypt_packet(&up)));
+        let arrived = eventually("the packet leaves by the core", || server.try_receive());
+        assert_eq!((&arrived[..6], &arrived[14..]), (&SERVER_MAC[..], &one_hop_on(&up)[..]));
+
+        let up = packet(subscriber.inner, BEHIND, b"behind");
+        peer.send(0, &ethernet(ACCESS, PEER_MAC, &subscriber.encrypt_packet(&up)));
+        let mut inside = |what: &str| {
+            eventually(what, || {
+                let frame = peer.try_receive()?;
+                let is_data = frame[41] == 41 && !router.read(&frame[14..]).frame.is_empty();
+                is_data.then(|| router.decrypt(&frame[14..]))
+            })
+        };
+        assert_eq!(inside("the packet enters the tunnel"), one_hop_on(&up));
+
+        // From the core, too: what is not the tunnel's goes back to it, by the kernel.
+        for to in [ELSEWHERE, BEHIND] {
+            let down = packet(SERVER, to, b"down");
+            server.send(0, &ethernet(CORE, SERVER_MAC, &down));
+        }
+        assert_eq!(inside("its own enters the tunnel")[16..20], BEHIND.octets());
+        let counters = handle.totals();
+        assert_eq!(counters.drops().total(), 0, "{:?}", counters.workers);
+        handle.stop();
+    });
+}
+
+/// A rule by source routes one subscriber's packets another way, while the others keep theirs.
+#[test]
+fn a_policy_rule_holds_for_the_packets_that_it_is_for() {
+    const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 3];
+    in_namespace(|| {
+        network();
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        ip("neigh add 203.0.113.81 lladdr 02:00:00:00:01:03 nud permanent dev core");
+        ip("route add 198.51.100.0/24 via 203.0.113.80");
+        ip("route add default via 203.0.113.81 table 100");
+        let handle = start();
+        let (mut peer, mut server) = (Far::open("peer"), Far::open("server"));
+        let mut ruled = dial(&handle, (LOCAL, PEER), 40, inner(40), 1456);
+        let mut other = dial(&handle, (LOCAL, PEER), 41, inner(41), 1456);
+        let destination = Ipv4Addr::new(198, 51, 100, 9);
+        // By which way a packet leaves that is sent now.
+        let mut number = 0_u32;
+        let mut way = |subscriber: &mut Subscriber| {
+            number += 1;
+            let mark = number.to_be_bytes();
+            let up = subscriber.encrypt(destination, &mark);
+            peer.send(0, &ethernet(ACCESS, PEER_MAC, &up));
+            eventually("the packet leaves", || {
+                let frame = server.try_receive()?;
+                let is_it = frame.get(34..38) == Some(&mark[..]);
+                is_it.then(|| *frame.first_chunk::<6>().unwrap())
+            })
+        };
+        assert_eq!((way(&mut ruled), way(&mut other)), (SERVER_MAC, SERVER_MAC));
+        let rule = format!("from {} lookup 100", inner(40));
+        ip(&format!("rule add {rule}"));
+        eventually("the rule holds", || (way(&mut ruled) == OTHER_MAC).then_some(()));
+        assert_eq!((way(&mut ruled), way(&mut other)), (OTHER_MAC, SERVER_MAC));
+        ip(&format!("rule del {rule}"));
+        eventually("the rule is gone", || (way(&mut ruled) == SERVER_MAC).then_some(()));
+        assert_eq!(way(&mut other), SERVER_MAC);
         handle.stop();
     });
 }

@@ -6,7 +6,6 @@
 pub mod descriptors;
 pub mod forwarding;
 pub mod port;
-pub mod rules;
 
 use std::ffi::OsStr;
 use std::fs;

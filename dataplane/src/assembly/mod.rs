@@ -33,6 +33,7 @@ use ports::Opened;
 
 pub use crate::worker::{Kind, Line};
 pub use manual::ManualWorker;
+pub use ports::policy_rules;
 
 /// The most workers that one data plane has.
 const MAX_WORKERS: usize = 64;

@@ -19,7 +19,7 @@ use crate::frame::{Pool, Region};
 use crate::io::raw::RawPort;
 use crate::io::tun::{TunConfig, TunPort};
 use crate::io::xsk::{BusyPoll, XskConfig, XskMode, XskPort};
-use crate::route::Mirror;
+use crate::route::{self, Mirror, Routing};
 use crate::steer::Steer;
 
 /// Entries of each ring of an AF_XDP socket.
@@ -77,11 +77,23 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
             open_port(*ifindex, port, config.busy_poll, &mut program, &mut pool, &mut ports)?;
         }
         let interfaces = passages.iter().map(|(_, passage)| passage.ifindex);
-        machinery.mirror = Some(Mirror::start(interfaces, table).map_err(StartError::port)?);
+        let routing = Routing { tun: tun.name.clone(), table };
+        machinery.mirror = Some(Mirror::start(interfaces, routing).map_err(StartError::port)?);
         let steer = Steer::new(program, &config.listen, &config.tun).map_err(StartError::port)?;
         machinery.steer = Some(steer);
     }
     Ok(Opened { ports, machinery, region })
+}
+
+/// What the kernel's policy rules cost packets that AF_XDP carries, where subscribers' are routed by
+/// this table and come to the kernel by the interface `tun`: each rule that keeps some of them from
+/// workers, and which.
+///
+/// # Errors
+/// [`StartError`], if there is no such table, or the kernel does not tell its rules.
+pub fn policy_rules(tun: &str, by: &RouteTable) -> Result<Vec<String>, StartError> {
+    let routing = Routing { tun: tun.into(), table: table(by)? };
+    route::policy_rules(&routing).map_err(StartError::port)
 }
 
 /// The number of the table that is not main.

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use super::ipv6;
 use crate::api::DropReason;
+use crate::forward::is_elsewhere;
 use crate::frame::Frame;
 use crate::inner::icmp::{self, Error};
 use crate::ipv4::{self, View};
@@ -48,9 +49,9 @@ pub(crate) fn admit(core: &mut Core, frames: &mut Vec<Frame>, from: From) {
             continue;
         };
         if from == From::Port {
-            // Its rules apply to this tunnel. The XDP program passes such packets as soon as it
-            // knows.
-            if to.through_kernel {
+            // Its rules apply to this tunnel, or it has a longer route. The XDP program passes packets
+            // of such tunnels as soon as it knows.
+            if to.through_kernel || is_elsewhere(core, inner.destination) {
                 core.exits.kernel(&mut core.sink, frame);
                 continue;
             }

@@ -129,7 +129,7 @@ pub(super) fn send(core: &mut Core, packet: Ready) {
     tunnel.shared.tx_packets.add(1);
     tunnel.shared.tx_bytes.add(length as u64);
     tunnel.shared.tx_active.set(core.now);
-    core.exits.peer(&mut core.sink, frame, tunnel.outer.peer, &mut tunnel.exit);
+    core.exits.peer(&mut core.sink, frame, tunnel.outer, &mut tunnel.exit);
 }
 
 /// GRE and outer IP around a PPP frame: the tunnel's next sequence number, and the acknowledgement

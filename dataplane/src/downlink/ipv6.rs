@@ -16,15 +16,16 @@ use crate::worker::{Core, From};
 /// Finds the tunnel of a packet that starts with an IPv6 header.
 pub(super) fn admit(core: &mut Core, frame: Frame, from: From) {
     let Some((mut frame, view)) = forwarded(core, frame) else { return };
-    let Some(to) = core.table.destination_ipv6(view.destination) else {
+    let Some((to, length)) = core.table.destination_ipv6(view.destination) else {
         if from == From::Worker {
             return core.sink.drop(frame, DropReason::HandoverStale);
         }
         return icmpv6::unreachable(core, frame, &view);
     };
     if from == From::Port {
+        let is_elsewhere = core.exits.has_longer(view.destination, length);
         // The kernel answers with Time Exceeded (RFC 4443 §3.3).
-        if to.through_kernel || view.hop_limit <= 1 {
+        if to.through_kernel || is_elsewhere || view.hop_limit <= 1 {
             return core.exits.kernel(&mut core.sink, frame);
         }
         // The kernel's own check of sources never saw it.

@@ -33,7 +33,7 @@ pub(crate) fn send_control(core: &mut Core, id: TunnelId, bytes: &[u8]) {
             && envelope(&mut frame, tunnel, CONTROL_TOS, core.now)
     });
     if sent {
-        core.exits.peer(&mut core.sink, frame, tunnel.outer.peer, &mut tunnel.exit);
+        core.exits.peer(&mut core.sink, frame, tunnel.outer, &mut tunnel.exit);
     } else {
         // Not a PPP frame, or larger than a packet can be.
         core.sink.drop_of(frame, DropReason::PppMalformed, &tunnel.shared);
@@ -51,7 +51,7 @@ pub(crate) fn reply_control(core: &mut Core, mut frame: Frame, slot: u32, protoc
     if push_ppp(&mut frame, protocol, tunnel.framing)
         && envelope(&mut frame, tunnel, CONTROL_TOS, core.now)
     {
-        core.exits.peer(&mut core.sink, frame, tunnel.outer.peer, &mut tunnel.exit);
+        core.exits.peer(&mut core.sink, frame, tunnel.outer, &mut tunnel.exit);
     } else {
         core.sink.drop_of(frame, DropReason::PppMalformed, &tunnel.shared);
     }
@@ -90,7 +90,7 @@ pub(crate) fn send_acknowledgement(core: &mut Core, id: TunnelId) {
         acknowledgment: Some(number),
     };
     if push_outer(&mut frame, header, tunnel.outer, CONTROL_TOS) {
-        exits.peer(sink, frame, tunnel.outer.peer, &mut tunnel.exit);
+        exits.peer(sink, frame, tunnel.outer, &mut tunnel.exit);
     } else {
         sink.drop_of(frame, DropReason::NoHeadroom, &tunnel.shared);
     }

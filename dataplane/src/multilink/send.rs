@@ -38,7 +38,7 @@ pub(crate) fn send(core: &mut Core, packet: Outgoing) {
     let Some(first) = cut(sink, tunnel, frame, protocol, others) else { return };
     for mut fragment in std::iter::once(first).chain(others.drain(..)) {
         if downlink::envelope(&mut fragment, tunnel, tos, *now) {
-            exits.peer(sink, fragment, tunnel.outer.peer, &mut tunnel.exit);
+            exits.peer(sink, fragment, tunnel.outer, &mut tunnel.exit);
         } else {
             sink.drop_of(fragment, DropReason::NoHeadroom, &tunnel.shared);
         }

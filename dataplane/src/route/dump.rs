@@ -7,13 +7,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
-use rtnetlink::Handle;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::proto::new_connection;
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::{Handle, IpVersion};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::message::{Change, dumped};
@@ -86,6 +86,9 @@ pub(super) async fn ask(
             return Ok(());
         }
     }
+    if !ask_for_rules(kernel, &mut goes_on).await? {
+        return Ok(());
+    }
     let (connection, asking, _) = new_connection(NETLINK_ROUTE)?;
     tokio::spawn(connection);
     let mut next_hops = asking
@@ -130,6 +133,29 @@ pub(super) async fn ask(
         }
     }
     Ok(())
+}
+
+/// Asks for all policy rules, until `goes_on` says `false`, which is the answer then.
+pub(super) async fn ask_for_rules(
+    kernel: &Handle,
+    mut goes_on: impl AsyncFnMut(Message) -> bool,
+) -> Result<bool, MirrorError> {
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let mut rules = kernel.rule().get(version.clone()).execute();
+        loop {
+            let rule = match rules.try_next().await {
+                Ok(Some(rule)) => rule,
+                Ok(None) => break,
+                // A kernel without IPv6 has none of its rules.
+                Err(_) if matches!(version, IpVersion::V6) => break,
+                Err(error) => return Err(error.into()),
+            };
+            if !goes_on(Message::Route(RouteNetlinkMessage::NewRule(rule))).await {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Forgets a whole table where nobody waits for it, and after the last worker has looked at it, which

@@ -20,6 +20,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Unreachable;
 use super::next_hop::{Message, NextHop};
+use super::rules::Rule;
 use super::tables::Prefix;
 use crate::ipv6;
 
@@ -41,6 +42,10 @@ pub(super) enum Change {
     NextHop { id: u32, next_hop: NextHop },
     /// A next hop is gone, and each route that named it.
     NextHopGone { id: u32 },
+    /// A policy rule is there.
+    Rule(Rule),
+    /// A policy rule is gone.
+    RuleGone(Rule),
     /// A route came or went.
     Route { prefix: Prefix, act: Act, route: Route },
 }
@@ -192,6 +197,8 @@ pub(super) fn change(message: &Message, flags: u16, chosen: Option<u32>) -> Opti
             route(message, act, chosen)
         }
         RouteNetlinkMessage::DelRoute(message) => route(message, Act::Remove, chosen),
+        RouteNetlinkMessage::NewRule(message) => Rule::read(message).map(Change::Rule),
+        RouteNetlinkMessage::DelRule(message) => Rule::read(message).map(Change::RuleGone),
         _ => None,
     }
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use futures_channel::mpsc::UnboundedReceiver as Messages;
 use futures_util::StreamExt;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourState,
 };
@@ -31,12 +32,13 @@ use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use super::Routes;
 use super::dump::{self, Dump};
 use super::message::{Change, change};
 use super::next_hop::Message;
 use super::rib::Rib;
+use super::rules::{Rule, Ruled};
 use super::tables::Told;
+use super::{Routes, Routing};
 
 /// How long changes are gathered before workers see them.
 const BATCH: Duration = Duration::from_millis(20);
@@ -82,14 +84,13 @@ pub struct Mirror {
 
 impl Mirror {
     /// Follows the kernel's routes in the caller's network namespace; the first snapshot is there
-    /// when this returns. `ports` are the interface indices that workers can send by, `table` is the
-    /// number of the table that subscribers' packets are routed by; `None`: the main table.
+    /// when this returns. `ports` are the interface indices that workers can send by.
     ///
     /// # Errors
     /// [`MirrorError`], if nothing can be learned at all. Later troubles are logged.
     pub fn start(
         ports: impl IntoIterator<Item = u32>,
-        table: Option<u32>,
+        routing: Routing,
     ) -> Result<Self, MirrorError> {
         let routes = Arc::new(Routes::default());
         let (ports_sender, ports_receiver) = unbounded_channel();
@@ -98,7 +99,9 @@ impl Mirror {
         let ports = ports.into_iter().collect();
         let thread = thread::Builder::new().name("routes".into()).spawn({
             let routes = Arc::clone(&routes);
-            move || runtime.block_on(run(&routes, (ports, table), ports_receiver, &started_sender))
+            move || {
+                runtime.block_on(run(&routes, (ports, routing), ports_receiver, &started_sender));
+            }
         })?;
         let mirror = Self { routes, ports: Some(ports_sender), thread: Some(thread) };
         started.recv().map_err(|_| MirrorError::Lost)??;
@@ -131,14 +134,14 @@ impl Drop for Mirror {
 
 async fn run(
     routes: &Routes,
-    (ports, table): (HashSet<u32>, Option<u32>),
+    (ports, routing): (HashSet<u32>, Routing),
     mut new_ports: UnboundedReceiver<HashSet<u32>>,
     started: &mpsc::SyncSender<Result<(), MirrorError>>,
 ) {
-    let first = Follower::new(ports, table).await;
+    let first = Follower::new(ports, routing.clone()).await;
     let mut follower = match first {
         Ok(mut follower) => {
-            routes.publish(follower.rib.snapshot());
+            follower.publish(routes);
             // The caller waits for it.
             let _ = started.send(Ok(()));
             follower
@@ -157,15 +160,18 @@ async fn run(
         let ports = follower.rib.ports().clone();
         follower = loop {
             sleep(RETRY).await;
-            match Follower::new(ports.clone(), table).await {
-                Ok(new) => break Follower { managed: follower.managed, ..new },
+            match Follower::new(ports.clone(), routing.clone()).await {
+                Ok(new) => {
+                    let Follower { managed, announced, .. } = follower;
+                    break Follower { managed, announced, ..new };
+                }
                 Err(error) => tracing::debug!(%error, "routes are still not followed"),
             }
             if new_ports.is_closed() {
                 return;
             }
         };
-        routes.publish(follower.rib.snapshot());
+        follower.publish(routes);
     }
 }
 
@@ -175,11 +181,13 @@ struct Follower {
     messages: RouteMessages,
     kernel: Handle,
     rib: Rib,
-    table: Option<u32>,
+    routing: Routing,
     /// What will be known when the kernel has told all again.
     resync: Option<Resync>,
     /// Until then messages may be older than what is known.
     settled: Instant,
+    /// What the log says that policy rules cost.
+    announced: Vec<String>,
     /// The neighbour that it was had to make sure of last.
     used: Option<(u32, IpAddr)>,
     /// Gateways that the kernel was told to look after.
@@ -205,19 +213,28 @@ enum Care {
 }
 
 impl Follower {
-    async fn new(ports: HashSet<u32>, table: Option<u32>) -> Result<Self, MirrorError> {
+    async fn new(ports: HashSet<u32>, routing: Routing) -> Result<Self, MirrorError> {
         let messages = subscribe()?;
         // A socket of its own: answers do not compete with messages for room.
         let (connection, kernel, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        let mut rib = Rib::new(ports, table.is_some());
-        dump::ask(&kernel, table, async |change| {
+        let mut rib = Rib::new(ports, routing.clone());
+        dump::ask(&kernel, routing.table, async |change| {
             rib.apply(change);
             true
         })
         .await?;
-        let (settled, managed) = (Instant::now() + SETTLING, BTreeSet::new());
-        Ok(Self { messages, kernel, rib, table, resync: None, settled, used: None, managed })
+        Ok(Self {
+            messages,
+            kernel,
+            rib,
+            routing,
+            resync: None,
+            settled: Instant::now() + SETTLING,
+            announced: Vec::new(),
+            used: None,
+            managed: BTreeSet::new(),
+        })
     }
 
     /// Until the ports' sender is gone (`Ok`) or the kernel is lost.
@@ -268,10 +285,22 @@ impl Follower {
                     }
                     told = Told::All;
                     due = None;
-                    routes.publish(self.rib.snapshot());
+                    self.publish(routes);
                 }
             }
         }
+    }
+
+    /// Shows workers what is known now.
+    fn publish(&mut self, routes: &Routes) {
+        let costs = self.rib.ruled().costs();
+        if costs != self.announced {
+            for rule in costs.iter().filter(|rule| !self.announced.contains(rule)) {
+                tracing::warn!(%rule, "a policy rule (ip rule) keeps packets from the fast path");
+            }
+            self.announced = costs;
+        }
+        routes.publish(self.rib.snapshot());
     }
 
     /// Has the kernel asked for all, once at a time.
@@ -279,8 +308,8 @@ impl Follower {
         match &mut self.resync {
             Some(resync) => resync.again = true,
             None => {
-                let rib = Rib::new(self.rib.ports().clone(), self.table.is_some());
-                let dump = Dump::start(self.table)?;
+                let rib = Rib::new(self.rib.ports().clone(), self.routing.clone());
+                let dump = Dump::start(self.routing.table)?;
                 self.resync = Some(Resync { dump, rib, changes: Vec::new(), again: false });
             }
         }
@@ -360,7 +389,7 @@ impl Follower {
     fn apply(&mut self, message: &NetlinkMessage<Message>) -> Option<Told> {
         match &message.payload {
             NetlinkPayload::InnerMessage(inner) => {
-                let change = change(inner, message.header.flags, self.table);
+                let change = change(inner, message.header.flags, self.routing.table);
                 let change = change?;
                 if let Some(resync) = &mut self.resync {
                     resync.changes.push(change.clone());
@@ -377,6 +406,28 @@ impl Follower {
     }
 }
 
+/// What the policy rules of the caller's network namespace cost: each that keeps packets from workers,
+/// with the packets that go by the kernel because of it.
+///
+/// # Errors
+/// [`MirrorError`], if the kernel does not tell its rules.
+pub(crate) fn policy_rules(routing: &Routing) -> Result<Vec<String>, MirrorError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (connection, kernel, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        let mut rules = Vec::new();
+        dump::ask_for_rules(&kernel, async |message| {
+            if let Message::Route(RouteNetlinkMessage::NewRule(rule)) = message {
+                rules.extend(Rule::read(&rule));
+            }
+            true
+        })
+        .await?;
+        Ok(Ruled::new(&rules, routing).costs())
+    })
+}
+
 /// The next part of all that there is.
 async fn next(resync: &mut Option<Resync>) -> Option<Vec<Change>> {
     resync.as_mut()?.dump.next().await
@@ -391,6 +442,8 @@ fn subscribe() -> Result<RouteMessages, MirrorError> {
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv6Ifaddr,
         MulticastGroup::Ipv6Route,
+        MulticastGroup::Ipv4Rule,
+        MulticastGroup::Ipv6Rule,
         // Routes that name a next hop change and vanish with it, and nothing else is said of that.
         MulticastGroup::Nexthop,
     ];

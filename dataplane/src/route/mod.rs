@@ -3,9 +3,8 @@
 //!
 //! Decides as a router does (RFC 1812 §5.2.4: longest match; metrics break ties), over the local
 //! table and main, or for subscribers' packets another table or that of a VRF. Never waits, never
-//! asks the kernel on the path of a packet, and knows no policy rules: what is in none of these
-//! tables is the kernel's to decide, and what rules are to route goes by a profile that forwards by
-//! the kernel.
+//! asks the kernel on the path of a packet, and looks into no other table: what is in none of these is
+//! the kernel's to decide, as is what policy rules may send another way.
 //!
 //! | module | what |
 //! |---|---|
@@ -14,6 +13,7 @@
 //! | `message` | netlink's messages as changes |
 //! | `next_hop` | those of next hops that are objects of their own |
 //! | `meanings` | what routes mean, each meaning once |
+//! | `rules` | which packets policy rules keep from the workers |
 //! | `rib` | all that the kernel told, and what it means |
 //! | `tables` | the routes of each prefix, and which of them counts |
 //! | `trie` | longest prefix match that readers share with the writer |
@@ -27,6 +27,7 @@ mod message;
 mod mirror;
 mod next_hop;
 mod rib;
+mod rules;
 mod snapshot;
 mod tables;
 mod trie;
@@ -36,10 +37,20 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 
 pub use fixed::Gateway;
+pub(crate) use mirror::policy_rules;
 pub use mirror::{Mirror, MirrorError};
 pub(crate) use snapshot::Interfaces;
 pub use snapshot::{Interface, Snapshot};
 pub(crate) use trie::{Address, SPREAD_BITS};
+
+/// How the kernel comes to route subscribers' packets.
+#[derive(Debug, Clone, Default)]
+pub struct Routing {
+    /// The name of the interface by which it gets them: what policy rules may name.
+    pub tun: String,
+    /// The number of the table that they are routed by; `None`: main.
+    pub table: Option<u32>,
+}
 
 /// Where a packet to an address goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,17 +8,23 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Decision;
 use super::meanings::{Meanings, Way};
 use super::message::{Change, Gateway, Hop, Link, Route, Table};
+use super::rules::{Rule, Ruled};
 use super::snapshot::{Interface, Neighbours, Snapshot, Target};
 use super::tables::{Tables, Told};
+use super::{Decision, Routing};
 
 /// The routing information base.
 #[derive(Debug, Default)]
 pub(super) struct Rib {
     /// Interfaces of our ports: the only ones that packets leave by without the kernel.
     ports: HashSet<u32>,
+    routing: Routing,
+    /// Policy rules, in no order.
+    rules: Vec<Rule>,
+    /// What they come to.
+    ruled: Arc<Ruled>,
     /// The routes of this machine: the local and the main table.
     own: Tables,
     /// The routes of subscribers' packets: the local table and another than main.
@@ -37,9 +43,9 @@ pub(super) struct Rib {
 static VERSIONS: AtomicU32 = AtomicU32::new(0);
 
 impl Rib {
-    /// `has_chosen`: whether subscribers' packets are routed by another table than main.
-    pub(super) fn new(ports: HashSet<u32>, has_chosen: bool) -> Self {
-        Self { ports, chosen: has_chosen.then(Tables::default), ..Self::default() }
+    pub(super) fn new(ports: HashSet<u32>, routing: Routing) -> Self {
+        let chosen = routing.table.map(|_| Tables::default());
+        Self { ports, routing, chosen, ..Self::default() }
     }
 
     pub(super) fn set_ports(&mut self, ports: HashSet<u32>) {
@@ -87,6 +93,16 @@ impl Rib {
                 // Nor of the routes that named it.
                 return if self.meanings.forget_object(id) { Told::Part } else { Told::All };
             }
+            Change::Rule(rule) => {
+                self.rules.push(rule);
+                self.ruled = Arc::new(Ruled::new(&self.rules, &self.routing));
+            }
+            Change::RuleGone(rule) => {
+                if let Some(index) = self.rules.iter().position(|have| *have == rule) {
+                    self.rules.swap_remove(index);
+                }
+                self.ruled = Arc::new(Ruled::new(&self.rules, &self.routing));
+            }
             Change::Route { prefix, act, route } => {
                 return self.change(&route, |tables, meanings| {
                     tables.change(meanings, prefix, act, &route)
@@ -99,8 +115,10 @@ impl Rib {
     /// Takes a change that may be in what is known already: it came while the kernel was asked for
     /// all. [`Told::Part`] also where it cannot be said what it had changed.
     pub(super) fn repeat(&mut self, change: Change) -> Told {
-        let Change::Route { prefix, act, route } = change else {
-            return self.apply(change);
+        let (prefix, act, route) = match change {
+            Change::Route { prefix, act, route } => (prefix, act, route),
+            Change::Rule(rule) if self.rules.contains(&rule) => return Told::All,
+            other => return self.apply(other),
         };
         self.change(&route, |tables, meanings| tables.repeat(meanings, prefix, act, &route))
     }
@@ -121,6 +139,11 @@ impl Rib {
             told = told.and(change(chosen, meanings));
         }
         told
+    }
+
+    /// Which packets policy rules have the kernel route.
+    pub(super) fn ruled(&self) -> &Ruled {
+        &self.ruled
     }
 
     /// Does what of a snapshot costs time, for the routes so far.
@@ -224,6 +247,7 @@ impl Rib {
             targets: self.meanings.ways().map(|way| self.target(&way)).collect(),
             neighbours: Arc::clone(&self.neighbours),
             interfaces: Arc::clone(&self.interfaces),
+            ruled: Arc::clone(&self.ruled),
             version: VERSIONS.fetch_add(1, Ordering::Relaxed),
         }
     }

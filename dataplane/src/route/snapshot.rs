@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::rules::Ruled;
 use super::trie::{Address, NONE, Trie};
 use super::{Decision, Unreachable};
 
@@ -21,6 +22,7 @@ pub struct Snapshot {
     pub(super) targets: Arc<[Target]>,
     pub(super) neighbours: Arc<Neighbours>,
     pub(super) interfaces: Arc<Interfaces>,
+    pub(super) ruled: Arc<Ruled>,
     pub(super) version: u32,
 }
 
@@ -29,6 +31,9 @@ pub struct Snapshot {
 pub(super) struct Tries {
     pub(super) ipv4: Trie<Ipv4Addr>,
     pub(super) ipv6: Trie<Ipv6Addr>,
+    /// How long the prefixes are, for those who have prefixes of their own to compare.
+    pub(super) ipv4_lengths: Trie<Ipv4Addr>,
+    pub(super) ipv6_lengths: Trie<Ipv6Addr>,
 }
 
 /// MAC addresses by interface and address.
@@ -89,6 +94,36 @@ impl Snapshot {
             NONE => Decision::Unreachable(Unreachable::Network),
             target => self.decide(&self.targets[target as usize], destination),
         }
+    }
+
+    /// How long the prefix of the route is that a subscriber's packet to this address takes.
+    pub(crate) fn length(&self, destination: impl Into<IpAddr>) -> Option<u8> {
+        let Tries { ipv4_lengths, ipv6_lengths, .. } = &self.prefixes;
+        let length = match destination.into() {
+            IpAddr::V4(destination) => ipv4_lengths.lookup(destination),
+            IpAddr::V6(destination) => ipv6_lengths.lookup(destination),
+        };
+        u8::try_from(length).ok()
+    }
+
+    /// Whether policy rules may send a subscriber's packet another way than its destination says.
+    #[inline]
+    pub(crate) fn is_ruled(
+        &self,
+        source: impl Into<IpAddr>,
+        destination: impl Into<IpAddr>,
+    ) -> bool {
+        self.ruled.has_subscriber(source.into(), destination.into())
+    }
+
+    /// Whether it takes a packet's source to say that.
+    pub(crate) fn asks_for_sources(&self) -> bool {
+        self.ruled.asks_for_sources()
+    }
+
+    /// The same of a packet from an address of ours to a tunnel's peer.
+    pub(crate) fn is_ruled_peer(&self, local: Ipv4Addr, peer: Ipv4Addr) -> bool {
+        self.ruled.has_peer(local.into(), peer.into())
     }
 
     /// Has the processor fetch what lookups of these destinations read.

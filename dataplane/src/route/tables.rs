@@ -31,6 +31,8 @@ struct Prefixes<A> {
     /// before those that they cover.
     routes: BTreeMap<(Place<A>, A, u8), Vec<Entry>>,
     trie: Trie<A>,
+    /// By the same prefixes, their lengths.
+    lengths: Trie<A>,
     /// Nodes of the trie that are to be painted.
     unpainted: BTreeSet<Place<A>>,
 }
@@ -89,13 +91,20 @@ impl Tables {
 
     /// The prefixes as they are now.
     pub(super) fn paint(&mut self, meanings: &Meanings) -> Tries {
-        Tries { ipv4: self.ipv4.paint(meanings), ipv6: self.ipv6.paint(meanings) }
+        let (ipv4, ipv4_lengths) = self.ipv4.paint(meanings);
+        let (ipv6, ipv6_lengths) = self.ipv6.paint(meanings);
+        Tries { ipv4, ipv6, ipv4_lengths, ipv6_lengths }
     }
 }
 
 impl<A> Default for Prefixes<A> {
     fn default() -> Self {
-        Self { routes: BTreeMap::new(), trie: Trie::default(), unpainted: BTreeSet::new() }
+        Self {
+            routes: BTreeMap::new(),
+            trie: Trie::default(),
+            lengths: Trie::default(),
+            unpainted: BTreeSet::new(),
+        }
     }
 }
 
@@ -206,25 +215,29 @@ impl<A: Address> Prefixes<A> {
         if others.len() > 1 { Told::Part } else { told }
     }
 
-    /// The prefixes as they are now.
-    fn paint(&mut self, meanings: &Meanings) -> Trie<A> {
+    /// The prefixes as they are now, and how long they are.
+    fn paint(&mut self, meanings: &Meanings) -> (Trie<A>, Trie<A>) {
         for place in std::mem::take(&mut self.unpainted) {
-            let slots = self.slots(meanings, place);
+            let (slots, lengths) = self.slots(meanings, place);
             self.trie.paint(place, &slots);
+            self.lengths.paint(place, &lengths);
         }
-        self.trie.clone()
+        (self.trie.clone(), self.lengths.clone())
     }
 
-    fn slots(&self, meanings: &Meanings, place: Place<A>) -> [u32; 256] {
+    fn slots(&self, meanings: &Meanings, place: Place<A>) -> ([u32; 256], [u32; 256]) {
         let mut slots = [NONE; 256];
+        let mut lengths = [NONE; 256];
         let from_here = self.routes.range((place, place.first(), 0)..);
         for (&(_, network, length), entries) in from_here.take_while(|((at, ..), _)| *at == place) {
             let best = entries.iter().find(|entry| meanings.get(entry.meaning).is_alive());
             if let Some(best) = best {
-                slots[place.slots(network, length)].fill(best.meaning);
+                let covered = place.slots(network, length);
+                slots[covered.clone()].fill(best.meaning);
+                lengths[covered].fill(length.into());
             }
         }
-        slots
+        (slots, lengths)
     }
 }
 

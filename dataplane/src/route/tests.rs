@@ -70,7 +70,7 @@ fn add(prefix: &str, meaning: Meaning) -> Change {
 
 /// Two ports with a neighbour each, and an interface that is no port.
 fn rib() -> Rib {
-    let mut rib = Rib::new([PORT, OTHER_PORT].into(), false);
+    let mut rib = Rib::new([PORT, OTHER_PORT].into(), Routing::default());
     rib.apply(link(PORT, MAC, true));
     rib.apply(link(OTHER_PORT, OTHER_MAC, true));
     rib.apply(link(NO_PORT, [2, 0, 0, 0, 0, 9], true));
@@ -436,7 +436,7 @@ pub(crate) struct Port {
 
 /// Routes to the links of these ports that stay as they are.
 pub(crate) fn links(ports: &[Port]) -> Arc<Routes> {
-    let mut rib = Rib::new(ports.iter().map(|port| port.ifindex).collect(), false);
+    let mut rib = Rib::new(ports.iter().map(|port| port.ifindex).collect(), Routing::default());
     for &Port { ifindex, mac, prefix, neighbour: (address, neighbour_mac) } in ports {
         rib.apply(link(ifindex, mac, true));
         rib.apply(neighbour(ifindex, address, Some(neighbour_mac)));

@@ -271,12 +271,19 @@ impl Table {
         }
     }
 
-    /// The tunnel that leads to an inner destination of IPv6.
-    pub(crate) fn destination_ipv6(&self, address: Ipv6Addr) -> Option<Destination> {
-        let slot = self.prefixes_ipv6.lookup(address)?;
+    /// The tunnel that leads to an inner destination of IPv6, and how long the prefix is that does.
+    pub(crate) fn destination_ipv6(&self, address: Ipv6Addr) -> Option<(Destination, u8)> {
+        let (slot, length) = self.prefixes_ipv6.lookup(address)?;
         let entry = self.entry(slot)?;
         let place = self.place(slot, entry);
-        Some(Destination { place, through_kernel: entry.through_kernel })
+        Some((Destination { place, through_kernel: entry.through_kernel }, length))
+    }
+
+    /// How long the prefix is by which a tunnel leads to an inner destination, if it is no single
+    /// address.
+    #[inline]
+    pub(crate) fn network(&self, address: Ipv4Addr) -> Option<u8> {
+        self.prefixes.network(address)
     }
 
     /// The tunnel that a GRE packet with these addresses and this Call ID in its key belongs to.
@@ -322,7 +329,7 @@ impl Table {
     /// The tunnel that a packet of IPv4 or IPv6 is for.
     pub(crate) fn destination_of(&self, packet: &[u8]) -> Option<Destination> {
         if ipv6::is_ipv6(packet) {
-            self.destination_ipv6(ipv6::destination(packet)?)
+            self.destination_ipv6(ipv6::destination(packet)?).map(|(to, _)| to)
         } else {
             self.destination(ipv4::destination(packet)?)
         }

@@ -206,6 +206,24 @@ impl Prefixes {
         if self.areas.has(address) { self.search(address) } else { None }
     }
 
+    /// How long the prefix is that [`Self::lookup`] finds, if it is no single address.
+    #[inline]
+    pub(crate) fn network(&self, address: Ipv4Addr) -> Option<u8> {
+        if self.lengths.is_empty() { None } else { self.length_of_network(address) }
+    }
+
+    #[inline(never)]
+    fn length_of_network(&self, address: Ipv4Addr) -> Option<u8> {
+        if self.addresses.get(address).is_some() {
+            return None;
+        }
+        let mut lengths = self.lengths.iter();
+        lengths.find_map(|&(length, ref map)| {
+            let mask = Prefix { address, length }.mask();
+            map.contains_key(&(address.to_bits() & mask)).then_some(length)
+        })
+    }
+
     #[inline]
     fn search(&self, address: Ipv4Addr) -> Option<u32> {
         match self.addresses.get(address) {
@@ -307,6 +325,9 @@ mod tests {
                 .max_by_key(|(prefix, _)| prefix.length)
                 .map(|&(_, slot)| slot);
             prop_assert_eq!(prefixes.lookup(address), best);
+            let longest = oracle.iter().filter(|(prefix, _)| prefix.contains(address));
+            let longest = longest.map(|(prefix, _)| prefix.length).max();
+            prop_assert_eq!(prefixes.network(address), longest.filter(|&length| length < 32));
         }
     }
 }

@@ -43,11 +43,12 @@ impl PrefixesIpv6 {
         }
     }
 
-    /// The slot whose prefix covers `address` most closely.
-    pub(crate) fn lookup(&self, address: Ipv6Addr) -> Option<u32> {
-        self.lengths
-            .iter()
-            .find_map(|(length, map)| map.get(&Ipv6Prefix::around(address, *length)).copied())
+    /// The slot whose prefix covers `address` most closely, and how long that is.
+    pub(crate) fn lookup(&self, address: Ipv6Addr) -> Option<(u32, u8)> {
+        self.lengths.iter().find_map(|(length, map)| {
+            let slot = map.get(&Ipv6Prefix::around(address, *length))?;
+            Some((*slot, *length))
+        })
     }
 }
 
@@ -81,7 +82,7 @@ mod tests {
                 .iter()
                 .filter(|(prefix, _)| prefix.contains(address))
                 .max_by_key(|(prefix, _)| prefix.length())
-                .map(|&(_, slot)| slot);
+                .map(|&(prefix, slot)| (slot, prefix.length()));
             prop_assert_eq!(prefixes.lookup(address), best);
             prop_assert!(prefixes.lengths.iter().all(|(_, map)| !map.is_empty()));
         }

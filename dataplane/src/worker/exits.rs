@@ -13,7 +13,7 @@ use ebpf::Tags;
 
 use super::receivers::{Receiver, Receivers};
 use super::{Attached, BURST, Kind, Line, Sink};
-use crate::api::{DropReason, Role};
+use crate::api::{DropReason, Outer, Role};
 use crate::frame::Frame;
 use crate::link::{self, Ethertype};
 use crate::prefetch::prefetch;
@@ -210,6 +210,23 @@ impl Exits {
         self.put(sink, frame, self.raw);
     }
 
+    /// Whether policy rules may send a subscriber's packet another way than its destination says: the
+    /// kernel follows them.
+    #[inline]
+    pub(crate) fn is_ruled(
+        &self,
+        source: impl Into<IpAddr>,
+        destination: impl Into<IpAddr>,
+    ) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.is_ruled(source, destination))
+    }
+
+    /// Whether the kernel has a route to an address with a longer prefix than this.
+    pub(crate) fn has_longer(&self, destination: impl Into<IpAddr>, length: u8) -> bool {
+        let longest = self.snapshot.as_ref().and_then(|snapshot| snapshot.length(destination));
+        longest.is_some_and(|longest| longest > length)
+    }
+
     /// The way of an inner packet of `len` octets into the core network, if it is one of ours.
     pub(crate) fn core(&mut self, destination: Ipv4Addr, len: usize) -> Option<Exit> {
         let way = match self.recent[recent(destination)].way(destination, self.version) {
@@ -240,7 +257,10 @@ impl Exits {
     fn find_core(&mut self, destination: Ipv4Addr) -> Option<Remembered> {
         let decision = self.snapshot.as_ref()?.lookup(destination);
         let way = self.find(destination, decision, Role::is_core)?;
-        self.recent[recent(destination)].keep(destination, way);
+        // A way that was found before is taken whatever the source is.
+        if !self.snapshot.as_ref()?.asks_for_sources() {
+            self.recent[recent(destination)].keep(destination, way);
+        }
         Some(way)
     }
 
@@ -305,11 +325,13 @@ impl Exits {
         &mut self,
         sink: &mut Sink,
         frame: Frame,
-        peer: Ipv4Addr,
+        Outer { local, peer, .. }: Outer,
         way: &mut Remembered,
     ) {
         if way.version != self.version {
-            let decision = self.snapshot.as_ref().map(|snapshot| snapshot.lookup_peer(peer));
+            let snapshot = self.snapshot.as_ref();
+            let snapshot = snapshot.filter(|snapshot| !snapshot.is_ruled_peer(local, peer));
+            let decision = snapshot.map(|snapshot| snapshot.lookup_peer(peer));
             let found = decision.and_then(|decision| self.find(peer, decision, Role::is_access));
             *way = found.unwrap_or(Remembered::NOTHING);
         }

@@ -219,7 +219,7 @@ impl Drop for Flow {
 /// packets of a tenth of a second, and nothing where the old one still works.
 #[test]
 fn a_path_that_bgp_moves_under_traffic_is_followed_within_100_ms() {
-    const MOVES: usize = 4;
+    const MOVES: usize = 5;
     let scene = Scene::new(Driver::AfXdp, "").unwrap();
     let core = &scene.network.core;
     core.ip("link add lan type bridge forward_delay 0").unwrap();
@@ -275,23 +275,34 @@ fn a_path_that_bgp_moves_under_traffic_is_followed_within_100_ms() {
     println!(
         "packets were lost for {away:?} where the old way ended, and {back:?} where it stayed"
     );
-    // One of the moves at least was while the machine had nothing else to do.
-    let best = |gaps: &[Duration]| gaps.iter().min().copied().unwrap_or_default();
-    assert!(best(&away) <= Duration::from_millis(100), "{away:?}\n{}", scene.server.log());
-    assert_eq!(best(&back), Duration::ZERO, "{back:?}\n{}", scene.server.log());
+    // The middle one, for the machine may be busy with other things during some.
+    let middle = |gaps: &mut [Duration]| {
+        gaps.sort_unstable();
+        gaps[gaps.len() / 2]
+    };
+    let (away, back) = (middle(&mut away), middle(&mut back));
+    assert!(away <= Duration::from_millis(100), "{away:?}\n{}", scene.server.log());
+    assert_eq!(back, Duration::ZERO, "{}", scene.server.log());
     drop(flow);
     client.hang_up().unwrap();
 }
 
-/// Workers look at destinations: a rule that looks at more holds for packets of the kernel's alone.
+/// A rule keeps packets that it may send another way from workers, and nobody has to find that out by
+/// how slow they are.
 #[test]
-fn rules_that_workers_do_not_follow_are_named_by_check() {
+fn policy_rules_are_named_with_what_they_cost() {
     let scene = Scene::new(Driver::AfXdp, "").unwrap();
     let concentrator = &scene.network.concentrator;
     let check = || concentrator.run(|| scene.server.command(&["check"])).unwrap();
     let said = check();
-    assert!(said.contains("routing has no policy rules of its own"), "{said}");
+    assert!(said.contains("no policy rule (ip rule) keeps packets from AF_XDP"), "{said}");
     concentrator.ip("rule add from 10.99.0.0/20 lookup 100 priority 3000").unwrap();
     let said = check();
-    assert!(said.contains("3000: from 10.99.0.0/20 lookup 100; a profile"), "{said}");
+    let cost = "3000: from 10.99.0.0/20 lookup 100 (subscribers' packets from 10.99.0.0/20 go by the \
+                kernel)";
+    assert!(said.contains(cost), "{said}");
+    wait::until("the log names the rule", SOON, || {
+        Ok(scene.server.log().contains(cost).then_some(()))
+    })
+    .unwrap();
 }

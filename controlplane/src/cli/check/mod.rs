@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use dataplane::api::config::Choice;
+use dataplane::policy_rules;
 use tokio::net::UnixStream;
 
 use super::{Failure, runtime};
@@ -23,7 +24,6 @@ use crate::config::{Config, DEFAULT_FILE};
 use crate::host::descriptors::Descriptors;
 use crate::host::forwarding::{Firewall, Forwarding, ReversePath, firewall};
 use crate::host::port::owner;
-use crate::host::rules::{PolicyRules, policy_rules};
 use crate::host::{host_name, missing_capabilities, name_servers};
 use crate::pool::Addresses;
 use crate::radius::probe::{self, Health};
@@ -236,18 +236,17 @@ fn kernel(config: &Config) -> Vec<Finding> {
                 warning(format!("nftables could not be asked for forward chains: {reason}"))
             }
         });
-        findings.push(match policy_rules(&config.dataplane.tun) {
-            PolicyRules::Others(rules) if rules.is_empty() => {
-                fine("routing has no policy rules of its own")
+        let table = &config.dataplane.table.0;
+        findings.push(match policy_rules(&config.dataplane.tun, table) {
+            Ok(rules) if rules.is_empty() => {
+                fine("no policy rule (ip rule) keeps packets from AF_XDP")
             }
-            PolicyRules::Others(rules) => warning(format!(
-                "AF_XDP does not follow these rules (ip rule): {}; a profile with \
-                 `forward = \"kernel\"` does, and `[dataplane] table` names another table",
+            Ok(rules) => warning(format!(
+                "policy rules (ip rule) keep packets from AF_XDP: {}; `[dataplane] table` names \
+                 another table than main for all of them",
                 rules.join("; ")
             )),
-            PolicyRules::Unknown(reason) => {
-                warning(format!("the kernel's policy rules are not known: {reason}"))
-            }
+            Err(error) => warning(format!("the kernel's policy rules are not known: {error}")),
         });
     }
     findings

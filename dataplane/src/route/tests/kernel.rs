@@ -37,12 +37,16 @@ fn with_a_mirror(test: impl FnOnce(&Lab) + Send) {
             ip("addr add 192.0.2.2/24 dev near");
             ip("neigh add 192.0.2.1 lladdr 02:00:00:00:00:22 nud permanent dev near");
             let near = if_nametoindex("near").unwrap();
-            test(&Lab { mirror: Mirror::start([near], None).unwrap(), near });
+            test(&Lab { mirror: Mirror::start([near], routing(None)).unwrap(), near });
         });
         if let Err(panic) = thread.join() {
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+fn routing(table: Option<u32>) -> Routing {
+    Routing { tun: "tun".into(), table }
 }
 
 fn ip(arguments: &str) {
@@ -129,6 +133,9 @@ fn routes_are_followed_as_they_come_change_and_go() {
         lab.expect("10.1.0.1", Decision::Unreachable(Unreachable::Host));
         ip("route del 10.1.0.0/16");
         lab.expect("10.1.0.1", lab.via(1500));
+        let length = |to| lab.mirror.routes().load().length(address(to));
+        assert_eq!((length("10.1.0.1"), length("192.0.2.9")), (Some(8), Some(24)));
+        assert_eq!((length("192.0.2.2"), length("203.0.113.1")), (Some(32), None));
         ip("route add blackhole 10.0.0.7/32 metric 5");
         lab.expect("10.0.0.7", Decision::Unreachable(Unreachable::Blackhole));
         ip("route add prohibit 10.0.0.7/32 metric 3");
@@ -145,7 +152,8 @@ fn subscribers_may_have_a_table_of_their_own() {
     with_a_mirror(|lab| {
         ip("route add 10.0.0.0/8 via 192.0.2.1");
         ip("route add 10.1.0.0/16 via 192.0.2.1 table 100");
-        let lab = Lab { mirror: Mirror::start([lab.near], Some(100)).unwrap(), near: lab.near };
+        let lab =
+            Lab { mirror: Mirror::start([lab.near], routing(Some(100))).unwrap(), near: lab.near };
         let peer = |address_of: &str| lab.mirror.routes().load().lookup_peer(address(address_of));
         let nowhere = Decision::Unreachable(Unreachable::Network);
         lab.expect("10.1.0.1", lab.via(1500));
@@ -208,7 +216,8 @@ fn gateways_are_found_before_a_packet_needs_them() {
                 ip("link set far up");
             });
             // The next mirror does so as it starts; this one would in its own time.
-            let lab = Lab { mirror: Mirror::start([lab.near], None).unwrap(), near: lab.near };
+            let lab =
+                Lab { mirror: Mirror::start([lab.near], routing(None)).unwrap(), near: lab.near };
             lab.expect("10.0.0.1", lab.via(1500));
             // From Linux 5.16 on the kernel keeps it found, until nobody asks for that.
             assert!(is_managed("192.0.2.1"));
@@ -294,6 +303,78 @@ fn routes_go_with_their_source_address() {
     });
 }
 
+/// What a rule may send another way is the kernel's: as precisely as prefixes say it.
+#[test]
+fn what_policy_rules_concern_is_the_kernels() {
+    with_a_mirror(|lab| {
+        let routes = lab.mirror.routes();
+        let is_ruled = |from: &str, to: &str| routes.load().is_ruled(address(from), address(to));
+        let is_peer =
+            |from: &str, to: &str| routes.load().is_ruled_peer(address(from), address(to));
+        // Of packets from two subscribers to two servers, and into two tunnels, which the rule concerns.
+        let subscribers = [
+            ("10.99.0.1", "192.0.2.1"),
+            ("10.99.0.1", "198.51.100.1"),
+            ("10.98.0.1", "192.0.2.1"),
+            ("10.98.0.1", "198.51.100.1"),
+        ];
+        let seen = || {
+            let ours = subscribers.map(|(from, to)| is_ruled(from, to));
+            (ours, ["192.0.2.2", "10.9.9.1"].map(|from| is_peer(from, "192.0.2.1")))
+        };
+        let (no, all) = ([false; 4], [true; 4]);
+        let none = (no, [false; 2]);
+        assert_eq!(seen(), none);
+        for (rule, expected) in [
+            ("from 10.99.0.0/20 lookup 100", ([true, true, false, false], [false; 2])),
+            ("to 198.51.100.0/24 lookup 100", ([false, true, false, true], [false; 2])),
+            (
+                "from 10.99.0.0/20 to 198.51.100.0/24 blackhole",
+                ([false, true, false, false], [false; 2]),
+            ),
+            ("from 192.0.2.2 lookup 100", (no, [true, false])),
+            ("iif tun lookup 100", (all, [false; 2])),
+            ("iif far lookup 100", none),
+            ("iif lo lookup 100", (no, [true; 2])),
+            ("oif near lookup 100", none),
+            ("fwmark 1 lookup 100", (all, [true; 2])),
+            ("tos 0x10 lookup 100", (all, [true; 2])),
+            ("ipproto tcp dport 80 lookup 100", (all, [false; 2])),
+            ("not from 10.99.0.0/20 lookup 100", (all, [true; 2])),
+            ("not iif near lookup 100", (all, [true; 2])),
+            ("lookup 100 suppress_prefixlength 0", (all, [true; 2])),
+            ("from 10.99.0.0/20 lookup main", none),
+            ("lookup main suppress_prefixlength 0", none),
+        ] {
+            ip(&format!("rule add priority 3000 {rule}"));
+            lab.wait_for(|| seen() == expected, || format!("{rule}: {:?}, {expected:?}", seen()));
+            let later = Mirror::start([lab.near], routing(None)).unwrap().routes();
+            let later =
+                subscribers.map(|(from, to)| later.load().is_ruled(address(from), address(to)));
+            assert_eq!(later, expected.0, "{rule}");
+            ip("rule del priority 3000");
+            lab.wait_for(|| seen() == none, || format!("{rule} is gone: {:?}", seen()));
+        }
+        // Behind the rule that asks our table for all come those for what it has no way to.
+        ip("rule add priority 32800 lookup 100");
+        ip("rule add priority 2999 from 10.99.0.0/20 lookup 100");
+        lab.wait_for(|| seen().0 == [true, true, false, false], || format!("{:?}", seen()));
+        assert_eq!(
+            policy_rules(&routing(None)).unwrap(),
+            [
+                "2999: from 10.99.0.0/20 lookup 100 (subscribers' packets from 10.99.0.0/20 go by the kernel)",
+                "2999: from 10.99.0.0/20 lookup 100 (packets into tunnels from 10.99.0.0/20 go by the kernel)"
+            ]
+        );
+        // Where another table is the subscribers', the rule that has them look there is no other.
+        ip("rule del priority 2999");
+        ip("rule add priority 2000 iif tun lookup 100");
+        assert_eq!(policy_rules(&routing(Some(100))).unwrap(), [""; 0]);
+        ip("rule add priority 1500 fwmark 2 lookup 101");
+        assert_eq!(policy_rules(&routing(Some(100))).unwrap().len(), 2);
+    });
+}
+
 /// Which of them a packet takes is said by more than its destination.
 #[test]
 fn destinations_with_routes_for_a_type_of_service_are_the_kernels() {
@@ -303,7 +384,8 @@ fn destinations_with_routes_for_a_type_of_service_are_the_kernels() {
         ip("route add 10.1.0.0/16 via 192.0.2.1");
         lab.expect("10.1.0.1", lab.via(1500));
         lab.expect("10.0.0.1", Decision::Kernel { ifindex: 0 });
-        let later = Lab { mirror: Mirror::start([lab.near], None).unwrap(), near: lab.near };
+        let later =
+            Lab { mirror: Mirror::start([lab.near], routing(None)).unwrap(), near: lab.near };
         assert_eq!(later.lookup("10.0.0.1"), Decision::Kernel { ifindex: 0 });
         ip("route del 10.0.0.0/8 tos 0x10");
         lab.expect("10.0.0.1", lab.via(1500));
@@ -345,7 +427,8 @@ fn routes_follow_the_next_hops_that_they_name() {
                 || format!("{:02x?}", lab.macs("10.2.0")),
             );
             // A table that has them from the start knows the same.
-            let later = Lab { mirror: Mirror::start([lab.near], None).unwrap(), near: lab.near };
+            let later =
+                Lab { mirror: Mirror::start([lab.near], routing(None)).unwrap(), near: lab.near };
             assert_eq!(later.lookup("10.1.0.1"), lab.via(1500));
             assert_eq!(later.macs("10.2.0"), [0x22, 0x33]);
 

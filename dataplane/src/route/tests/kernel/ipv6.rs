@@ -53,7 +53,7 @@ fn all_of_ipv6_that_was_there_is_known_at_the_start() {
     with_ipv6(|lab| {
         ip("-6 route add 2001:db8:9::/48 via fe80::1 dev near");
         ip("-6 route add blackhole 2001:db8:8::/48");
-        let lab = Lab { mirror: Mirror::start([lab.near], None).unwrap(), near: lab.near };
+        let lab = Lab { mirror: Mirror::start([lab.near], routing(None)).unwrap(), near: lab.near };
         assert_eq!(lab.lookup_ipv6("2001:db8:9::1"), lab.via(1500));
         assert_eq!(lab.lookup_ipv6("2001:db8:1::9"), Decision::Unresolved { ifindex: lab.near });
         assert_eq!(lab.lookup_ipv6("2001:db8:1::2"), Decision::Local);
@@ -152,7 +152,7 @@ fn several_next_hops_of_ipv6_come_together_or_one_by_one() {
         ip("-6 route append 2001:db8:3::/48 via fe80::3 dev near");
         lab.expect_routers("2001:db8:3", &[0x22, 0x33]);
         // Asked for all, the kernel tells the same.
-        let lab = Lab { mirror: Mirror::start([lab.near], None).unwrap(), near: lab.near };
+        let lab = Lab { mirror: Mirror::start([lab.near], routing(None)).unwrap(), near: lab.near };
         lab.expect_routers("2001:db8:3", &[0x22, 0x33]);
     });
 }
