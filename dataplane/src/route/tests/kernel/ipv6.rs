@@ -189,3 +189,21 @@ fn a_burst_of_routes_of_ipv6_arrives_whole() {
         lab.wait_for(|| known() == 0, || format!("{} still known", known()));
     });
 }
+
+#[test]
+fn gateways_of_ipv6_are_the_kernels_to_look_after() {
+    with_ipv6(|lab| {
+        ip("-6 route add 2001:db8:2::/48 via fe80::9 dev near");
+        lab.expect_ipv6("2001:db8:2::1", Decision::Unresolved { ifindex: lab.near });
+        // The next mirror says so as it starts; this one would in its own time.
+        let lab = Lab { mirror: Mirror::start([lab.near], routing(None)).unwrap(), near: lab.near };
+        let shown = || {
+            let words = ["-details", "neigh", "show", "fe80::9"];
+            let output = Command::new("ip").args(words).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        lab.wait_for(|| shown().contains("managed"), shown);
+        ip("-6 neigh replace fe80::9 lladdr 02:00:00:00:00:22 nud reachable dev near");
+        lab.expect_ipv6("2001:db8:2::1", lab.via(1500));
+    });
+}
