@@ -12,6 +12,7 @@
 //! | [`traffic`] | UDP, TCP and ICMP with contents that are checked on return |
 //! | [`network`] | subscribers, the internet, the concentrator and its core |
 //! | [`server`] | `penstock serve` there, with users, and what it says of itself |
+//! | [`books`] | whether its packets add up, looked at when a lab goes |
 //! | [`client`] | `penstock dial`, our own client |
 //! | [`scene`] | all of it with one honest subscriber, where most tests start |
 //! | [`disk`] | a small disk, to be filled |
@@ -24,6 +25,7 @@
 //! and when the process is killed: namespaces have no name, so the kernel removes them with their
 //! last user.
 
+pub mod books;
 pub mod caller;
 pub mod capture;
 pub mod client;

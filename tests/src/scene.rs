@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::books::Books;
 use crate::client::Client;
 use crate::netns::Namespace;
 use crate::network::{CORE, Network, SERVER};
@@ -29,6 +30,8 @@ const REST: Duration = Duration::from_millis(200);
 /// Concentrator, core and witness.
 #[derive(Debug)]
 pub struct Scene {
+    /// Looked at before anything else goes.
+    _books: Books,
     /// The witness's namespace.
     pub subscriber: Namespace,
     /// The witness's client.
@@ -58,7 +61,8 @@ impl Scene {
         let up = witness.wait_up();
         up.with_context(|| format!("log of penstock serve:\n{}", server.log()))?;
         let session = server.session_of(user)?.id;
-        let scene = Self { subscriber, witness, server, network, session, _echo: echo };
+        let _books = server.books();
+        let scene = Self { _books, subscriber, witness, server, network, session, _echo: echo };
         // The first packet may be lost with every server: neighbours are asked for.
         scene.subscriber.run(|| traffic::ping_exchange(CORE, [56], 3))?;
         Ok(scene)

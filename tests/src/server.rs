@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use crate::books::Books;
 use crate::netns::Namespace;
 use crate::network::{ACCESS_LINK, CORE_LINK};
 use crate::process::Process;
@@ -82,8 +83,12 @@ pub struct Accounting {
 
 /// One queue of a port.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the daemon's API defines the fields")]
 pub struct Port {
+    pub name: String,
+    pub rx_packets: u64,
+    pub tx_packets: u64,
     pub drops: BTreeMap<String, u64>,
 }
 
@@ -112,7 +117,7 @@ pub struct Server {
 
 /// The `penstock` command with a daemon's configuration.
 #[derive(Debug, Clone)]
-struct CommandLine {
+pub(crate) struct CommandLine {
     binary: PathBuf,
     config: PathBuf,
 }
@@ -127,6 +132,37 @@ pub struct Footprint {
 }
 
 impl CommandLine {
+    fn run(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let mut child = Command::new(&self.binary)
+            .args(arguments)
+            .arg("--config")
+            .arg(&self.config)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that reads no input may have ended before it could be written.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!(
+                "penstock {}: {}: {}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// All counters.
+    pub(crate) fn stats(&self) -> Result<Stats> {
+        let json = self.run(&["stats", "--json"], "")?;
+        serde_json::from_str(&json).with_context(|| format!("reading {json}"))
+    }
+
     /// Starts the daemon, and waits until it answers.
     fn serve(&self, namespace: &Namespace) -> Result<Process> {
         let mut command = namespace.command(&self.binary.to_string_lossy());
@@ -218,28 +254,7 @@ impl Server {
     /// # Errors
     /// As [`Server::command`].
     pub fn command_with_input(&self, arguments: &[&str], input: &str) -> Result<String> {
-        let mut child = Command::new(&self.command.binary)
-            .args(arguments)
-            .arg("--config")
-            .arg(&self.command.config)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A command that reads no input may have ended before it could be written.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            bail!(
-                "penstock {}: {}: {}",
-                arguments.join(" "),
-                output.status,
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.command.run(arguments, input)
     }
 
     /// Sessions that are up.
@@ -268,8 +283,12 @@ impl Server {
     /// # Errors
     /// As [`Server::sessions`].
     pub fn stats(&self) -> Result<Stats> {
-        let json = self.command(&["stats", "--json"])?;
-        serde_json::from_str(&json).with_context(|| format!("reading {json}"))
+        self.command.stats()
+    }
+
+    /// Its books, which are looked at when the value goes.
+    pub fn books(&self) -> Books {
+        Books(self.command.clone())
     }
 
     /// What it logged so far.

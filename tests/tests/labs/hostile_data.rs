@@ -37,6 +37,37 @@ impl Forger {
     }
 }
 
+/// Whoever is on the way to the tunnels' other ends can route to subscribers as the core does.
+#[test]
+fn nobody_beside_the_tunnels_puts_packets_into_them() {
+    let scene = Scene::new(Driver::AfXdp, "").unwrap();
+    let inside = scene.witness_address().unwrap();
+    let internet = &scene.network.internet;
+    internet.route(&format!("{inside}/32"), SERVER).unwrap();
+    let forger = Forger::new(internet);
+    let arrived = scene.subscriber.run(|| Ok(UdpSocket::bind((inside, 9))?)).unwrap();
+    arrived.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    scene
+        .counted(&["drop_access_to_subscriber"], 40, || {
+            for number in 0..40_u8 {
+                forger.send(CORE, inside, |packet| match number % 4 {
+                    // More fragments follow.
+                    0 => packet[6] = 0x20,
+                    // Four octets of No Operation before UDP (RFC 791 §3.1).
+                    1 => {
+                        packet[0] = 0x46;
+                        packet.splice(20..20, [1; 4]);
+                    }
+                    _ => {}
+                });
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert!(arrived.recv(&mut [0; 100]).is_err(), "one arrived");
+    scene.witness_is_well().unwrap();
+}
+
 fn packets_that_lie_inside_a_tunnel_reach_nobody(driver: Driver) {
     let scene = Scene::new(driver, "").unwrap();
     let own = scene.witness_address().unwrap();
