@@ -117,11 +117,11 @@ fn ipv6_through_the_tunnel(driver: Driver) {
     ] {
         assert!(asked.contains(word), "{word}:\n{asked}");
     }
-    // What is larger than the tunnel's MTU comes back with it, and then arrives in pieces.
     // An address of the pool that nobody has (RFC 4443 §3.1).
     let nobody = "ping -6 -c 3 -i 0.3 -W 3 2001:db8:100:fff::9 || true";
     let answers = network.core.exec("sh", &["-c", nobody]).unwrap();
     assert!(answers.contains("Address unreachable"), "{answers}");
+    // What is larger than the tunnel's MTU comes back with it, and then arrives in pieces.
     let large = network.core.exec("ping", &["-6", "-c", "3", "-W", "3", "-s", "1440", &own]);
     assert!(large.is_ok(), "{large:?}\n{}", server.log());
     let session = server.session_of("alice").unwrap();
