@@ -1,6 +1,7 @@
 //! A real kernel's routes, in a network namespace that lives as long as the test's thread.
 
 mod ipv6;
+mod load;
 
 use std::fs::File;
 use std::io::Write;
@@ -448,125 +449,6 @@ fn routes_follow_the_next_hops_that_they_name() {
             ip("nexthop del id 11");
             ip("route del blackhole 10.0.0.0/8");
             lab.expect("10.3.0.1", Decision::Unreachable(Unreachable::Network));
-        }
-    });
-}
-
-/// More messages than the socket holds: whether some were lost or not, in the end all is known.
-#[test]
-fn a_burst_of_routes_arrives_whole() {
-    with_a_mirror(|lab| {
-        let prefixes = || (0..20_000_u32).map(|n| Ipv4Addr::from_bits(0x0A00_0000 + (n << 8)));
-        let commands = |verb: &str| -> String {
-            prefixes().map(|prefix| format!("route {verb} blackhole {prefix}/24\n")).collect()
-        };
-        let known = || {
-            let routes = lab.mirror.routes();
-            let snapshot = routes.load();
-            prefixes()
-                .filter(|&to| snapshot.lookup(to) == Decision::Unreachable(Unreachable::Blackhole))
-                .count()
-        };
-        ip_batch(&commands("add"));
-        lab.wait_for(|| known() == 20_000, || format!("{} of 20000 known", known()));
-        ip_batch(&commands("del"));
-        lab.wait_for(|| known() == 0, || format!("{} still known", known()));
-    });
-}
-
-/// While the kernel is asked for all again, as it is whenever a link goes, changes are followed.
-#[test]
-fn routes_that_change_while_all_are_asked_for_arrive() {
-    with_a_mirror(|lab| {
-        ip("link add other type veth peer name farther");
-        ip("link set farther up");
-        let prefix = |n: u32| Ipv4Addr::from_bits(0x0A00_0000 + (n << 8));
-        let routes = |verb: &str, numbers: std::ops::Range<u32>| {
-            let routes = numbers.map(|n| format!("route {verb} {}/24\n", prefix(n)));
-            ip_batch(&routes.collect::<String>());
-        };
-        routes("add blackhole", 0..5000);
-        for round in 0..6 {
-            // The kernel takes the routes of this interface away without a word.
-            ip("link set other up");
-            ip("route replace 10.200.0.0/16 dev other");
-            lab.wait_for(
-                || lab.lookup("10.200.0.1") != Decision::Unreachable(Unreachable::Network),
-                || format!("{:?}", lab.lookup("10.200.0.1")),
-            );
-            ip("link set other down");
-            let (old, new) = (round * 500, (round + 1) * 500);
-            routes("del blackhole", old..new - 250);
-            routes("replace prohibit", new - 250..new);
-            routes("add blackhole", 5000 + old..5000 + new);
-        }
-        let is_right = |n: u32| {
-            let expected = match n {
-                ..3000 if n % 500 < 250 => Unreachable::Network,
-                ..3000 => Unreachable::Prohibited,
-                _ => Unreachable::Blackhole,
-            };
-            lab.lookup(&prefix(n).to_string()) == Decision::Unreachable(expected)
-        };
-        let wrong = || (0..8000).filter(|&n| !is_right(n)).count();
-        lab.wait_for(|| wrong() == 0, || format!("{} are wrong", wrong()));
-        lab.expect("10.200.0.1", Decision::Unreachable(Unreachable::Network));
-    });
-}
-
-/// A thousand changes a second beside the Internet's table. Takes half a minute: `cargo nextest run -p
-/// penstock-dataplane --lib full_table --run-ignored all --no-capture` prints how long each hundred took.
-#[test]
-#[ignore = "a million routes in the kernel"]
-fn changes_beside_a_full_table_are_in_force_in_time() {
-    const ROUTES: u32 = 1_000_000;
-    const CHANGED: u32 = 100;
-    with_a_mirror(|lab| {
-        let prefix = |number: u32| Ipv4Addr::from_bits(0x0A00_0000 + (number << 8));
-        let all: String =
-            (0..ROUTES).map(|n| format!("route add blackhole {}/24\n", prefix(n))).collect();
-        ip_batch(&all);
-        let known = |number| lab.mirror.routes().load().lookup(prefix(number));
-        let blackhole = Decision::Unreachable(Unreachable::Blackhole);
-        let give_up = Instant::now() + Duration::from_secs(120);
-        while !(0..ROUTES).step_by(997).all(|number| known(number) == blackhole) {
-            assert!(Instant::now() < give_up, "the table is known");
-            thread::sleep(Duration::from_millis(50));
-        }
-        ip("link add other type veth peer name farther");
-        ip("link set farther up");
-        let mut times = Vec::new();
-        let begin = Instant::now();
-        for round in 0..60_u32 {
-            // In the second half all is asked for anew, again and again.
-            if round >= 30 && round % 10 == 0 {
-                ip("link set other up");
-                ip("route replace 10.255.0.0/16 dev other");
-            } else if round > 30 && round % 10 == 5 {
-                ip("link set other down");
-            }
-            // They lie far apart, so that each costs nodes of its own.
-            let changed: Vec<u32> =
-                (0..CHANGED).map(|n| (n * 9973 + round * 31) % ROUTES).collect();
-            let orders = changed
-                .iter()
-                .map(|&number| format!("route replace prohibit {}/24\n", prefix(number)));
-            ip_batch(&orders.collect::<String>());
-            let told = Instant::now();
-            let prohibited = Decision::Unreachable(Unreachable::Prohibited);
-            while !changed.iter().all(|&number| known(number) == prohibited) {
-                assert!(told.elapsed() < Duration::from_secs(20), "changes arrive");
-                thread::sleep(Duration::from_millis(1));
-            }
-            times.push(told.elapsed());
-            thread::sleep((begin + Duration::from_millis(100) * (round + 1)) - Instant::now());
-        }
-        for (what, times) in ["beside it", "while it is asked for"].iter().zip(times.chunks_mut(30))
-        {
-            times.sort_unstable();
-            let (middle, last) = (times[times.len() / 2], times[times.len() - 1]);
-            println!("{what}: {CHANGED} changes are in force within {middle:?}, at most {last:?}");
-            assert!(middle <= Duration::from_millis(100), "{times:?}");
         }
     });
 }
