@@ -450,14 +450,23 @@ fn a_link_that_goes_down_and_up_carries_again_and_a_lost_port_leaves_the_other()
             flood(&mut subscriber, &mut peer);
             // Another subscriber needs not the port that is down.
             is_heard(&mut other, &mut subscriber, &mut peer, 0, b"hello");
+            // Workers look after their ports once a second, whether anything is sent by them or not.
+            let is_said = |what: &str| {
+                let message = format!("the port sends and receives {what}");
+                eventually("it is said", || (log.lines(&message, 0) == 1).then_some(()));
+            };
+            if end == "core" {
+                is_said("nothing");
+            }
             ip(&format!("link set {end} up"));
             // Neighbours go with their interface.
             ip("neigh replace 203.0.113.80 lladdr 02:00:00:00:01:02 nud permanent dev core");
             until_it_passes(&mut subscriber, &mut peer, &mut server);
+            if end == "core" {
+                is_said("again");
+            }
         }
         ledger.balance(&handle);
-        assert_eq!(log.lines("the port sends and receives nothing", 0), 1);
-        assert_eq!(log.lines("the port sends and receives again", 0), 1);
 
         // The port's sockets are of no interface from now on.
         drop(server);
