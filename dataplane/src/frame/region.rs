@@ -1,4 +1,4 @@
-//! The memory that frames are made of: one anonymous mapping per NUMA node.
+//! The memory that frames are made of: one anonymous mapping that all ports and workers know.
 //!
 //! A region is never unmapped, so a frame or the kernel can hold a chunk for as long as it likes.
 //! It never looks into packets.
@@ -51,7 +51,7 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// Maps a region that stays until the process ends: a daemon makes one per NUMA node.
+    /// Maps a region that stays until the process ends: a daemon makes one.
     ///
     /// # Errors
     /// If `chunks` is 0 or beyond 2³¹ − 1, or the kernel has no such memory.
